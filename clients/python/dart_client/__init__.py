@@ -1,0 +1,1 @@
+"""Python SDK of DART: it knows the REST contract and nothing else."""

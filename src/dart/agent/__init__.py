@@ -1,0 +1,1 @@
+"""The agent: runs on the worker's host, connects outbound, keeps runners."""

@@ -1,0 +1,257 @@
+"""What can happen to an agent, and what its core wants done; shared by core, link, spool and supervisor.
+
+All times are seconds of one clock: Unix time that does not jump while the process runs.
+"""
+
+from dataclasses import dataclass
+
+from dart.ids import AttemptRef, StoreId
+from dart.wire.messages import AgentMessage, BrokerMessage, Lease, Result
+
+Slot = int
+"""0..slots-1."""
+
+
+# ---- events ----
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The process is up. `stored` are results that the spool kept from earlier boots, oldest first."""
+
+    stored: tuple[tuple[StoreId, Result], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A new socket is connecting; HELLO may be sent. `jitter` is uniform in [0, 1)."""
+
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The socket was disconnected, refused or could not send."""
+
+    reason: str
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A frame of the broker."""
+
+    sequence: int
+    message: BrokerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerReady:
+    """The runner of a slot is up and waits."""
+
+    slot: Slot
+    facts: dict[str, str]
+    """Of the owner's Python: `python`, `implementation`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerFailed:
+    """The runner of a slot cannot be started (no such Python, no answer); it is tried again later."""
+
+    slot: Slot
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TasksEnded:
+    """Results that a runner wrote, in order; the runner goes on with what was given next."""
+
+    slot: Slot
+    results: tuple["RunnerResult", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerResult:
+    """What a runner says of one attempt."""
+
+    ref: AttemptRef
+    start_time_ms: int
+    duration_seconds: float
+    success: bool
+    error_code: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TaskProgressed:
+    """A running task reported."""
+
+    ref: AttemptRef
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPrinted:
+    """Lines that a running task wrote to stdout or stderr."""
+
+    ref: AttemptRef | None
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerDied:
+    """A runner ended. All its results came before this."""
+
+    slot: Slot
+    reason: str
+    """For the error text: `killed by SIGSEGV`, `exited with code 3`, ..."""
+    running: AttemptRef | None
+    """What it was at; None: nothing."""
+    untouched: tuple[AttemptRef, ...]
+    """Given to it, certainly not begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """Answer to TakeBack: these were not begun, in order."""
+
+    slot: Slot
+    refs: tuple[AttemptRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSynced:
+    """All results handed to the spool up to this running number of `SpoolWrite` are on disk."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFull:
+    """The spool could not write (bound, disk); taking tasks ends until `SpoolRoom`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolRoom:
+    """The spool writes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Stop in good order (signal or `dart agent stop`); asked twice: at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline named by `next_deadline` has come."""
+
+
+Event = (
+    Started
+    | LinkUp
+    | LinkDown
+    | FrameArrived
+    | RunnerReady
+    | RunnerFailed
+    | TasksEnded
+    | TaskProgressed
+    | TaskPrinted
+    | RunnerDied
+    | TakenBack
+    | SpoolSynced
+    | SpoolFull
+    | SpoolRoom
+    | StopAsked
+    | TimePassed
+)
+
+
+# ---- commands ----
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a fresh socket now, dropping the old one with all that it had queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """Close the socket; `flush_seconds` to get out what was sent."""
+
+    flush_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message on the present socket."""
+
+    sequence: int
+    message: AgentMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Hand tasks to a runner, in order; it runs one after the other."""
+
+    slot: Slot
+    leases: tuple[Lease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Take back from a runner what it has not begun; answered at once by `TakenBack`."""
+
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End a runner: SIGTERM to its process group, SIGKILL after the grace; `RunnerDied` follows, then a fresh one."""
+
+    slot: Slot
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolWrite:
+    """Keep these results; the core counts its SpoolWrites from 1, `SpoolSynced` names that number."""
+
+    number: int
+    store_id: StoreId
+    results: tuple[Result, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolForget:
+    """These results are not needed any more."""
+
+    refs: tuple[AttemptRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A log line."""
+
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The broker welcomed this agent (each time)."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """Everything is in order: end the process with this code."""
+
+    code: int
+
+
+Command = Connect | Disconnect | Send | Give | TakeBack | Kill | SpoolWrite | SpoolForget | Say | Joined | Exit

@@ -1,0 +1,1 @@
+"""The broker: pure core, store, transport, and the service that joins them."""

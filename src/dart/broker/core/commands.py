@@ -1,0 +1,99 @@
+"""What the core wants done. Order matters: a turn's commands are carried out in the order given.
+
+`Persist` goes into the turn's commit group. Everything else that leaves the process waits until all records
+that were emitted before it are durable, but for lazy ones (`records.LAZY_RECORDS`).
+"""
+
+from dataclasses import dataclass
+
+from dart.broker.core.events import Token
+from dart.broker.core.records import Record
+from dart.errors import DartError
+from dart.ids import AgentId, AttemptRef, JobId, SessionId
+from dart.wire.messages import BrokerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Remember this."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to a session."""
+
+    session: SessionId
+    sequence: int
+    message: BrokerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseOrder:
+    """One lease of a TASKS frame; the shell fetches the parameter."""
+
+    ref: AttemptRef
+    job: str
+    module_path: str
+    method: str
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendTasks:
+    """Send a TASKS frame, whose parameters the shell reads from its cache or the store."""
+
+    session: SessionId
+    sequence: int
+    leases: tuple[LeaseOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Forget this session's address; what it still sends is dropped."""
+
+    session: SessionId
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to the event with this token."""
+
+    token: Token
+    value: int | tuple[int, ...] | str | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """That event failed and changed nothing."""
+
+    token: Token
+    error: DartError
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsRecorded:
+    """New outcomes of this job: wakes long polls."""
+
+    job_id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A HEARTBEAT reply came with this nonce."""
+
+    agent_id: AgentId
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A log line: what a person running the server should know."""
+
+    level: str
+    """`info`, `warning`."""
+    text: str
+
+
+Command = Persist | Send | SendTasks | EndSession | Reply | Refuse | ResultsRecorded | Answered | Note

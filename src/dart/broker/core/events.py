@@ -1,0 +1,161 @@
+"""All that can happen to the broker. `token` names the caller that waits for a reply; the core gives it back."""
+
+from dataclasses import dataclass
+
+from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
+from dart.ids import AgentId, SessionId, TaskId
+from dart.wire.messages import AgentMessage
+
+Token = int
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefined:
+    """Replies with the new job's id, or `JobExistsError`."""
+
+    token: Token
+    name: str
+    config: JobConfig
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    """Cancels what is open and sets the status. Replies with the number cancelled, or `UnknownJobError`."""
+
+    token: Token
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPurged:
+    """Forgets jobs with all that belongs to them; running attempts are cancelled. Replies with the number."""
+
+    token: Token
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksSubmitted:
+    """A slice of a submission.
+
+    The first slice (`submission` 0) reserves ids for all `total` tasks and replies with the first of them, unless it
+    is also the last; further slices name that id as `submission`. The tasks become visible, and can run, with the
+    last slice, which replies with the first id too. Ids of a submission are consecutive and in order.
+    Replies otherwise: `UnknownJobError`, `JobStoppedError`, `WorkerOfflineError`, `LimitError`, `UnavailableError`.
+    """
+
+    token: Token
+    job: str
+    tasks: tuple[TaskSpec, ...]
+    total: int
+    submission: int = 0
+    last: bool = True
+    refuse_if_stopped: bool = False
+    if_offline: IfOffline = IfOffline.QUEUE
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionAbandoned:
+    """The caller of an unfinished submission went away: its staged tasks vanish. No reply."""
+
+    submission: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCancelled:
+    """Cancels one open task. Replies True, False if it was finished already, or `UnknownJobError`."""
+
+    token: Token
+    job: str
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ResultDeleted:
+    """Forgets one result; unknown jobs and ids are no error. Replies None."""
+
+    token: Token
+    job: str
+    task_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEnrolled:
+    """Admits a public key (32 bytes) for one name; the same pair again is no error. Replies with the `AgentId`.
+
+    A key that is enrolled for another name: `ConflictError`.
+    """
+
+    token: Token
+    public_key: bytes
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersDrained:
+    """Asks the agents of a name to finish and leave. Replies with their number, or `UnknownWorkerError`."""
+
+    token: Token
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersPinged:
+    """Sends a HEARTBEAT with `nonce` to each agent of a name; answers come as `Answered` commands.
+
+    Replies with their session ids, or `UnknownWorkerError`.
+    """
+
+    token: Token
+    name: str
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameArrived:
+    """A frame of an agent whose identity the transport has established."""
+
+    session: SessionId
+    agent_id: AgentId
+    sequence: int
+    message: AgentMessage
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost:
+    """The transport could not deliver to this session, or it sent what cannot be read; it is over."""
+
+    session: SessionId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The server ends: no further leases, BYE to all agents. Replies None when nothing is open any more."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """A deadline named by `next_deadline` has come."""
+
+
+Event = (
+    JobDefined
+    | JobStopped
+    | JobsPurged
+    | TasksSubmitted
+    | SubmissionAbandoned
+    | TaskCancelled
+    | ResultDeleted
+    | AgentEnrolled
+    | WorkersDrained
+    | WorkersPinged
+    | FrameArrived
+    | SessionLost
+    | Stopping
+    | TimePassed
+)

@@ -1,0 +1,250 @@
+"""What the broker knows: jobs, tasks, agents, and the state that holds them together.
+
+Everything here is plain data; states of tasks are written by `lifecycle.py` alone.
+All times are seconds of one clock: Unix time that does not jump while the process runs.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, LeaseId, SessionId, StoreId, TaskId
+
+
+class JobStatus(IntEnum):
+    """The historic numbers; 0 is never stored."""
+
+    UNKNOWN = 0
+    RUNNING = 1
+    STOPPED = 2
+
+
+class TaskState(IntEnum):
+    """States of a task; the table of transitions is in `lifecycle.py`."""
+
+    STAGED = 0
+    """Part of a submission whose last slice has not come; invisible."""
+    QUEUED = 1
+    """Waits for an agent."""
+    LEASED = 2
+    """Given to an agent; not known to have begun."""
+    RUNNING = 3
+    """Its agent says that it runs."""
+    SUCCEEDED = 4
+    FAILED = 5
+    CANCELLED = 6
+    EXPIRED = 7
+    LOST = 8
+
+
+class OnLost(StrEnum):
+    """What happens to a started task whose agent is lost."""
+
+    REQUEUE = "requeue"
+    """Runs again wherever its location and capabilities allow, up to `lost_retries` times."""
+    WAIT = "wait"
+    """Waits for that very agent to come back."""
+    FAIL = "fail"
+    """Is LOST at once."""
+
+
+class IfOffline(StrEnum):
+    """What happens at submission when nobody connected matches."""
+
+    QUEUE = "queue"
+    FAIL = "fail"
+
+
+class JobConfig(NamedTuple):
+    """What a job runs."""
+
+    module_path: str
+    method: str
+    defaults: dict[str, str | int | float | list[str]]
+    """Defaults of its tasks, by the REST names of the members (`priority`, `timeout`, ...); REST applies them."""
+
+
+class TaskPolicy(NamedTuple):
+    """Where and how a task may run. Shared by all tasks of a submission that agree in it."""
+
+    location: str = ""
+    """Name of the worker; empty: any."""
+    requires: tuple[str, ...] = ()
+    """Capabilities, sorted, without repeats."""
+    priority: int = 0
+    """Higher runs first."""
+    timeout_seconds: float = 0.0
+    """One run; 0: none."""
+    retries: int = 0
+    """Further runs after the task itself failed."""
+    lost_retries: int = 3
+    """Further runs after its agent was lost."""
+    on_lost: OnLost = OnLost.REQUEUE
+    expires_at_ms: int = 0
+    """Unix ms after which it is EXPIRED unless finished; 0: never."""
+
+
+class TaskSpec(NamedTuple):
+    """One task of a submission."""
+
+    policy: TaskPolicy
+    parameter: bytes
+    """A portable value; the broker never opens it."""
+    tag: str = ""
+
+
+class Idempotency(NamedTuple):
+    """What makes a repeated request harmless."""
+
+    key: str
+    digest: bytes
+    """SHA-256 of method, path and body."""
+    expires_at_ms: int
+
+
+@dataclass(slots=True)
+class Task:
+    """An open task. Finished ones live in the store only."""
+
+    id: TaskId
+    job: "Job"
+    policy: TaskPolicy
+    tag: str
+    parameter_bytes: int
+    state: TaskState
+    attempt: Attempt | None = None
+    """The latest attempt; only its outcome counts."""
+    agent_id: AgentId | None = None
+    """Who holds that attempt, while LEASED or RUNNING."""
+    errors: int = 0
+    """Attempts that ended with the task's own error."""
+    losses: int = 0
+    """Attempts whose agent was lost."""
+    started_at_ms: int = 0
+    """By the agent's clock; 0 until STARTED was told."""
+    fraction: float = -1.0
+    """Latest progress; -1: none reported."""
+    progress_text: str = ""
+
+
+@dataclass(slots=True)
+class Job:
+    """A definition with the counts of its tasks."""
+
+    id: JobId
+    name: str
+    config: JobConfig
+    status: JobStatus
+    defined_at_ms: int
+    open: dict[TaskId, Task] = field(default_factory=dict)
+    """Its unfinished tasks, oldest first."""
+    tally: dict[tuple[str, TaskState], int] = field(default_factory=dict)
+    """Outcomes ever recorded, by worker and final state; what is deleted stays counted until the purge."""
+
+
+@dataclass(slots=True)
+class HeldLease:
+    """A lease as the broker remembers it: one attempt at one agent."""
+
+    task: Task
+    attempt: Attempt
+    lease_id: LeaseId
+    recalled: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """One live connection."""
+
+    id: SessionId
+    version: int
+    received: int = 0
+    """Running number of the last frame taken."""
+    sent: int = 0
+    """Running number of the last frame sent."""
+    heard_at: float = 0.0
+    sent_at: float = 0.0
+    credit_tasks: int = 0
+    """As of `credit_seen`."""
+    credit_bytes: int = 0
+    credit_seen: int = 0
+    in_flight: deque[tuple[int, int, int]] = field(default_factory=deque)
+    """TASKS frames after `credit_seen`: running number, tasks, bytes."""
+
+
+@dataclass(slots=True)
+class Agent:
+    """An enrolled agent that holds leases or is connected."""
+
+    id: AgentId
+    name: str
+    boot_id: BootId
+    host: str
+    slots: int
+    capabilities: frozenset[str]
+    facts: dict[str, str]
+    session: Session | None = None
+    leases: dict[TaskId, HeldLease] = field(default_factory=dict)
+    """In the order given."""
+    lease_expires_at: float = 0.0
+    """While silent: when its leases end."""
+    draining: bool = False
+
+
+class Enrolment(NamedTuple):
+    """A key that may connect."""
+
+    agent_id: AgentId
+    public_key: bytes
+    """32 bytes."""
+    name: str
+    """The one worker name it may carry."""
+    enrolled_at_ms: int
+
+
+class RecoveredTask(NamedTuple):
+    """An open task as the store has it, without its parameter."""
+
+    id: TaskId
+    job_id: JobId
+    policy: TaskPolicy
+    tag: str
+    parameter_bytes: int
+    errors: int
+    losses: int
+
+
+class RecoveredLease(NamedTuple):
+    """A lease row."""
+
+    lease_id: LeaseId
+    agent_id: AgentId
+    attempts: tuple[AttemptRef, ...]
+
+
+class RecoveredJob(NamedTuple):
+    """A job as the store has it."""
+
+    id: JobId
+    name: str
+    config: JobConfig
+    status: JobStatus
+    defined_at_ms: int
+    tally: dict[tuple[str, TaskState], int]
+
+
+class Recovered(NamedTuple):
+    """All that a store knows at a start, enough to build the core."""
+
+    store_id: StoreId
+    incarnation: int
+    """Already raised and durable."""
+    highest_id: int
+    """No id up to this one is given again."""
+    jobs: tuple[RecoveredJob, ...]
+    tasks: tuple[RecoveredTask, ...]
+    """By id."""
+    leases: tuple[RecoveredLease, ...]
+    """By lease id; of two that name a task the later one holds."""
+    enrolments: tuple[Enrolment, ...]

@@ -1,0 +1,149 @@
+"""What the core wants remembered: the store's whole vocabulary. Applied in order, one group in one transaction."""
+
+from dataclasses import dataclass
+
+from dart.broker.core.model import Enrolment, Idempotency, JobConfig, JobStatus, TaskPolicy, TaskState
+from dart.ids import AgentId, AttemptRef, JobId, LeaseId, TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class JobAdded:
+    """A new definition; its id raises the highest id."""
+
+    id: JobId
+    name: str
+    config: JobConfig
+    defined_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatusSet:
+    """A job was stopped."""
+
+    id: JobId
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobForgotten:
+    """A job, its open tasks, outcomes and tally are gone."""
+
+    id: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class TasksAdded:
+    """Consecutive new tasks from `first_id` on: (policy, tag, parameter) each."""
+
+    job_id: JobId
+    first_id: TaskId
+    rows: tuple[tuple[TaskPolicy, str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionOpened:
+    """Ids `first_id`..`last_id` belong to a submission whose last slice has not come: after a crash they are void.
+
+    Raises the highest id to `last_id`.
+    """
+
+    first_id: TaskId
+    last_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionClosed:
+    """All slices of that submission are here (`complete`), or it was abandoned and its tasks are void."""
+
+    first_id: TaskId
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFinished:
+    """The one outcome of a task: its row and parameter go, its outcome comes, the tally counts it."""
+
+    id: TaskId
+    job_id: JobId
+    state: TaskState
+    """A final one."""
+    worker: str
+    """Its worker; without an attempt its location or empty."""
+    host: str
+    location: str
+    tag: str
+    attempts: int
+    start_time_ms: int
+    duration_seconds: float
+    error_code: int
+    payload: bytes
+    """A portable value: what was returned or the error's text; empty if cancelled."""
+    finished_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptsCounted:
+    """A task goes on after a failed or lost attempt."""
+
+    id: TaskId
+    errors: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResultForgotten:
+    """One outcome is gone; unknown ids are no error."""
+
+    job_id: JobId
+    id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAdded:
+    """One TASKS frame; not durable first: it goes with the next group."""
+
+    lease_id: LeaseId
+    agent_id: AgentId
+    attempts: tuple[AttemptRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesClosed:
+    """Nothing of these frames is out any more; not durable first."""
+
+    lease_ids: tuple[LeaseId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentAdded:
+    """A key may connect."""
+
+    enrolment: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """The answer to an idempotent request: what the reply carried, as the gateway can read it again."""
+
+    idempotency: Idempotency
+    answer: int
+
+
+Record = (
+    JobAdded
+    | JobStatusSet
+    | JobForgotten
+    | TasksAdded
+    | SubmissionOpened
+    | SubmissionClosed
+    | TaskFinished
+    | AttemptsCounted
+    | ResultForgotten
+    | LeaseAdded
+    | LeasesClosed
+    | EnrolmentAdded
+    | RequestAnswered
+)
+
+LAZY_RECORDS = (LeaseAdded, LeasesClosed)
+"""Nothing visible waits for these."""

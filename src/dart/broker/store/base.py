@@ -1,0 +1,96 @@
+"""The store's interface. Every implementation passes `tests/*/store_contract.py`.
+
+Constraints:
+    - `commit` MUST apply a group as a whole or not at all, and MUST NOT return before it is durable.
+    - One thread commits; one other thread reads at the same time. Reads see whole groups only, each as of its call.
+    - A store MUST NOT be open twice; the second opening MUST fail with `StoreError`.
+    - What cannot be read MUST raise `StoreError`; a store is never silently started empty.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dart.broker.core.model import Recovered, TaskState
+from dart.broker.core.records import Record
+from dart.ids import JobId, TaskId
+
+
+class ResultQuery(NamedTuple):
+    """Which results, oldest first."""
+
+    job_id: JobId
+    workers: tuple[str, ...] | None
+    """Only of these workers; None: all."""
+    after: int
+    """Only with a greater `sequence`; 0: from the beginning."""
+    amount: int
+    """At most so many rows, at least 1."""
+    bytes_max: int
+    """No further row once payloads reach this; the first row comes whatever its size."""
+
+
+class FinishedTask(NamedTuple):
+    """A recorded outcome."""
+
+    sequence: int
+    """Grows with each recorded outcome, never reused: the cursor of long polls."""
+    id: TaskId
+    state: TaskState
+    worker: str
+    host: str
+    location: str
+    tag: str
+    attempts: int
+    start_time_ms: int
+    duration_seconds: float
+    error_code: int
+    finished_at_ms: int
+    payload: bytes
+    """Empty where the call says that it leaves payloads out."""
+
+
+class Store(ABC):
+    """Keeps what was promised."""
+
+    @abstractmethod
+    def recover(self, *, forget_jobs: bool = False) -> Recovered:
+        """Raise the incarnation, void unfinished submissions, and tell all that is known.
+
+        Called once after opening and again after a failed commit. With `forget_jobs` all jobs, tasks, outcomes and
+        leases are deleted first; the highest id and the enrolments stay.
+        """
+
+    @abstractmethod
+    def commit(self, records: Sequence[Record]) -> None:
+        """Make a group durable. Raises `StoreError` and changes nothing if it cannot."""
+
+    @abstractmethod
+    def parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
+        """Parameters of those of these tasks that are open."""
+
+    @abstractmethod
+    def results(self, query: ResultQuery) -> list[FinishedTask]:
+        """Results (SUCCEEDED, FAILED, EXPIRED, LOST; never CANCELLED) with payloads. Cost: the rows given, no more."""
+
+    @abstractmethod
+    def results_of(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
+        """Recorded outcomes of these tasks, CANCELLED included, with payloads, in the order of the ids."""
+
+    @abstractmethod
+    def finished_tasks(
+        self, job_id: JobId, *, after: int, amount: int, states: frozenset[TaskState]
+    ) -> list[FinishedTask]:
+        """Finished tasks by id, those with an id above `after`, of these final states, without payloads."""
+
+    @abstractmethod
+    def answer(self, key: str, now_ms: int) -> tuple[bytes, int] | None:
+        """Digest and answer remembered for this idempotency key, unless expired."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write something small durably; raises `StoreError` while writing fails."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Flush and release; harmless when repeated."""

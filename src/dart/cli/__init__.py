@@ -1,0 +1,1 @@
+"""The `dart` command line."""

@@ -1,0 +1,175 @@
+"""Every bound of the system in one place: unit in the name, reason beside it.
+
+A bound is refused with an error that names it. Server and agent read overrides from `DART_LIMIT_<NAME>`
+(upper case); a value below the given minimum is refused at start.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from dart.errors import ConfigError
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """All bounds; one instance is made at start and handed down."""
+
+    # Values and frames
+    value_depth_max: int = 100
+    """Nesting of one value; recursion in every decoder stays far below any stack."""
+    value_bytes_max: int = 256 * MIB
+    """One parameter or result; old programs post models as base64 text."""
+    frame_bytes_max: int = 272 * MIB
+    """One ZeroMQ frame (MAXMSGSIZE): a value and its envelope. Larger ones close the connection."""
+    header_bytes_max: int = 4 * MIB
+    """The MessagePack header of one message."""
+    batch_items_max: int = 4096
+    """Tasks, results or attempts in one message; senders split."""
+    batch_bytes_max: int = 8 * MIB
+    """Payload bytes put together in one message, unless one value alone is larger."""
+    frames_per_message_max: int = 256
+    """Payload frames of one message."""
+
+    # Names
+    name_chars_max: int = 255
+    """Names of jobs, workers, capabilities, tags."""
+    module_path_chars_max: int = 1024
+    """Module path of a job."""
+    capabilities_max: int = 256
+    """Capabilities of one agent, or required by one task."""
+    pattern_chars_max: int = 1000
+    """A `worker_regex`."""
+    pattern_milliseconds_max: int = 20
+    """Matching one pattern against all worker names of a job."""
+    patterns_cached_max: int = 256
+    """Patterns whose matches are remembered."""
+
+    # REST
+    historic_body_bytes_max: int = 256 * MIB
+    """Body of the twelve historic calls."""
+    body_bytes_max: int = 64 * MIB
+    """Body of every other call."""
+    bodies_in_flight_bytes_max: int = 512 * MIB
+    """Bodies held in memory at once, over all requests."""
+    key_scan_bytes_max: int = 4 * KIB
+    """How far into a body member `key` is looked for before the caller counts as a stranger."""
+    key_chars_max: int = 512
+    """An API key."""
+    body_depth_max: int = 128
+    """Nesting of a request body."""
+    connections_max: int = 1000
+    """REST connections at once."""
+    request_seconds_max: float = 60.0
+    """From the first byte of a request head or between two pieces of a body; half-open connections end here."""
+    keepalive_seconds: float = 75.0
+    """An idle REST connection."""
+    wait_seconds_max: float = 60.0
+    """A long poll; longer waits are cut to this."""
+    waiters_max: int = 10_000
+    """Long polls at once."""
+    page_items_max: int = 1000
+    """Rows of one page of a list."""
+    answer_page_bytes_max: int = 4 * MIB
+    """Result bytes read from the store at a time while an answer is streamed."""
+    idempotency_seconds: float = 86_400.0
+    """How long the answer to an `Idempotency-Key` is remembered."""
+    idempotency_keys_max: int = 1_000_000
+    """Remembered answers; the oldest go first."""
+    tasks_per_request_max: int = 1_000_000
+    """Tasks of one submission."""
+
+    # Broker
+    jobs_max: int = 100_000
+    """Jobs defined, stopped ones included."""
+    queued_tasks_max: int = 10_000_000
+    """Tasks that are not finished."""
+    agents_max: int = 10_000
+    """Enrolled agents with a session."""
+    slots_max: int = 4096
+    """Slots of one agent."""
+    slice_tasks_max: int = 500
+    """Tasks of a submission handled in one piece: at most about 5 ms of loop time."""
+    drain_messages_max: int = 500
+    """Frames read from the socket before the loop runs on."""
+    cache_bytes_max: int = 64 * MIB
+    """Parameters of queued tasks kept in memory; the rest waits in the store."""
+    group_records_max: int = 20_000
+    """Records of one commit group."""
+    outbox_bytes_max: int = 512 * MIB
+    """Answers and messages that wait for their commit."""
+    heartbeat_seconds: float = 5.0
+    """Both ways, on a quiet link."""
+    silence_seconds: float = 15.0
+    """A link silent for so long is torn down and rebuilt."""
+    lease_seconds: float = 60.0
+    """How long a silent agent keeps its tasks."""
+    stop_seconds: float = 8.0
+    """Good order at the end of the server, less than the promised 10."""
+
+    # Agent
+    prefetch_max: int = 1024
+    """Tasks an agent takes beyond its slots."""
+    prefetch_seconds: float = 0.25
+    """Work an agent likes to have waiting, in seconds of its slots."""
+    credit_bytes_max: int = 256 * MIB
+    """Parameters an agent holds that have not run yet."""
+    pipeline_max: int = 16
+    """Tasks handed to one runner ahead of the one it runs; they can be taken back."""
+    inline_bytes_max: int = 32 * KIB
+    """Larger parameters reach the runner through shared memory."""
+    spool_bytes_max: int = 512 * MIB
+    """Results not yet acknowledged; at this the agent takes no more tasks."""
+    spool_segment_bytes: int = 16 * MIB
+    """One spool file."""
+    spool_lazy_seconds: float = 0.5
+    """With `spool = lazy`: how long a result may be without ACK before it is written."""
+    started_after_seconds: float = 0.1
+    """STARTED is told of tasks that run at least so long; shorter ones end first."""
+    reconnect_seconds_min: float = 0.1
+    """First wait after a lost link; doubles with jitter."""
+    reconnect_seconds_max: float = 30.0
+    """Longest wait between attempts to connect."""
+    kill_grace_seconds: float = 1.0
+    """From SIGTERM to SIGKILL when a task is cancelled or timed out."""
+    runner_start_seconds_max: float = 60.0
+    """A runner that has not said it is ready by then counts as broken."""
+    log_bytes_max: int = 10 * MIB
+    """A worker's log file is rotated at this size."""
+    progress_chars_max: int = 1000
+    """Text of one progress report."""
+
+
+MINIMUM = {
+    "value_bytes_max": KIB,
+    "frame_bytes_max": 64 * KIB,
+    "batch_items_max": 1,
+    "heartbeat_seconds": 0.05,
+}
+
+
+def limits_from_environment(environment: Mapping[str, str] = os.environ) -> Limits:
+    """The defaults with `DART_LIMIT_*` overrides.
+
+    Raises:
+        ConfigError: A variable is no number, names no limit, or is below the minimum.
+    """
+    known = {field.name: field.type for field in fields(Limits)}
+    overrides: dict[str, int | float] = {}
+    for variable, text in environment.items():
+        if not variable.startswith("DART_LIMIT_"):
+            continue
+        name = variable.removeprefix("DART_LIMIT_").lower()
+        if name not in known:
+            raise ConfigError(f"{variable} names no limit; the names are in the reference of limits.")
+        try:
+            value = float(text) if known[name] is float else int(text)
+        except ValueError:
+            raise ConfigError(f"{variable}={text!r} is not a number.") from None
+        if not MINIMUM.get(name, 0) <= value < float("inf"):
+            raise ConfigError(f"{variable}={text} is below {MINIMUM.get(name, 0)} or not finite.")
+        overrides[name] = value
+    return replace(Limits(), **overrides)  # type: ignore[arg-type]  # each value was read as its field's type
