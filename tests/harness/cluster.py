@@ -1,0 +1,151 @@
+"""A whole installation for one test: a server and agents as real processes, gone when the test ends."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+START_SECONDS = 30.0
+
+
+def read_line(process: subprocess.Popen[str], *, seconds: float, log: Path) -> str:
+    """The first line of a process's stdout, or an error that shows its log."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    line = process.stdout.readline() if ready else ""
+    if not line:
+        raise AssertionError(f"no line in {seconds} s from {process.args!r}; its log:\n{log.read_text()[-6000:]}")
+    return line.rstrip("\n")
+
+
+def group_members(group: int) -> list[int]:
+    """Live processes (zombies apart) of a process group or session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            state, _parent, process_group, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if state not in "ZX" and group in (int(process_group), int(session)):
+            found.append(int(entry.name))
+    return found
+
+
+@dataclass
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    agents_url: str
+    key: str
+
+
+@dataclass
+class Cluster:
+    """Starts servers and agents in one folder; ends all of them."""
+
+    folder: Path
+    server: Server
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+    kill_slowly: bool = False
+
+    @property
+    def state_dir(self) -> Path:
+        return self.folder / "server"
+
+    def _spawn(self, label: str, *arguments: str) -> tuple[subprocess.Popen[str], Path]:
+        log = self.folder / f"{label}.{len(self.processes)}.log"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dart.cli.main", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        self.processes.append(process)
+        return process, log
+
+    def start_server(self, *options: str) -> Server:
+        """Start (again) on the ports of the first start."""
+        if hasattr(self, "server") and self.server is not None:
+            port, agent_port = self.server.url.rpartition(":")[2], self.server.agents_url.rpartition(":")[2]
+        else:
+            port = agent_port = "0"
+        process, log = self._spawn(
+            "server", "server", "start", "--state-dir", str(self.state_dir), "--port", port,
+            "--agent-port", agent_port, *options,
+        )  # fmt: skip
+        line = read_line(process, seconds=START_SECONDS, log=log)
+        word, url, agents, agents_url = line.split(" ")
+        assert (word, agents) == ("ready", "agents"), line
+        self.server = Server(process, url, agents_url, (self.state_dir / "admin.key").read_text().strip())
+        return self.server
+
+    def start_agent(
+        self, name: str, *options: str, slots: int = 1, config: Path | None = None, home: str = ""
+    ) -> subprocess.Popen[str]:
+        """Start an agent and wait until the broker has welcomed it."""
+        home = home or f"agent-{len(self.processes)}"
+        process, log = self._spawn(
+            f"agent-{len(self.processes)}", "agent", "start", "--state-dir", str(self.state_dir), "--name", name,
+            "--slots", str(slots), "--home", str(self.folder / home), *(("--config", str(config)) if config else ()),
+            *options,
+        )  # fmt: skip
+        line = read_line(process, seconds=START_SECONDS, log=log)
+        assert line == f"joined {name} slots {slots}", line
+        return process
+
+    def kill_server(self) -> None:
+        """As the power would: no warning, nothing flushed."""
+        self.server.process.kill()
+        self.server.process.wait()
+
+    def end(self, process: subprocess.Popen[str], *, seconds: float = 15.0) -> int:
+        """Ask a process to end in good order; its exit code."""
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(seconds)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def end_all(self) -> None:
+        """End everything, agents first; fail if any process of any group is left."""
+        for process in reversed(self.processes):
+            self.end(process)
+            if process.stdout:
+                process.stdout.close()
+        deadline = time.monotonic() + 5.0
+        left = [pid for process in self.processes for pid in group_members(process.pid)]
+        while left and time.monotonic() < deadline:
+            time.sleep(0.05)
+            left = [pid for pid in left if Path(f"/proc/{pid}").exists() and group_members(pid) != []]
+            left = [pid for process in self.processes for pid in group_members(process.pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        assert not left, f"processes left behind: {left}"
+
+
+@contextmanager
+def cluster(folder: Path, *server_options: str) -> Iterator[Cluster]:
+    """A server with a fresh state directory under `folder`; agents are the test's to start."""
+    it = Cluster(folder, None)  # type: ignore[arg-type]
+    try:
+        it.start_server(*server_options)
+        yield it
+    finally:
+        it.end_all()
