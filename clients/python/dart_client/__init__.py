@@ -1,1 +1,69 @@
-"""Python SDK of DART: it knows the REST contract and nothing else."""
+"""Python SDK of DART: it knows the REST contract and nothing else.
+
+>>> from dart_client import Client
+>>> with Client():                                         # doctest: +SKIP
+...     job = client.job("count", "count_words_worker", "count")
+...     counts = list(job.map(["a.txt", "b.txt"]))
+"""
+
+from dart_client.client import Client
+from dart_client.errors import (
+    ClosedError,
+    ConfigError,
+    ConflictError,
+    DartError,
+    ForbiddenError,
+    InvalidRequestError,
+    JobExistsError,
+    JobStoppedError,
+    LimitError,
+    NotFoundError,
+    OutcomeError,
+    ServerUnreachableError,
+    TaskCancelled,
+    TaskError,
+    TaskExpired,
+    TaskLost,
+    UnauthorizedError,
+    UnavailableError,
+    UnknownJobError,
+    UnknownTaskError,
+    UnknownWorkerError,
+    UntrustedServerError,
+    ValueNotPortableError,
+    WorkerOfflineError,
+)
+from dart_client.futures import TaskFuture
+from dart_client.job import Job
+from dart_client.results import Result
+
+__all__ = [
+    "Client",
+    "ClosedError",
+    "ConfigError",
+    "ConflictError",
+    "DartError",
+    "ForbiddenError",
+    "InvalidRequestError",
+    "Job",
+    "JobExistsError",
+    "JobStoppedError",
+    "LimitError",
+    "NotFoundError",
+    "OutcomeError",
+    "Result",
+    "ServerUnreachableError",
+    "TaskCancelled",
+    "TaskError",
+    "TaskExpired",
+    "TaskFuture",
+    "TaskLost",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnknownJobError",
+    "UnknownTaskError",
+    "UnknownWorkerError",
+    "UntrustedServerError",
+    "ValueNotPortableError",
+    "WorkerOfflineError",
+]

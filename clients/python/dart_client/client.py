@@ -1,0 +1,252 @@
+"""The client: every call of the REST interface as a method, and jobs with futures on top."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from dart_client.connection import Connection, path
+from dart_client.discovery import find
+from dart_client.dispatcher import Dispatcher
+from dart_client.errors import ClosedError, JobExistsError
+from dart_client.job import Job
+
+RUNNING = 1
+TIMEOUT_SECONDS = 60.0
+
+
+class Client:
+    """A connection to one DART server, usable from any thread; not across a fork: make a new one in the child.
+
+    Without arguments it talks to the server that runs on this machine, found by its state directory, or to the one
+    that `DART_URL`, `DART_KEY` and `DART_FINGERPRINT` name. A remote server is only talked to if its certificate is
+    the one with the given fingerprint, or signed by the given CA.
+
+    Args:
+        url: `https://HOST:PORT`; `http://` on this very machine only.
+        key: The API key.
+        fingerprint: SHA-256 of the server's certificate, as `dart server info` prints it.
+        ca: File of certificates that may have signed the server's; then names and dates are checked too.
+        state_dir: State directory of a local server.
+        timeout: Seconds for one call, repeated attempts included; long polls take their waiting on top.
+
+    Raises:
+        ConfigError: No server can be found, or a remote one could not be told from an impostor.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        fingerprint: str | None = None,
+        ca: str | None = None,
+        state_dir: str | os.PathLike[str] | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+    ) -> None:
+        server = find(url=url, key=key, fingerprint=fingerprint, ca=ca, state_dir=state_dir)
+        self.url = server.url
+        self.connection = Connection(server, timeout=timeout)
+        self.dispatcher = Dispatcher()
+        self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Client:  # noqa: PYI034 - typing has no Self in 3.9
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def close(self) -> None:
+        """End threads and connections; futures that are open fail, their tasks go on at the server."""
+        self.connection.close()
+        self.dispatcher.close(5.0)
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.close(ClosedError("The client was closed before this task's result came; the task itself goes on."))
+        self.connection.close()
+
+    # Jobs with futures
+
+    def job(self, name: str, module_path: str | None = None, method: str | None = None, **defaults: Any) -> Job:
+        """Define a job, or attach to the one of this name.
+
+        Args:
+            name: Any printable text without `/`.
+            module_path: The module on the workers, relative to their `module_prefix`; None: the job must exist.
+            method: The callable in it.
+            defaults: Defaults of its tasks: `requires`, `priority`, `timeout`, `retries` ...
+
+        Raises:
+            UnknownJobError: No job of this name, and no module was given to define it with.
+            JobExistsError: It exists and runs something else.
+        """
+        made = False
+        if module_path is not None and method is not None:
+            try:
+                self.define_job(name, module_path, method, **defaults)
+                made = True
+            except JobExistsError:
+                config = self.job_info(name)["config"]
+                if (config["module_path"], config["method"]) != (module_path, method):
+                    raise
+        cursor = None if made else self.results(name, 0).get("cursor")
+        job = Job(self, name, cursor=cursor)
+        with self._lock:
+            self._jobs.add(job)
+        return job
+
+    # Server
+
+    def server(self) -> dict[str, Any]:
+        """Where REST and agents are served, and the server's version."""
+        servers: list[dict[str, Any]] = self._get("server")["servers"]
+        return servers[0]
+
+    def stop_server(self) -> None:
+        """Stop the server in good order."""
+        self.connection.call("DELETE", path("server"), retry=False)
+
+    def healthy(self) -> bool:
+        """Whether the server's loop answers."""
+        self.connection.call("GET", "/healthz")
+        return True
+
+    def ready(self) -> bool:
+        """Whether the server takes work; raises `UnavailableError` that says why not."""
+        self.connection.call("GET", "/readyz", retry=False)
+        return True
+
+    # Workers
+
+    def workers(self) -> list[dict[str, Any]]:
+        """The connected workers, one entry a name."""
+        found: list[dict[str, Any]] = self._get("worker")["workers"]
+        return found
+
+    def worker(self, name: str) -> dict[str, Any]:
+        """One worker: its agents, their hosts, versions and load."""
+        answer: dict[str, Any] = self._get("worker", name)
+        return answer.get("worker", answer)  # type: ignore[no-any-return]
+
+    def drain_worker(self, name: str) -> dict[str, Any]:
+        """Let it finish what it has begun and leave."""
+        return self._post_to(path("worker", name, "drain"), {})
+
+    def ping_worker(self, name: str) -> dict[str, Any]:
+        """Round trips through the broker to each agent of that name."""
+        return self._post_to(path("worker", name, "ping"), {})
+
+    def enroll(self, name: str, public_key: str) -> dict[str, Any]:
+        """Admit an agent's public key (Z85) for one worker name."""
+        return self._post_to(path("enroll"), {"name": name, "public_key": public_key})
+
+    # Jobs
+
+    def define_job(self, name: str, module_path: str, method: str, **defaults: Any) -> None:
+        """Define a job; `JobExistsError` if there is one of that name."""
+        self._post_to(path("job"), {"name": name, "module_path": module_path, "method": method, **defaults})
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """All jobs with counts of their tasks by state."""
+        after = ""
+        while True:
+            page = self.connection.call("GET", path("job"), query={"after": after or None, "amount": 1000})
+            yield from page["jobs"]
+            after = page.get("next", "")
+            if not after:
+                return
+
+    def job_info(self, name: str) -> dict[str, Any]:
+        """One job: id, status, what it runs, counts."""
+        found: dict[str, Any] = self._get("job", name)["job"]
+        return found
+
+    def job_status(self, name: str) -> int:
+        """1: running, 2: stopped."""
+        return int(self._get("job", name, "status")["job"]["status"])
+
+    def stop_job(self, name: str) -> None:
+        """Stop it; its results stay readable. Repeated: nothing further."""
+        self.connection.call("DELETE", path("job", name))
+
+    def purge_job(self, name: str) -> None:
+        """Forget definition, tasks and results."""
+        self.connection.call("DELETE", path("job", name), query={"purge": "true"})
+
+    # Tasks
+
+    def submit(self, job: str, tasks: Sequence[dict[str, Any]], *, wait: float = 0.0, **options: Any) -> dict[str, Any]:
+        """Queue tasks given as the REST interface has them; the whole answer.
+
+        Args:
+            job: Its name.
+            tasks: Each with `parameter` and any of `location`, `requires`, `each`, `priority` ...
+            wait: Seconds to wait for the results, which the answer then has under `results`.
+            options: Further members of the request, such as `if_stopped`.
+        """
+        body = {"location_and_parameters": list(tasks), **options}
+        query = {"wait": wait} if wait else None
+        answer: dict[str, Any] = self.connection.call("POST", path("job", job, "tasks"), body, query=query, wait=wait)
+        return answer
+
+    def tasks(self, job: str) -> Iterator[dict[str, Any]]:
+        """All tasks of a job by id, with state, attempts and worker."""
+        after = "0"
+        while True:
+            page = self.connection.call("GET", path("job", job, "tasks"), query={"after": after, "amount": 1000})
+            yield from page["tasks"]
+            after = page.get("next", "")
+            if not after or after == "0":
+                return
+
+    def task(self, job: str, task_id: str) -> dict[str, Any]:
+        """One task."""
+        found: dict[str, Any] = self._get("job", job, "tasks", str(task_id))["task"]
+        return found
+
+    def cancel_task(self, job: str, task_id: str) -> bool:
+        """Cancel it; False if it was finished already."""
+        answer = self.connection.call("DELETE", path("job", job, "tasks", str(task_id)))
+        return bool(answer.get("cancelled", True))
+
+    # Results
+
+    def results(
+        self, job: str, amount: int, *, worker_regex: str = "", after: str | None = None, wait: float = 0.0
+    ) -> dict[str, Any]:
+        """One page of results as the REST interface gives it: `results`, `job`, `cursor`.
+
+        Args:
+            job: Its name.
+            amount: At most so many; 0 or less: none.
+            worker_regex: Only of workers whose whole name matches.
+            after: The `cursor` of an earlier answer: only what came later.
+            wait: Seconds to wait for the first one.
+        """
+        query = {"amount": amount, "worker_regex": worker_regex or None, "after": after, "wait": wait or None}
+        answer: dict[str, Any] = self.connection.call("GET", path("job", job, "results"), query=query, wait=wait)
+        return answer
+
+    def delete_result(self, job: str, result_id: str) -> None:
+        """Forget one result; an unknown one is no error."""
+        self.connection.call("DELETE", path("job", job, "results", str(result_id)))
+
+    def delete_results(self, job: str, result_ids: Iterable[str]) -> None:
+        """Forget many."""
+        for result_id in result_ids:
+            self.delete_result(job, result_id)
+
+    def _get(self, *parts: str) -> Any:
+        return self.connection.call("GET", path(*parts))
+
+    def _post_to(self, target: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = self.connection.call("POST", target, body)
+        return answer

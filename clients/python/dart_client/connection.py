@@ -1,0 +1,262 @@
+"""One server over HTTP: pinned connections, MessagePack both ways, retries that change nothing twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from dart.wire import values
+from dart_client.discovery import Server
+from dart_client.errors import (
+    ClosedError,
+    ConfigError,
+    DartError,
+    LimitError,
+    MalformedError,
+    ServerUnreachableError,
+    UnavailableError,
+    UntrustedServerError,
+    error_from_answer,
+)
+
+MSGPACK = "application/msgpack"
+CONNECT_SECONDS = 5.0
+"""One attempt to connect, TLS included."""
+BACK_OFF_SECONDS = (0.05, 2.0)
+"""First and longest wait between two attempts; doubles, with jitter."""
+CONNECTIONS_KEPT = 8
+ENVELOPE_DEPTH = 108
+"""Nesting of an answer: a value's 100 and what stands around it."""
+
+
+def path(*parts: str) -> str:
+    """A path of the REST interface; each part is one segment, whatever characters a name has."""
+    return "/" + "".join(quote(part, safe="") + "/" for part in parts)
+
+
+class Connection:
+    """Calls to one server from any thread, each with a deadline.
+
+    A call that changes something carries an `Idempotency-Key`, so it may be sent again after a broken connection
+    or a 503 and is still done once.
+    """
+
+    def __init__(self, server: Server, *, timeout: float) -> None:
+        self.server = server
+        self.timeout = timeout
+        self._process = os.getpid()
+        self._closed = threading.Event()
+        self._live: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
+        self._pool = self._make_pool()
+        self._headers = {
+            "Authorization": f"Bearer {server.key}",
+            "Accept": MSGPACK,
+            "User-Agent": "dart_client",
+        }
+
+    def _make_pool(self) -> urllib3.HTTPConnectionPool:
+        """A pool whose connections can be shut down from another thread."""
+        live = self._live
+        parts = urlsplit(self.server.url)
+        limit = urllib3.Timeout(connect=CONNECT_SECONDS, read=self.timeout)
+        socket_path = parts.path if parts.scheme == "unix" else ""
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                live.add(self)
+                super().connect()
+
+            def _new_conn(self) -> socket.socket:
+                if not socket_path:
+                    return super()._new_conn()
+                unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                try:
+                    unix.settimeout(CONNECT_SECONDS)
+                    unix.connect(socket_path)
+                except OSError as error:
+                    unix.close()
+                    raise urllib3.exceptions.NewConnectionError(self, f"{socket_path}: {error}") from error
+                return unix
+
+        class Encrypted(HTTPSConnection):
+            def connect(self) -> None:
+                live.add(self)
+                super().connect()
+
+        if parts.scheme in {"http", "unix"}:
+            host = parts.hostname or "localhost"
+            plain = urllib3.HTTPConnectionPool(host, parts.port, timeout=limit, maxsize=CONNECTIONS_KEPT, retries=False)
+            plain.ConnectionCls = Plain
+            return plain
+        if self.server.ca and not os.path.isfile(self.server.ca):  # noqa: PTH113 - a path as the person wrote it
+            raise ConfigError(f"The file of trusted certificates {self.server.ca!r} is not there.")
+        pinned = bool(self.server.fingerprint)
+        encrypted = urllib3.HTTPSConnectionPool(
+            parts.hostname or "",
+            parts.port or 443,
+            timeout=limit,
+            maxsize=CONNECTIONS_KEPT,
+            retries=False,
+            # A pinned certificate is the server; its names and dates say nothing more.
+            cert_reqs="CERT_NONE" if pinned else "CERT_REQUIRED",
+            assert_fingerprint=self.server.fingerprint or None,
+            assert_hostname=False if pinned else None,
+            ca_certs=None if pinned else self.server.ca,
+            ssl_minimum_version=ssl.TLSVersion.TLSv1_2,
+        )
+        encrypted.ConnectionCls = Encrypted
+        return encrypted
+
+    def call(self, method: str, target: str, body: Any = None, **how: Any) -> Any:
+        """The answer's members; the arguments are those of `call_sized`."""
+        return self.call_sized(method, target, body, **how)[0]
+
+    def call_sized(
+        self,
+        method: str,
+        target: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        wait: float = 0.0,
+        seconds: float | None = None,
+        retry: bool = True,
+    ) -> tuple[Any, int]:
+        """Call and decode; also how many bytes the answer had.
+
+        Args:
+            method: The HTTP method.
+            target: A path made by `path`.
+            body: Members of the request, or bytes that are MessagePack already.
+            query: Arguments of a GET or DELETE.
+            wait: How long the server was asked to wait before it answers.
+            seconds: For all attempts together, beyond `wait`; the client's timeout unless given.
+            retry: Whether to try again after a broken connection or an answer that asks for it.
+
+        Raises:
+            DartError: The server's refusal, typed; or `ServerUnreachableError`.
+        """
+        headers = dict(self._headers)
+        if body is not None and not isinstance(body, bytes):
+            body = values.encode(body, where="request")
+        if body is not None:
+            headers["Content-Type"] = MSGPACK
+        if method in {"POST", "PUT", "DELETE"}:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        if query:
+            target += "?" + urlencode({name: value for name, value in query.items() if value is not None})
+        allowed = self.timeout if seconds is None else seconds
+        deadline = time.monotonic() + allowed + wait
+        pause = BACK_OFF_SECONDS[0]
+        while True:
+            try:
+                return self._attempt(method, target, body, headers, deadline - time.monotonic())
+            except UntrustedServerError:
+                raise
+            except (ServerUnreachableError, UnavailableError, LimitError) as error:
+                self._refuse_if_closed()
+                wanted = error.details.get("retry_after")
+                pause_now = float(wanted) if isinstance(wanted, (int, float)) else pause * random.uniform(0.5, 1.0)  # noqa: S311
+                if not retry or time.monotonic() + pause_now >= deadline:
+                    raise
+            self._closed.wait(pause_now)
+            self._refuse_if_closed()
+            pause = min(pause * 2, BACK_OFF_SECONDS[1])
+
+    def _attempt(
+        self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float
+    ) -> tuple[Any, int]:
+        """One request and its answer."""
+        self._refuse_if_closed()
+        try:
+            answer = self._pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=headers,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=max(seconds, 0.001)),
+            )
+        except urllib3.exceptions.SSLError as error:
+            if "ingerprint" in str(error) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise UntrustedServerError(
+                    f"{self.server.url} has another certificate than the one expected. Compare the fingerprint with "
+                    "`dart server info` on the server's machine; somebody may be in between."
+                ) from error
+            raise self._unreachable(error) from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+        members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
+        if answer.status != 200:
+            raise error_from_answer(answer.status, members)
+        return members, len(answer.data)
+
+    def _unreachable(self, error: Exception) -> DartError:
+        """The error for a broken or missing connection."""
+        if self._closed.is_set():
+            return ClosedError("The client was closed while it waited for the server.")
+        reason = str(error).rpartition(": ")[2] or type(error).__name__
+        return ServerUnreachableError(
+            f"No answer from {self.server.url} ({reason}). Is the server running, and may this machine reach it?"
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed.is_set()
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Sleep so long, or until the client is closed."""
+        return self._closed.wait(seconds)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed.is_set():
+            raise ClosedError("The client is closed; make a new one.")
+        if os.getpid() != self._process:
+            raise ClosedError("This client was made before a fork and belongs to the parent; make one in the child.")
+
+    def close(self) -> None:
+        """Break what waits and close all connections; any thread, any number of times."""
+        self._closed.set()
+        if os.getpid() == self._process:
+            for connection in list(self._live):
+                held = getattr(connection, "sock", None)
+                if isinstance(held, socket.socket):
+                    try:
+                        # Past the TLS object, which another thread may be reading through just now.
+                        socket.socket.shutdown(held, socket.SHUT_RDWR)
+                    except OSError:
+                        continue
+        self._pool.close()
+
+
+def _decoded(data: bytes, content_type: str, status: int) -> Any:
+    """The members of an answer; what cannot be read of a refusal is None."""
+    try:
+        if content_type.startswith(MSGPACK):
+            return values.decode(data, depth_max=ENVELOPE_DEPTH)
+        if content_type.startswith("application/json"):
+            import json  # noqa: PLC0415 - answers are MessagePack but for those of a proxy in between
+
+            return json.loads(data)
+    except ValueError as error:
+        if status == 200:
+            raise MalformedError(f"The server's answer cannot be read: {error}.", status=status) from error
+    if status == 200:
+        raise MalformedError(
+            f"The answer has the type {content_type!r}, which no DART server sends; is the URL right?", status=status
+        )
+    return None

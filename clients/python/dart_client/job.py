@@ -1,0 +1,232 @@
+"""A job: what runs where, submitted one by one, by the list, or as a stream."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from dart_client import futures
+from dart_client.connection import path
+from dart_client.errors import DartError, NotFoundError, TaskCancelled
+from dart_client.futures import TaskFuture
+from dart_client.poller import Poller
+from dart_client.results import Result, result_of
+from dart_client.submission import Entry, body_of, encode_parameter, posts, prefix_of
+
+if TYPE_CHECKING:
+    from dart_client.client import Client
+
+LOOK_AHEAD = 10_000
+"""Tasks that `map` has outstanding at most, unless told otherwise."""
+MAP_CHUNK = 1000
+RESULTS_PAGE = 1000
+
+
+class Job:
+    """One method of one module on the workers. Made by `Client.job`; safe to use from many threads."""
+
+    def __init__(self, client: Client, name: str, *, cursor: str | None) -> None:
+        self.client = client
+        self.name = name
+        self._connection = client.connection
+        self._poller = Poller(client.connection, name, cursor=cursor)
+        self._prefixes: dict[Any, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r})"
+
+    def submit(self, parameter: Any, location: str = "", **policy: Any) -> TaskFuture:
+        """Queue one task and return at once.
+
+        Tasks submitted in quick succession travel together. A refusal by the server becomes the future's error.
+
+        Args:
+            parameter: What the method is called with: any portable value.
+            location: The worker that must run it; empty: any that has the capabilities.
+            policy: `requires`, `priority`, `timeout`, `retries`, `lost_retries`, `on_lost`, `if_offline`, `expires`,
+                `tag`.
+
+        Raises:
+            ValueNotPortableError: The parameter cannot be sent; the message says which part of it.
+        """
+        entry = Entry(self._prefix(location, policy), encode_parameter(parameter))
+        future = TaskFuture(self, self._poller.condition)
+        self.client.dispatcher.put(self, future, entry)
+        return future
+
+    def submit_many(
+        self, parameters: Iterable[Any], location: str = "", *, locations: Sequence[str] | None = None, **policy: Any
+    ) -> list[TaskFuture]:
+        """Queue a task for each parameter; returns when the server has all of them on disk.
+
+        Args:
+            parameters: One a task.
+            location: The worker for all of them, or empty.
+            locations: Instead: one a task.
+            policy: As for `submit`.
+
+        Raises:
+            DartError: The server refused; then none of the piece that it refused is queued.
+        """
+        if locations is None:
+            prefix = self._prefix(location, policy)
+            entries: Iterable[Entry] = (Entry(prefix, encode_parameter(parameter)) for parameter in parameters)
+        else:
+            parameters = list(parameters)
+            if len(parameters) != len(locations):
+                raise ValueError(f"{len(parameters)} parameters and {len(locations)} locations; one a task is needed")
+            entries = (
+                Entry(self._prefix(place, policy), encode_parameter(parameter))
+                for parameter, place in zip(parameters, locations)
+            )
+        made: list[TaskFuture] = []
+        for piece in posts(entries):
+            made.extend(self._post(piece, [TaskFuture(self, self._poller.condition) for _ in piece]))
+        return made
+
+    def submit_each(
+        self, parameter: Any, *, worker_regex: str = "", requires: Sequence[str] = (), **policy: Any
+    ) -> list[TaskFuture]:
+        """Queue one task for each worker that is connected now and matches."""
+        each = {"worker_regex": worker_regex, "requires": list(requires)}
+        self._poller.begin_post()
+        made: list[TaskFuture] = []
+        try:
+            answer = self.client.submit(self.name, [{"parameter": parameter, "each": each, **policy}])
+            made = [TaskFuture(self, self._poller.condition, task_id) for task_id in answer["tasks"]]
+        finally:
+            self._poller.end_post(made)
+        return made
+
+    def map(
+        self,
+        parameters: Iterable[Any],
+        location: str = "",
+        *,
+        locations: Iterable[str] | None = None,
+        look_ahead: int = LOOK_AHEAD,
+        timeout: float | None = None,
+        **policy: Any,
+    ) -> Iterator[Any]:
+        """Values in the order of the parameters, which may be a stream without end.
+
+        Args:
+            parameters: Taken as needed, never more than `look_ahead` beyond the value given last.
+            location: The worker for all, or empty.
+            locations: Instead: one a parameter.
+            look_ahead: How many tasks are outstanding at most.
+            timeout: Seconds to wait for the next value.
+            policy: As for `submit`.
+
+        Raises:
+            OutcomeError: A task ended without a value. Tasks not yet done are cancelled then, as they are when the
+                iterator is closed early.
+        """
+        source = ((item, location) for item in parameters) if locations is None else zip(parameters, locations)
+        waiting: deque[TaskFuture] = deque()
+        chunk = max(1, min(MAP_CHUNK, look_ahead))
+        try:
+            more = True
+            while more or waiting:
+                while more and len(waiting) + chunk <= look_ahead:
+                    piece = list(islice(source, chunk))
+                    more = len(piece) == chunk
+                    waiting.extend(
+                        self.submit_many([item for item, _ in piece], locations=[place for _, place in piece], **policy)
+                    )
+                while waiting and (not more or len(waiting) + chunk > look_ahead):
+                    yield waiting.popleft().result(timeout)
+        finally:
+            for future in waiting:
+                if not future.done():
+                    future.cancel()
+
+    def results(self, *, worker_regex: str = "", follow: bool = False) -> Iterator[Result]:
+        """All results of the job, oldest first; those of others' tasks too.
+
+        Args:
+            worker_regex: Only of workers whose whole name matches.
+            follow: Go on with those still to come, until the job is stopped and nothing is left.
+        """
+        cursor: str | None = None
+        while True:
+            answer = self.client.results(
+                self.name, RESULTS_PAGE, worker_regex=worker_regex, after=cursor, wait=10.0 if follow else 0.0
+            )
+            cursor = answer.get("cursor", cursor)
+            yield from map(result_of, answer["results"])
+            if not answer["results"] and (not follow or answer["job"]["status"] != 1):
+                return
+
+    def status(self) -> int:
+        """1: running, 2: stopped."""
+        return self.client.job_status(self.name)
+
+    def stop(self) -> None:
+        """Stop it: queued tasks are cancelled, running ones interrupted; results stay readable."""
+        self.client.stop_job(self.name)
+        self._poller.sweep()
+
+    def purge(self) -> None:
+        """Forget definition, tasks and results."""
+        self.client.purge_job(self.name)
+        self._poller.fail_all(TaskCancelled(f"The job {self.name} was purged."))
+
+    def cancel_future(self, future: TaskFuture) -> bool:
+        """What `TaskFuture.cancel` does."""
+        if future.done():
+            return future.cancelled()
+        try:
+            answer = self.client.cancel_task(self.name, future.task_id)
+        except NotFoundError:
+            return False
+        if not answer:
+            return False
+        self._poller.forget(future.task_id)
+        futures.cancelled(self._poller.condition, future)
+        return True
+
+    def post_futures(self, waiting: list[TaskFuture], entries: list[Entry]) -> None:
+        """Send what the dispatcher gathered; errors go into the futures."""
+        start = 0
+        for piece in posts(entries):
+            mine = waiting[start : start + len(piece)]
+            start += len(piece)
+            try:
+                self._post(piece, mine)
+            except DartError as error:
+                futures.fail(self._poller.condition, mine, error)
+
+    def close(self, error: DartError) -> None:
+        """Fail what is open; the client calls this at its end."""
+        self._poller.fail_all(error)
+        self._poller.join(5.0)
+
+    def _post(self, piece: list[Entry], made: list[TaskFuture]) -> list[TaskFuture]:
+        """One POST; its futures get their ids and are waited for."""
+        poller = self._poller
+        poller.begin_post()
+        answered: list[TaskFuture] = []
+        try:
+            answer = self._connection.call("POST", path("job", self.name, "tasks"), body_of(piece))
+            for future, task_id in zip(made, answer["tasks"]):
+                future._task_id = task_id  # noqa: SLF001 - the SDK's own
+            answered = made
+        finally:
+            poller.end_post(answered)
+        return made
+
+    def _prefix(self, location: str, policy: dict[str, Any]) -> bytes:
+        """Encoded once for each policy that is used."""
+        try:
+            key: Any = (location, *chain.from_iterable(sorted(policy.items())))
+            return self._prefixes[key]
+        except TypeError:  # a list is no key
+            return prefix_of(location, policy)
+        except KeyError:
+            if len(self._prefixes) > 10_000:
+                self._prefixes.clear()
+            made = self._prefixes[key] = prefix_of(location, policy)
+            return made

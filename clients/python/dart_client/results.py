@@ -1,0 +1,51 @@
+"""One result as the server keeps it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from dart_client.errors import outcome_error
+
+
+class Result(NamedTuple):
+    """An outcome of a task; cancelled tasks have none."""
+
+    id: str
+    """The task's id and the result's."""
+    job: str
+    worker: str
+    """Name of the worker that did it; the location, or empty, where it was lost or expired."""
+    host: str
+    location: str
+    """Where it was asked to run; empty: anywhere."""
+    start_time: int
+    """Unix ms, by the worker's clock."""
+    duration: float
+    """Seconds."""
+    answer: dict[str, Any]
+    """All members, as the server gave them."""
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the method returned."""
+        return "success" in self.answer
+
+    def value(self) -> Any:
+        """What the method returned; raises `TaskError`, `TaskLost` or `TaskExpired` otherwise."""
+        if "success" in self.answer:
+            return self.answer["success"]
+        raise outcome_error(self.answer)
+
+
+def result_of(answer: dict[str, Any]) -> Result:
+    """From one entry of the server's answer."""
+    return Result(
+        id=answer["id"],
+        job=answer["job"],
+        worker=answer["worker"],
+        host=answer["host"],
+        location=answer["location"],
+        start_time=answer["start_time"],
+        duration=answer["duration"],
+        answer=answer,
+    )
