@@ -33,6 +33,12 @@ class Limits:
     """Payload bytes put together in one message, unless one value alone is larger."""
     frames_per_message_max: int = 256
     """Payload frames of one message."""
+    hello_items_max: int = 100_000
+    """Attempts or results in each list of HELLO and WELCOME; further results are sent without being asked for."""
+    facts_max: int = 64
+    """Facts an agent tells of itself."""
+    text_chars_max: int = 4096
+    """Free text in a message: a reason, a fact, a line of a log; senders cut it."""
 
     # Names
     name_chars_max: int = 255
@@ -99,6 +105,8 @@ class Limits:
     """Parameters of queued tasks kept in memory; the rest waits in the store."""
     group_records_max: int = 20_000
     """Records of one commit group."""
+    sweep_rows_max: int = 1000
+    """Rows of forgotten jobs deleted with one commit group, besides as many as the group itself changed."""
     outbox_bytes_max: int = 512 * MIB
     """Answers and messages that wait for their commit."""
     heartbeat_seconds: float = 5.0
