@@ -1,0 +1,66 @@
+"""What running tasks tell: STARTED, PROGRESS and LOG, gathered, bounded, dropped when there is no session."""
+
+from dart.agent.core.state import Fate, Phase, State
+from dart.agent.events import TaskPrinted, TaskProgressed
+from dart.wire.messages import Log, Progress, ProgressReport, Start, Started
+
+REPORT_SECONDS = 0.2
+"""Reports travel at most so often."""
+LOG_LINES_MAX = 1000
+"""Lines waiting to be sent; the oldest go first."""
+
+
+def on_progress(state: State, event: TaskProgressed) -> None:
+    """The latest report of a task replaces its earlier ones."""
+    if state.phase is Phase.LIVE and event.ref in state.held:
+        text = event.text[: state.limits.progress_chars_max]
+        fraction = min(1.0, max(0.0, event.fraction))
+        state.progress[event.ref] = ProgressReport(event.ref, fraction, text)
+
+
+def on_printed(state: State, event: TaskPrinted) -> None:
+    """Lines of a task; what no task printed stays in the worker's log file."""
+    if state.phase is Phase.LIVE and event.ref is not None:
+        state.log.extend((event.ref, line) for line in event.lines[-LOG_LINES_MAX:])
+        while len(state.log) > LOG_LINES_MAX:
+            state.log.popleft()
+
+
+def clear(state: State) -> None:
+    """No session: nobody to tell."""
+    state.progress.clear()
+    state.log.clear()
+
+
+def tell_when_due(state: State) -> None:
+    """Send what has gathered."""
+    if state.phase is not Phase.LIVE:
+        return
+    after = state.limits.started_after_seconds
+    starts = []
+    for slot in state.slots:
+        if slot.pipeline and not slot.start_told and slot.began_at + after <= state.now:
+            slot.start_told = True
+            if state.held[slot.pipeline[0]].fate is not Fate.ABANDONED:
+                starts.append(Start(slot.pipeline[0], int(slot.began_at * 1000)))
+    if starts:
+        state.send(Started(tuple(starts)))
+    if (state.progress or state.log) and state.reports_sent_at + REPORT_SECONDS <= state.now:
+        state.reports_sent_at = state.now
+        if state.progress:
+            state.send(Progress(tuple(state.progress.values())))
+            state.progress.clear()
+        if state.log:
+            state.send(Log(tuple(state.log)))
+            state.log.clear()
+
+
+def deadline(state: State) -> float | None:
+    """When the next report is due."""
+    if state.phase is not Phase.LIVE:
+        return None
+    after = state.limits.started_after_seconds
+    times = [slot.began_at + after for slot in state.slots if slot.pipeline and not slot.start_told]
+    if state.progress or state.log:
+        times.append(state.reports_sent_at + REPORT_SECONDS)
+    return min(times, default=None)

@@ -1,0 +1,221 @@
+"""What an agent knows: one object, changed only by the functions of this package."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum
+
+from dart.agent.events import Command, Say, Send, Slot
+from dart.ids import AttemptRef, BootId, StoreId
+from dart.limits import Limits
+from dart.wire.messages import AgentMessage, Lease, ProgressReport, Result, Welcome
+
+SPOOLED_EARLIER = -1
+NO_STORE = StoreId("")
+
+
+class SpoolMode(Enum):
+    """When a result is written to disk."""
+
+    EAGER = "eager"
+    """At once, while it is also sent."""
+    LAZY = "lazy"
+    """Only when no ACK comes soon, the link is down or the agent stops: kind to SD cards."""
+    BEFORE_SEND = "before_send"
+    """Synced to disk first, sent then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who this agent is and how it was told to behave; fixed for the life of the process."""
+
+    name: str
+    slots: int
+    capabilities: tuple[str, ...]
+    host: str
+    boot_id: BootId
+    facts: dict[str, str]
+    store_id: StoreId = NO_STORE
+    """The store known from enrolment; empty: none."""
+    spool_mode: SpoolMode = SpoolMode.EAGER
+    stop_grace_seconds: float = 5.0
+    """How long running tasks may go on after the first request to stop; infinity: to their end."""
+
+
+class Phase(Enum):
+    """Where the link to the broker stands."""
+
+    WAITING = "waiting"
+    """No socket; a new one at `retry_at`."""
+    CONNECTING = "connecting"
+    """A socket was asked for or said HELLO; WELCOME is awaited."""
+    LIVE = "live"
+    """Welcomed."""
+    CLOSED = "closed"
+    """Left for good."""
+
+
+class Fate(Enum):
+    """What is to become of an attempt that a runner has."""
+
+    WANTED = "wanted"
+    RECALLED = "recalled"
+    """Released if it turns out not to be begun."""
+    ABANDONED = "abandoned"
+    """Nobody waits for its result."""
+    TIMED_OUT = "timed_out"
+    """Killed for running too long; its result says so."""
+
+
+@dataclass(slots=True)
+class Held:
+    """An attempt without a result: in the queue while `slot` is None, else in that slot's pipeline."""
+
+    lease: Lease
+    store_id: StoreId
+    slot: Slot | None = None
+    fate: Fate = Fate.WANTED
+
+
+@dataclass(slots=True)
+class SlotState:
+    """One runner: the first of its pipeline is the one that runs."""
+
+    ready: bool = False
+    failed: bool = False
+    """Its runner could not be started the last time."""
+    killed: bool = False
+    """Kill was asked for; RunnerDied follows."""
+    taking: bool = False
+    """TakeBack was asked for; TakenBack follows."""
+    pipeline: deque[AttemptRef] = field(default_factory=deque)
+    began_at: float = 0.0
+    """When the first of the pipeline began."""
+    steal_at: float = 0.0
+    """From when on another, idle slot may have what waits here."""
+    start_told: bool = False
+
+
+@dataclass(slots=True)
+class Kept:
+    """A result without ACK."""
+
+    result: Result
+    store_id: StoreId
+    write_number: int = 0
+    """The SpoolWrite that holds it; 0: not handed to the spool; `SPOOLED_EARLIER`: kept from an earlier boot."""
+    sent: bool = False
+    """In the present session."""
+    kept_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Session:
+    """What belongs to one socket; a new one starts with every LinkUp."""
+
+    sent: int = 0
+    """Running number of the last frame sent."""
+    heard: int = 0
+    """Running number of the last frame received."""
+    hello_store_id: StoreId = NO_STORE
+    welcome: Welcome | None = None
+    tasks_seen: int = 0
+    """Running number of the last TASKS frame."""
+    credit_left: int = 0
+    """Of the credit last told, how much the broker has not used."""
+    credit_told: bool = False
+    nonce: int = 0
+    nonce_sent_at: float = 0.0
+    in_flight: int = 0
+    """Results sent and not acknowledged."""
+    in_flight_bytes: int = 0
+    """Their payload."""
+
+
+@dataclass(slots=True)
+class State:
+    """All that an agent knows."""
+
+    identity: Identity
+    limits: Limits
+    slots: tuple[SlotState, ...]
+    now: float = 0.0
+    """Time of the present call."""
+    commands: list[Command] = field(default_factory=list)
+    """Of the present call."""
+
+    # The link
+    phase: Phase = Phase.WAITING
+    session: Session = field(default_factory=Session)
+    started: bool = False
+    retry_at: float | None = None
+    failures: int = 0
+    """Attempts to connect since the last WELCOME."""
+    jitter: float = 0.5
+    last_heard_at: float = 0.0
+    last_sent_at: float = 0.0
+    store_id: StoreId = NO_STORE
+    """The store last known."""
+    facts: dict[str, str] = field(default_factory=dict)
+    round_trip_seconds: float = 0.0
+
+    # Tasks
+    queue: deque[AttemptRef] = field(default_factory=deque)
+    held: dict[AttemptRef, Held] = field(default_factory=dict)
+    held_bytes: int = 0
+    """Parameters of all held attempts."""
+    duration_seconds: float | None = None
+    """Moving average of how long tasks run; None: unknown."""
+
+    # Results
+    kept: dict[AttemptRef, Kept] = field(default_factory=dict)
+    kept_bytes: int = 0
+    to_send: deque[AttemptRef] = field(default_factory=deque)
+    unspooled: deque[AttemptRef] = field(default_factory=deque)
+    writes: int = 0
+    """SpoolWrites so far."""
+    synced: int = 0
+    spool_full: bool = False
+    full_said: bool = False
+
+    # Reports
+    progress: dict[AttemptRef, ProgressReport] = field(default_factory=dict)
+    log: deque[tuple[AttemptRef, str]] = field(default_factory=deque)
+    reports_sent_at: float = 0.0
+
+    # Leaving
+    leaving: bool = False
+    """Nothing more is taken; what runs may end."""
+    killing: bool = False
+    """What still runs is being killed."""
+    kill_at: float | None = None
+    flush_until: float | None = None
+    """Everything has ended; until then ACKs are waited for."""
+    exit_code: int = 0
+    exited: bool = False
+
+    def free(self, ref: AttemptRef) -> Held | None:
+        """Forget an attempt that ended or left; None if it was not held."""
+        held = self.held.pop(ref, None)
+        if held is not None:
+            self.held_bytes -= len(held.lease.parameter)
+        return held
+
+    def send(self, message: AgentMessage) -> None:
+        """Send in the present session; the caller has made sure that there is one."""
+        self.session.sent += 1
+        self.last_sent_at = self.now
+        self.commands.append(Send(self.session.sent, message))
+
+    def say(self, level: str, text: str) -> None:
+        """Write a log line."""
+        self.commands.append(Say(level, text))
+
+    def running(self) -> int:
+        """How many slots are at work."""
+        return sum(1 for slot in self.slots if slot.pipeline)
+
+
+def new_state(identity: Identity, limits: Limits) -> State:
+    """The state of an agent that has just been started."""
+    slots = tuple(SlotState() for _ in range(identity.slots))
+    return State(identity=identity, limits=limits, slots=slots, store_id=identity.store_id, facts=dict(identity.facts))
