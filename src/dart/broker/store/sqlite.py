@@ -1,0 +1,132 @@
+"""The store in one SQLite file: the default.
+
+One connection writes, another reads at the same time (WAL). Decisions: `docs/adr/0010` to `0012`.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dart.broker.core.model import Recovered, TaskState
+from dart.broker.core.records import Record
+from dart.broker.store import sqlite_read
+from dart.broker.store.base import FinishedTask, ResultQuery, Store
+from dart.broker.store.sqlite_faults import as_store_errors
+from dart.broker.store.sqlite_file import DatabaseFile
+from dart.broker.store.sqlite_recover import recover
+from dart.broker.store.sqlite_write import GroupWriter
+from dart.errors import StoreError
+from dart.ids import JobId, TaskId
+from dart.limits import Limits
+
+
+class SqliteStore(Store):
+    """See `Store`. `recover`, `commit` and `probe` belong to one thread, the rest to one other thread.
+
+    Args:
+        path: The database; it and its missing directories are made, for the owner alone. Beside it lie
+            its log (`-wal`, `-shm`) and the lock (`.lock`).
+        limits: `idempotency_keys_max`, `idempotency_seconds` and `sweep_rows_max` are the store's.
+
+    Raises:
+        StoreError: It is in use, damaged, of a newer release, no database of DART, or cannot be made.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
+        self._limits = limits
+        self._file = DatabaseFile(path)
+        try:
+            with as_store_errors(path):
+                self._writing = self._file.connect(read_only=False)
+                self._reading = self._file.connect(read_only=True)
+        except BaseException:
+            self._file.release()
+            raise
+        self._closed = False
+
+    def recover(self, *, forget_jobs: bool = False) -> Recovered:
+        """See `Store.recover`."""
+        with self._transaction() as connection:
+            return recover(connection, forget_jobs=forget_jobs)
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """See `Store.commit`."""
+        with self._transaction() as connection:
+            GroupWriter(connection, self._limits).write(records)
+
+    def probe(self) -> None:
+        """See `Store.probe`."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE meta SET probes = probes + 1")
+
+    def parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
+        """See `Store.parameters`."""
+        with self._snapshot() as connection:
+            return sqlite_read.parameters(connection, ids)
+
+    def results(self, query: ResultQuery) -> list[FinishedTask]:
+        """See `Store.results`."""
+        with self._snapshot() as connection:
+            return sqlite_read.results(connection, query)
+
+    def results_of(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
+        """See `Store.results_of`."""
+        with self._snapshot() as connection:
+            return sqlite_read.results_of(connection, job_id, ids)
+
+    def finished_tasks(
+        self, job_id: JobId, *, after: int, amount: int, states: frozenset[TaskState]
+    ) -> list[FinishedTask]:
+        """See `Store.finished_tasks`."""
+        with self._snapshot() as connection:
+            return sqlite_read.finished_tasks(connection, job_id, after=after, amount=amount, states=states)
+
+    def answer(self, key: str, now_ms: int) -> tuple[bytes, int] | None:
+        """See `Store.answer`."""
+        with self._snapshot() as connection:
+            return sqlite_read.answer(connection, key, now_ms)
+
+    def close(self) -> None:
+        """See `Store.close`. All is durable already; the last connection moves the log into the database."""
+        if self._closed:
+            return
+        self._closed = True
+        with as_store_errors(self._path):
+            try:
+                self._reading.close()
+                self._writing.close()
+            finally:
+                self._file.release()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Durable when it ends without an error, otherwise without effect."""
+        self._refuse_if_closed()
+        with as_store_errors(self._path):
+            connection = self._writing
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                # After some errors SQLite has rolled back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Reads of one moment; it ends always, for a reader that lingers would keep the log from being emptied."""
+        self._refuse_if_closed()
+        with as_store_errors(self._path):
+            self._reading.execute("BEGIN")
+            try:
+                yield self._reading
+            finally:
+                self._reading.execute("ROLLBACK")
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StoreError(f"Database {self._path} is closed. The server is stopping.")

@@ -1,0 +1,186 @@
+"""The database file: made as a whole, locked, private to its owner, checked before use."""
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from dart.broker.store import sqlite_schema
+from dart.broker.store.sqlite_faults import as_store_errors
+from dart.errors import StoreError
+
+_CHECKED_BYTES_MAX = 32 * 1024 * 1024
+"""Up to this size the whole file is checked at a start (about 0.1 s); larger ones as they are read."""
+
+_WAL_BYTES_KEPT = 64 * 1024 * 1024
+"""The log is cut to this after a checkpoint; one large value may have made it larger."""
+
+_CONNECTION_PRAGMAS = (
+    "foreign_keys = ON",
+    "synchronous = FULL",
+    "busy_timeout = 5000",
+    "cell_size_check = ON",
+    "trusted_schema = OFF",
+    "temp_store = MEMORY",
+    "cache_size = -16384",
+    f"journal_size_limit = {_WAL_BYTES_KEPT}",
+)
+
+
+class DatabaseFile:
+    """A database that is ours alone from construction to `release`.
+
+    Raises:
+        StoreError: It is in use, damaged, of a newer release, no database of DART, or cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = -1
+        with as_store_errors(path):
+            _make_directory(path.parent)
+            self._lock = _lock(path)
+            try:
+                if not path.exists():
+                    _create(path)
+                path.chmod(0o600)
+                self._check()
+            except BaseException:
+                self.release()
+                raise
+
+    def connect(self, *, read_only: bool) -> sqlite3.Connection:
+        """A connection without transactions of its own; any thread may use it, one at a time."""
+        connection = _connect(self.path)
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def release(self) -> None:
+        """Let others open it; harmless when repeated."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _check(self) -> None:
+        connection = _connect(self.path)
+        try:
+            if _number(connection, "application_id") != sqlite_schema.APPLICATION_ID:
+                raise StoreError(
+                    f"{self.path} is not a database of DART, or was cut short. Name another file, or restore a backup."
+                )
+            if self.path.stat().st_size <= _CHECKED_BYTES_MAX:
+                _check_whole(connection, self.path)
+            _migrate(connection, self.path)
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StoreError(
+                    f"The file system of {self.path} cannot hold the database's log. Use a local directory."
+                )
+        finally:
+            connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # mode=rw: SQLite must never make an empty file in place of one that is missing.
+    connection = sqlite3.connect(
+        f"file:{quote(str(path.absolute()))}?mode=rw",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    for pragma in _CONNECTION_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _make_directory(directory: Path) -> None:
+    """Missing ones are made for the owner alone, whatever the umask; existing ones are the owner's affair."""
+    if directory.is_dir():
+        return
+    _make_directory(directory.parent)
+    directory.mkdir(mode=0o700)
+    directory.chmod(0o700)
+
+
+def _lock(path: Path) -> int:
+    """The lock ends with the process, so the file stays and means nothing by itself."""
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(
+            f"Database {path} is in use by another server. Stop that one, or give this one a database of its own."
+        ) from None
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _create(path: Path) -> None:
+    """Make it under another name and move it into place, so that a file of this name is always a whole database."""
+    for suffix in ("-wal", "-journal"):
+        if Path(f"{path}{suffix}").exists():
+            raise StoreError(
+                f"{path} is missing but its log {path}{suffix} is there: the database was moved or deleted. "
+                "Bring it back, or delete the log too to begin with an empty one."
+            )
+    new = Path(f"{path}.new")
+    for leftover in (new, Path(f"{new}-journal")):
+        leftover.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
+    connection = _connect(new)
+    try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}")
+        _migrate(connection, path)
+    finally:
+        connection.close()
+    new.rename(path)
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise StoreError(
+            f"Database {path} is damaged ({found}). Restore a backup, or move it away to begin with an empty one."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring it to this release's version, all steps or none."""
+    version, known = _number(connection, "user_version"), len(sqlite_schema.MIGRATIONS)
+    if version > known:
+        raise StoreError(
+            f"Database {path} was written by a newer release (format {version}; this one knows {known}). "
+            "Install that release again."
+        )
+    if version == known:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in sqlite_schema.MIGRATIONS[version:]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {known}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
