@@ -1,0 +1,142 @@
+"""Bodies with payloads: TASKS and RESULTS, where a microsecond a task counts, and BLOB.
+
+What many items of a batch have in common stands once, in a table, and items name its row.
+"""
+
+import math
+from typing import Any
+
+from dart.ids import Attempt, AttemptRef
+from dart.limits import Limits
+from dart.wire.cold import CREDIT, INT32_MAX
+from dart.wire.messages import Blob, Lease, Result, Results, Tasks
+from dart.wire.payloads import Packer, Slicer
+from dart.wire.schema import ID_MAX, SHA256, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
+
+_tuple = tuple.__new__
+
+
+def write_tasks(message: Tasks, packer: Packer, _limits: Limits) -> list[Any]:
+    """`[[[job, module path, method] ..], [[task, incarnation, number, row, timeout, frame, size] ..]]`."""
+    rows: dict[tuple[str, str, str], int] = {}
+    items = []
+    for (task_id, (incarnation, attempt)), job, module_path, method, timeout_seconds, parameter in message.leases:
+        row = rows.setdefault((job, module_path, method), len(rows))
+        frame, size = packer.add(parameter)
+        items.append((task_id, incarnation, attempt, row, timeout_seconds, frame, size))
+    return [list(rows), items]
+
+
+def read_tasks(body: Any, slicer: Slicer, limits: Limits) -> Tasks:
+    """The opposite of `write_tasks`.
+
+    Raises:
+        Wrong: Something is not as specified.
+    """
+    table, items = leading(body, "TASKS", 2)
+    rows = []
+    for row in listed(table, "methods", most=limits.batch_items_max):
+        job, module_path, method = leading(row, "methods", 3)
+        text(job, "job", least=1, most=limits.name_chars_max)
+        text(module_path, "module_path", least=1, most=limits.module_path_chars_max)
+        text(method, "method", least=1, most=limits.name_chars_max)
+        rows.append((job, module_path, method))
+    leases = []
+    for item in listed(items, "leases", most=limits.batch_items_max):
+        task_id, incarnation, attempt, row, timeout_seconds, frame, size = leading(item, "leases", 7)
+        _check_reference(task_id, incarnation, attempt)
+        _check_place(row, len(rows), frame, size)
+        if type(timeout_seconds) is not float or not 0 <= timeout_seconds < math.inf:
+            timeout_seconds = number(timeout_seconds, "timeout_seconds")
+        ref = _tuple(AttemptRef, (task_id, _tuple(Attempt, (incarnation, attempt))))
+        leases.append(_tuple(Lease, (ref, *rows[row], timeout_seconds, slicer.take(frame, size))))
+    return Tasks(tuple(leases))
+
+
+def write_results(message: Results, packer: Packer, limits: Limits) -> list[Any]:
+    """`[[[worker, host] ..], [result ..], credit or nil]`.
+
+    A result: `[task, incarnation, number, row, start in ms, duration in s, success, error code, frame, size]`.
+    """
+    rows: dict[tuple[str, str], int] = {}
+    items = []
+    for ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload in message.results:
+        task_id, (incarnation, attempt) = ref
+        row = rows.setdefault((worker, host), len(rows))
+        frame, size = packer.add(payload)
+        items.append(
+            (task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size)
+        )
+    return [list(rows), items, None if message.credit is None else CREDIT.write(message.credit, limits)]
+
+
+def read_results(body: Any, slicer: Slicer, limits: Limits) -> Results:
+    """The opposite of `write_results`.
+
+    Raises:
+        Wrong: Something is not as specified.
+    """
+    table, items, credit = leading(body, "RESULTS", 3)
+    rows = []
+    for row in listed(table, "origins", most=limits.batch_items_max):
+        worker, host = leading(row, "origins", 2)
+        rows.append(
+            (text(worker, "worker", most=limits.name_chars_max), text(host, "host", most=limits.name_chars_max))
+        )
+    results = [
+        _read_result(leading(item, "results", 10), rows, slicer)
+        for item in listed(items, "results", most=limits.batch_items_max)
+    ]
+    return Results(tuple(results), None if credit is None else CREDIT.read(credit, "credit", limits))
+
+
+def _read_result(item: list[Any], rows: list[tuple[str, str]], slicer: Slicer) -> Result:
+    task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size = item
+    _check_reference(task_id, incarnation, attempt)
+    _check_place(row, len(rows), frame, size)
+    if type(start_time_ms) is not int or not -TIME_MS_MAX <= start_time_ms <= TIME_MS_MAX:
+        whole(start_time_ms, "start_time_ms", least=-TIME_MS_MAX, most=TIME_MS_MAX)
+    if type(duration_seconds) is not float or not 0 <= duration_seconds < math.inf:
+        duration_seconds = number(duration_seconds, "duration_seconds")
+    if type(success) is not bool:
+        raise Wrong(f"success must be true or false, not {shown(success)}")
+    if type(error_code) is not int or not 0 <= error_code <= INT32_MAX:
+        whole(error_code, "error_code", most=INT32_MAX)
+    ref = _tuple(AttemptRef, (task_id, _tuple(Attempt, (incarnation, attempt))))
+    worker, host = rows[row]
+    payload = slicer.take(frame, size)
+    return _tuple(Result, (ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload))
+
+
+def _check_reference(task_id: Any, incarnation: Any, attempt: Any) -> None:
+    """As `schema.reference`, for members that stand in a longer array."""
+    if not (type(task_id) is type(incarnation) is type(attempt) is int) or not (
+        1 <= task_id <= ID_MAX and 0 <= incarnation <= ID_MAX and 0 <= attempt <= ID_MAX
+    ):
+        raise Wrong("an attempt must be a task id from 1 on, an incarnation and a number")
+
+
+def _check_place(row: Any, rows: int, frame: Any, size: Any) -> None:
+    if not (type(row) is type(frame) is type(size) is int) or not (0 <= row < rows and frame >= 0 and size >= 0):
+        raise Wrong("an item must name a row of its table, a payload frame and a size")
+
+
+def write_blob(message: Blob, packer: Packer, _limits: Limits) -> list[Any]:
+    """`[SHA-256, offset, total, size]`, with the data as the one payload."""
+    _, size = packer.add(message.data)
+    return [message.sha256, message.offset, message.total, size]
+
+
+def read_blob(body: Any, slicer: Slicer, limits: Limits) -> Blob:
+    """The opposite of `write_blob`.
+
+    Raises:
+        Wrong: Something is not as specified.
+    """
+    sha256, offset, total, size = leading(body, "BLOB", 4)
+    return Blob(
+        SHA256.read(sha256, "sha256", limits),
+        whole(offset, "offset"),
+        whole(total, "total"),
+        slicer.take(0, whole(size, "size")),
+    )
