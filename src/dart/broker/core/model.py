@@ -116,7 +116,7 @@ class Task:
     attempt: Attempt | None = None
     """The latest attempt; only its outcome counts."""
     agent_id: AgentId | None = None
-    """Who holds that attempt, while LEASED or RUNNING."""
+    """Who holds that attempt, while LEASED or RUNNING; while QUEUED: who held it last and may still answer it."""
     errors: int = 0
     """Attempts that ended with the task's own error."""
     losses: int = 0
@@ -138,9 +138,13 @@ class Job:
     status: JobStatus
     defined_at_ms: int
     open: dict[TaskId, Task] = field(default_factory=dict)
-    """Its unfinished tasks, oldest first."""
+    """Its unfinished tasks."""
+    entered: int = 0
+    """Tasks that ever became visible since the broker started."""
     tally: dict[tuple[str, TaskState], int] = field(default_factory=dict)
     """Outcomes ever recorded, by worker and final state; what is deleted stays counted until the purge."""
+    counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))
+    """Its open tasks by state; kept by `lifecycle.py`."""
 
 
 @dataclass(slots=True)
@@ -171,6 +175,9 @@ class Session:
     credit_seen: int = 0
     in_flight: deque[tuple[int, int, int]] = field(default_factory=deque)
     """TASKS frames after `credit_seen`: running number, tasks, bytes."""
+    in_flight_tasks: int = 0
+    """Sum over `in_flight`."""
+    in_flight_bytes: int = 0
 
 
 @dataclass(slots=True)

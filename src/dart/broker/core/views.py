@@ -1,8 +1,15 @@
 """What the outside may know of the broker's state: plain copies, made on demand."""
 
+from bisect import bisect_right
+from collections.abc import Iterable
+from heapq import nsmallest
+from itertools import islice
 from typing import NamedTuple
 
-from dart.broker.core.model import JobConfig, JobStatus, TaskPolicy, TaskState
+from dart.broker.core.leases import attempts_made
+from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
+from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
+from dart.broker.core.state import Core
 from dart.ids import AgentId, JobId, TaskId
 
 
@@ -67,3 +74,143 @@ class TaskView(NamedTuple):
     progress_text: str
     pending_reason: str
     """Why it does not run; empty unless QUEUED or LEASED."""
+
+
+def workers(core: Core, now: float) -> list[WorkerView]:
+    """Connected agents by name, in the order of names."""
+    views = []
+    for name, connected in sorted(core.connected.items()):
+        agents = tuple(_agent(agent, now) for agent in connected.values())
+        capabilities = {capability for agent in agents for capability in agent.capabilities}
+        hosts = tuple(sorted({agent.host for agent in agents}))
+        slots = sum(agent.slots for agent in agents)
+        views.append(WorkerView(name, slots, tuple(sorted(capabilities)), hosts, agents))
+    return views
+
+
+def job(core: Core, name: str) -> JobView | None:
+    """One job."""
+    known = core.jobs.get(name)
+    return None if known is None else _job(core, known)
+
+
+def jobs(core: Core, after: str, amount: int) -> list[JobView]:
+    """Jobs by name, at most so many of those after this name."""
+    names = nsmallest(amount, (name for name in core.jobs if name > after))
+    return [_job(core, core.jobs[name]) for name in names]
+
+
+def open_tasks(
+    core: Core, name: str, after: int, amount: int, states: frozenset[TaskState] | None = None
+) -> list[TaskView]:
+    """A job's unfinished tasks by id, at most so many of those with an id above `after`, of these states."""
+    known = core.jobs.get(name)
+    if known is None:
+        return []
+    found = (task for task in _ordered(core, known, after, states) if states is None or task.state in states)
+    return [_task(core, task) for task in islice(found, amount)]
+
+
+def task(core: Core, name: str, task_id: TaskId) -> TaskView | None:
+    """One unfinished task of a job."""
+    known = core.jobs.get(name)
+    found = None if known is None else known.open.get(task_id)
+    return None if found is None else _task(core, found)
+
+
+def _agent(agent: Agent, now: float) -> AgentView:
+    leases = len(agent.leases)
+    return AgentView(
+        agent.id,
+        agent.name,
+        agent.host,
+        agent.slots,
+        min(agent.slots, leases),
+        leases,
+        tuple(sorted(agent.capabilities)),
+        agent.facts,
+        agent.draining,
+        0.0 if agent.session is None else max(0.0, now - agent.session.heard_at),
+    )
+
+
+def _job(core: Core, known: Job) -> JobView:
+    counts = {state: known.counts[state] for state in OPEN_STATES if known.counts[state]}
+    # Tasks of a complete submission are queued to everyone outside, also those that are still being let in.
+    admitting = sum(len(submission.staged) for submission in core.admitting if submission.job is known)
+    if admitting:
+        counts[TaskState.QUEUED] = counts.get(TaskState.QUEUED, 0) + admitting
+    names = set()
+    for (worker, state), amount in known.tally.items():
+        counts[state] = counts.get(state, 0) + amount
+        if state is not TaskState.CANCELLED:
+            names.add(worker)
+    return JobView(known.id, known.name, known.status, known.config, known.defined_at_ms, counts, tuple(sorted(names)))
+
+
+def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | None) -> Iterable[Task]:
+    """A job's open tasks by id from `after` on; where only held ones are asked for, those alone are looked at."""
+    if states is not None and TaskState.QUEUED not in states:
+        held = (lease.task for agent in core.agents.values() for lease in agent.leases.values())
+        return sorted((task for task in held if task.job is known and task.id > after), key=lambda task: task.id)
+    ids = _listing(core, known)
+    found = (known.open.get(task_id) for task_id in islice(ids, bisect_right(ids, after), None))
+    return (task for task in found if task is not None)
+
+
+def _listing(core: Core, known: Job) -> list[TaskId]:
+    """Ids of a job's open tasks in order, and of some that have finished since; kept from page to page."""
+    listing = core.listing
+    if listing is not None and listing[:2] == (known.id, known.entered) and len(listing[2]) <= 2 * len(known.open):
+        return listing[2]
+    ids = sorted(known.open)
+    core.listing = (known.id, known.entered, ids)
+    return ids
+
+
+def _task(core: Core, found: Task) -> TaskView:
+    held = core.agents[found.agent_id] if found.state in HELD_STATES and found.agent_id is not None else None
+    return TaskView(
+        found.id,
+        found.state,
+        found.policy,
+        found.tag,
+        "" if held is None else held.name,
+        "" if held is None else held.host,
+        attempts_made(found),
+        found.started_at_ms,
+        found.fraction,
+        found.progress_text,
+        pending_reason(core, found),
+    )
+
+
+def pending_reason(core: Core, waiting: Task) -> str:
+    """Why a task does not run, for people; empty unless it is queued or leased."""
+    if waiting.state is TaskState.LEASED and waiting.agent_id is not None:
+        holder = core.agents[waiting.agent_id]
+        if holder.session is None:
+            return f"Leased to worker {holder.name!r}, which is silent and keeps the task until its lease ends."
+        return f"Leased to worker {holder.name!r}, which has not said that the task runs."
+    if waiting.state is not TaskState.QUEUED:
+        return ""
+    if core.stopping:
+        return "The server is stopping."
+    return _why_queued(core, waiting.policy)
+
+
+def _why_queued(core: Core, policy: TaskPolicy) -> str:
+    location, requires = policy.location, policy.requires
+    names = (location,) if location else core.connected
+    agents = [agent for name in names for agent in core.connected.get(name, {}).values()]
+    if not agents:
+        return f"No worker called {location!r} is connected." if location else "No worker is connected."
+    able = [agent for agent in agents if agent.capabilities.issuperset(requires)]
+    who = f"worker {location!r}" if location else "any connected worker"
+    if not able:
+        lacking = sorted(set(requires).difference(*(agent.capabilities for agent in agents)))
+        what = ", ".join(lacking) if lacking else f"{', '.join(requires)} together"
+        return f"No agent of {who} has the capability {what}."
+    if all(agent.draining for agent in able):
+        return f"All agents of {who} that could run it are draining."
+    return f"Waits for a free slot of {who}."

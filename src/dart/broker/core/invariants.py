@@ -1,0 +1,158 @@
+"""What must hold between turns: every index is derived again from scratch and compared."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
+from dart.broker.core.model import Agent, Job, Task, TaskState
+from dart.broker.core.ready_queue import key_of
+from dart.broker.core.state import Core
+from dart.ids import AgentId, LeaseId
+
+
+class BrokenInvariantError(RuntimeError):
+    """A fault of this program: two parts of the state contradict each other."""
+
+
+def check(core: Core) -> None:
+    """Raise `BrokenInvariantError` with what is wrong, if anything is."""
+    _check_tasks(core)
+    _check_submissions(core)
+    _check_ready(core)
+    _check_leases(core)
+    _check_agents(core)
+    _check_timers(core)
+    _require(
+        not (core.commands or core.ripe or core.closed_leases or core.finished_jobs or core.cancels),
+        "something of the last turn was left undone",
+    )
+
+
+def _require(condition: object, text: str) -> None:
+    if not condition:
+        raise BrokenInvariantError(text)
+
+
+def _same(what: str, kept: object, derived: object) -> None:
+    _require(kept == derived, f"{what}: kept {kept!r}, derived {derived!r}")
+
+
+def _check_tasks(core: Core) -> None:
+    for task_id, task in core.tasks.items():
+        tale = story(task)
+        _same(f"id of {tale}", task_id, task.id)
+        _require(0 < task_id <= core.highest_id, f"{tale} is above the highest id {core.highest_id}")
+        _require(task.state in OPEN_STATES, f"{tale} is kept as open")
+        _require(core.jobs.get(task.job.name) is task.job, f"{tale} belongs to a job that is not there")
+        _require(task.job.open.get(task_id) is task, f"{tale} is missing in its job")
+        _require(task.losses <= task.policy.lost_retries or task.losses == 0, f"{tale} was lost too often")
+        _require(task.errors <= task.policy.retries, f"{tale} failed too often")
+        if task.state in HELD_STATES:
+            held = core.agents[task.agent_id].leases.get(task_id) if task.agent_id in core.agents else None
+            _require(held is not None and held.task is task, f"{tale} is held by nobody")
+    _same("open tasks", sum(len(job.open) for job in core.jobs.values()), len(core.tasks))
+    for name, job in core.jobs.items():
+        _same("name of a job", name, job.name)
+        _check_counts(job)
+
+
+def _check_counts(job: Job) -> None:
+    counted = Counter(task.state for task in job.open.values())
+    _same(f"counts of job {job.name!r}", job.counts, [counted.get(state, 0) for state in TaskState])
+
+
+def _check_submissions(core: Core) -> None:
+    reserved = 0
+    for submission in (*core.submissions.values(), *core.admitting):
+        _require(core.jobs.get(submission.job.name) is submission.job, "a submission belongs to a forgotten job")
+        _require(submission.last_id <= core.highest_id, "a submission has ids that are not reserved")
+        for task in submission.staged:
+            _same(story(task), task.state, TaskState.STAGED)
+            _require(submission.first_id <= task.id < submission.next_id, f"{story(task)} is staged out of its range")
+    for submission in core.submissions.values():
+        reserved += submission.last_id - submission.first_id + 1
+        _same("staged tasks", len(submission.staged), submission.next_id - submission.first_id)
+    for submission in core.admitting:
+        reserved += len(submission.staged)
+        _require(submission.staged, "a submission without tasks is being let in")
+        _same("end of a submission", submission.next_id, submission.last_id + 1)
+    _same("reserved ids", core.reserved, reserved)
+
+
+def _check_ready(core: Core) -> None:
+    queued: set[int] = set()
+    size = 0
+    for queue in core.ready:
+        tasks = list(queue)
+        _require(tasks, f"the queue {queue.key} is empty")
+        _same(f"size of queue {queue.key}", queue.size, len(tasks))
+        _require(queue.head() is tasks[0], f"the head of queue {queue.key} is not its first task")
+        _same(f"priority of queue {queue.key}", queue.priority(), max(task.policy.priority for task in tasks))
+        for task in tasks:
+            _same(story(task), key_of(task), queue.key)
+        queued.update(task.id for task in tasks)
+        size += queue.size
+    _same("tasks in all queues", (core.ready.size, len(queued)), (size, size))
+    _same("queued tasks", queued, {task.id for task in core.tasks.values() if task.state is TaskState.QUEUED})
+    _require(not core.ready.grown, "placement did not look at a queue that grew")
+
+
+def _check_leases(core: Core) -> None:
+    holders: Counter[tuple[str, tuple[str, ...], AgentId]] = Counter()
+    out: Counter[LeaseId] = Counter()
+    for agent, task in _held(core):
+        held = agent.leases[task.id]
+        _require(task.state in HELD_STATES, f"agent {agent.id} holds {story(task)}")
+        _require(core.tasks.get(task.id) is task, f"agent {agent.id} holds {story(task)}, which is not open")
+        _same(f"holder of {story(task)}", (task.agent_id, task.attempt), (agent.id, held.attempt))
+        _require(task.policy.location in ("", agent.name), f"agent {agent.name!r} holds {story(task)}")
+        holders[(*key_of(task), agent.id)] += 1
+        out[held.lease_id] += 1
+    kept = {
+        (location, requires, agent_id): amount
+        for location, by_requires in core.holders.items()
+        for requires, counts in by_requires.items()
+        for agent_id, amount in counts.items()
+    }
+    _same("holders", kept, dict(holders))
+    _require(
+        all(by_requires and all(by_requires.values()) for by_requires in core.holders.values()),
+        "holders keeps empty entries",
+    )
+    _same("leases out of each frame", core.lease_counts, dict(out))
+
+
+def _held(core: Core) -> Iterable[tuple[Agent, Task]]:
+    return [(agent, held.task) for agent in core.agents.values() for held in agent.leases.values()]
+
+
+def _check_agents(core: Core) -> None:
+    for agent_id, agent in core.agents.items():
+        _same("id of an agent", agent_id, agent.id)
+        _require(agent.session is not None or agent.leases, f"agent {agent_id} is kept for nothing")
+        _same(f"name of agent {agent_id}", agent.name, core.enrolments[agent_id].name)
+        if agent.session is not None:
+            session = agent.session
+            _require(core.sessions.get(session.id) is agent, f"session {session.id} of agent {agent_id} is unknown")
+            _require(core.connected[agent.name][agent_id] is agent, f"agent {agent_id} is not under its name")
+            flying = (sum(row[1] for row in session.in_flight), sum(row[2] for row in session.in_flight))
+            _same(f"in flight to {agent_id}", (session.in_flight_tasks, session.in_flight_bytes), flying)
+    live = sum(agent.session is not None for agent in core.agents.values())
+    _same("sessions", len(core.sessions), live)
+    _same("connected agents", sum(map(len, core.connected.values())), live)
+    _require(all(core.connected.values()), "a name without agents is kept")
+    for agent_id in (*core.hungry, *core.recalls):
+        _require(agent_id in core.agents and core.agents[agent_id].session, f"{agent_id} is away, yet waited for")
+    for agent_id in core.hungry:
+        _require(not core.agents[agent_id].draining, f"{agent_id} drains, yet takes work")
+
+
+def _check_timers(core: Core) -> None:
+    expiring = {task.id for task in core.tasks.values() if task.policy.expires_at_ms}
+    _same("tasks that expire", core.expiring, len(expiring))
+    _require(expiring <= {task_id for _, task_id in core.expiries}, "a task would never expire")
+    _require(len(core.expiries) <= 2 * core.expiring + 65, "too many entries of finished tasks wait to expire")
+    for agent in core.agents.values():
+        if agent.session is not None or agent.lease_expires_at < float("inf"):
+            armed = core.armed.get(agent.id)
+            _require(armed is not None and (armed, agent.id) in core.agent_timers, f"agent {agent.id} has no timer")

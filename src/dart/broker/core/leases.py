@@ -1,0 +1,214 @@
+"""What agents hold, and how a task leaves an agent: answered, given back, or lost."""
+
+from heapq import heapify, heappush
+
+from dart.broker.core.lifecycle import HELD_STATES, Transition, move
+from dart.broker.core.model import Agent, HeldLease, OnLost, Task, TaskState
+from dart.broker.core.ready_queue import key_of
+from dart.broker.core.records import AttemptsCounted, TaskFinished
+from dart.broker.core.state import Core, milliseconds, persist
+from dart.errors import TaskErrorCode
+from dart.ids import Attempt, AttemptRef, LeaseId
+
+
+def new_lease_id(core: Core) -> LeaseId:
+    """Names one more TASKS frame."""
+    core.leases_given += 1
+    return LeaseId((core.incarnation << 32) | core.leases_given)
+
+
+def hold(core: Core, agent: Agent, task: Task, attempt: Attempt, lease_id: LeaseId) -> None:
+    """Remember that this agent has this attempt; the task's state is the caller's business."""
+    task.attempt = attempt
+    task.agent_id = agent.id
+    agent.leases[task.id] = HeldLease(task, attempt, lease_id)
+    location, requires = key_of(task)
+    counts = core.holders.setdefault(location, {}).setdefault(requires, {})
+    counts[agent.id] = counts.get(agent.id, 0) + 1
+    core.lease_counts[lease_id] = core.lease_counts.get(lease_id, 0) + 1
+
+
+def let_go(core: Core, agent: Agent, task: Task) -> None:
+    """Forget that this agent has this task; the task's state is the caller's business."""
+    held = agent.leases.pop(task.id)
+    location, requires = key_of(task)
+    at_location = core.holders[location]
+    counts = at_location[requires]
+    if counts[agent.id] > 1:
+        counts[agent.id] -= 1
+    else:
+        del counts[agent.id]
+        if not counts:
+            del at_location[requires]
+            if not at_location:
+                del core.holders[location]
+    left = core.lease_counts[held.lease_id] - 1
+    if left:
+        core.lease_counts[held.lease_id] = left
+    else:
+        del core.lease_counts[held.lease_id]
+        core.closed_leases.append(held.lease_id)
+    core.ripe[agent.id] = None
+    if not agent.leases and agent.session is None:
+        del core.agents[agent.id]
+
+
+def enter(core: Core, task: Task) -> None:
+    """Make a staged task visible and ready."""
+    move(task, Transition.ADMIT)
+    core.tasks[task.id] = task
+    job = task.job
+    job.open[task.id] = task
+    job.entered += 1
+    core.ready.push(task)
+    if task.policy.expires_at_ms:
+        core.expiring += 1
+        heappush(core.expiries, (task.policy.expires_at_ms, task.id))
+
+
+def leave(core: Core, task: Task) -> None:
+    """Take an open task out of everything but its state: it is finished, or its job is forgotten.
+
+    Its agent is told to interrupt it by the caller, where that is wanted.
+    """
+    if task.state is TaskState.QUEUED:
+        core.ready.remove(task)
+    elif task.agent_id is not None:
+        let_go(core, core.agents[task.agent_id], task)
+    del core.tasks[task.id]
+    del task.job.open[task.id]
+    if task.policy.expires_at_ms:
+        core.expiring -= 1
+        if len(core.expiries) > 2 * core.expiring + 64:
+            core.expiries = [entry for entry in core.expiries if entry[1] in core.tasks]
+            heapify(core.expiries)
+
+
+def interrupt(core: Core, task: Task) -> None:
+    """Tell the agent that holds this task, if any, to stop it, at the end of the turn."""
+    if task.state in HELD_STATES and task.agent_id is not None and task.attempt is not None:
+        core.cancels.setdefault(task.agent_id, []).append(AttemptRef(task.id, task.attempt))
+
+
+def finish(
+    core: Core,
+    task: Task,
+    transition: Transition,
+    now: float,
+    *,
+    worker: str,
+    attempts: int,
+    host: str = "",
+    start_time_ms: int = 0,
+    duration_seconds: float = 0.0,
+    error_code: int = 0,
+    payload: bytes = b"",
+) -> None:
+    """Record the one outcome of a task."""
+    leave(core, task)
+    move(task, transition)
+    job = task.job
+    state = task.state
+    tallied = (worker, state)
+    job.tally[tallied] = job.tally.get(tallied, 0) + 1
+    core.finished_jobs[job.id] = None
+    record = TaskFinished(
+        task.id,
+        job.id,
+        state,
+        worker,
+        host,
+        task.policy.location,
+        task.tag,
+        attempts,
+        start_time_ms,
+        duration_seconds,
+        error_code,
+        payload,
+        milliseconds(now),
+    )
+    persist(core, record)
+
+
+def finish_without_answer(
+    core: Core, task: Task, transition: Transition, now: float, *, error_code: int, text: str
+) -> None:
+    """Record an outcome that no agent gave: LOST or EXPIRED."""
+    finish(
+        core,
+        task,
+        transition,
+        now,
+        worker=task.policy.location,
+        attempts=attempts_made(task),
+        error_code=error_code,
+        payload=text_value(text),
+    )
+
+
+def cancel(core: Core, task: Task, now: float) -> None:
+    """Record that a task was cancelled, and interrupt it."""
+    interrupt(core, task)
+    worker = task.policy.location
+    if task.state in HELD_STATES and task.agent_id is not None:
+        worker = core.agents[task.agent_id].name
+    finish(core, task, Transition.CANCEL, now, worker=worker, attempts=attempts_made(task))
+
+
+def attempts_made(task: Task) -> int:
+    """Attempts that count, the one that is out now included."""
+    return task.errors + task.losses + (task.state in HELD_STATES)
+
+
+def requeue(core: Core, agent: Agent, task: Task, transition: Transition) -> None:
+    """Put a task that an agent holds first in its job's lane."""
+    let_go(core, agent, task)
+    move(task, transition)
+    task.started_at_ms = 0
+    task.fraction = -1.0
+    task.progress_text = ""
+    core.ready.push(task, front=True)
+
+
+def give_back(core: Core, agent: Agent, task: Task) -> None:
+    """The attempt was certainly not begun: nothing is counted, and the agent cannot answer it any more."""
+    requeue(core, agent, task, Transition.RELEASE)
+    task.agent_id = None
+
+
+def lose(core: Core, agent: Agent, task: Task, now: float, why: str) -> None:
+    """The attempt may have begun and cannot be expected any more: the task's policy decides."""
+    losses = task.losses + 1
+    policy = task.policy
+    if policy.on_lost is OnLost.FAIL:
+        text = f"The task was lost: {why}, and its policy on_lost=fail does not let it run again."
+    elif losses > policy.lost_retries:
+        text = f"The task was lost: {why}, for the {losses}. time; lost_retries={policy.lost_retries} are used up."
+    else:
+        requeue(core, agent, task, Transition.LOSE)
+        task.losses = losses
+        persist(core, AttemptsCounted(task.id, task.errors, losses))
+        return
+    finish_without_answer(core, task, Transition.GIVE_UP, now, error_code=TaskErrorCode.LOST, text=text)
+
+
+def lose_all(core: Core, agent: Agent, now: float, why: str) -> None:
+    """Lose what an agent holds, but for tasks that wait for that very agent; those keep their place at it."""
+    agent.lease_expires_at = float("inf")
+    # The oldest is requeued last, so that it ends up first.
+    for held in reversed(list(agent.leases.values())):
+        if held.task.policy.on_lost is not OnLost.WAIT:
+            lose(core, agent, held.task, now, why)
+
+
+def text_value(text: str) -> bytes:
+    """A text as a portable value: MessagePack's str, made by hand, for the core knows nothing of MessagePack."""
+    data = text.encode("utf-8", "replace")
+    size = len(data)
+    if size < 32:
+        return bytes((0xA0 | size,)) + data
+    if size < 1 << 8:
+        return bytes((0xD9, size)) + data
+    if size < 1 << 16:
+        return b"\xda" + size.to_bytes(2, "big") + data
+    return b"\xdb" + size.to_bytes(4, "big") + data

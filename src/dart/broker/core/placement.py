@@ -1,0 +1,159 @@
+"""Who gets what: idle slots of all candidates first, then prefetch by credit, spread over the agents.
+
+After every turn no queue holds a task that an agent with credit may run, but for one that is too large for what is
+left of the credit. So a turn looks only at agents whose room may have grown and at queues that got tasks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from dart.broker.core.commands import LeaseOrder, SendTasks
+from dart.broker.core.leases import hold, new_lease_id
+from dart.broker.core.lifecycle import Transition, move, next_attempt
+from dart.broker.core.model import Agent, Session, Task
+from dart.broker.core.ready_queue import Queue, QueueKey
+from dart.broker.core.recall import recall_for
+from dart.broker.core.records import LeaseAdded
+from dart.broker.core.state import Core, next_sequence, persist
+from dart.ids import AgentId, AttemptRef
+
+
+@dataclass(slots=True)
+class Room:
+    """What an agent can take in this turn."""
+
+    agent: Agent
+    session: Session
+    tasks: int
+    """Credit left."""
+    payload_bytes: int
+    """Credit left; negative after a single task larger than all of it."""
+    idle: int
+    """Slots without a lease; negative where leases wait."""
+    given: list[Task] = field(default_factory=list)
+
+
+def place(core: Core, now: float) -> None:
+    """Give leases where there is room, send them, and recall what an idle agent could run."""
+    if not core.ripe and not core.ready.grown:
+        return
+    rooms = _rooms(core)
+    core.ripe.clear()
+    core.ready.grown.clear()
+    if core.ready.size:
+        _fill(core, [room for room in rooms if room.idle > 0], prefetch=False)
+        _fill(core, rooms, prefetch=True)
+    for room in rooms:
+        if room.given:
+            _send(core, room, now)
+    for room in rooms:
+        if room.idle > 0 and room.tasks > 0:
+            core.hungry[room.agent.id] = None
+            recall_for(core, room.agent, min(room.idle, room.tasks), room.payload_bytes, now)
+        else:
+            core.hungry.pop(room.agent.id, None)
+
+
+def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
+    """Connected agents that may run the tasks of this queue."""
+    location, requires = key
+    names = (location,) if location else core.connected
+    for name in names:
+        for agent in core.connected.get(name, {}).values():
+            if agent.capabilities.issuperset(requires):
+                yield agent
+
+
+def _rooms(core: Core) -> list[Room]:
+    rooms: dict[AgentId, Room | None] = {}
+    if core.stopping:
+        return []
+    for agent_id in core.ripe:
+        agent = core.agents.get(agent_id)
+        rooms[agent_id] = None if agent is None else _room(agent)
+        if rooms[agent_id] is None:
+            core.hungry.pop(agent_id, None)
+    for key in core.ready.grown:
+        for agent in candidates(core, key):
+            if agent.id not in rooms:
+                rooms[agent.id] = _room(agent)
+    return [room for room in rooms.values() if room is not None]
+
+
+def _room(agent: Agent) -> Room | None:
+    session = agent.session
+    if session is None or agent.draining:
+        return None
+    tasks = session.credit_tasks - session.in_flight_tasks
+    if tasks <= 0:
+        return None
+    return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))
+
+
+def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:
+    """Give to all rooms in rounds: each takes its share of what is queued for it, until all is full or given."""
+    while rooms:
+        rooms = [room for room in rooms if _take_share(core, room, len(rooms), prefetch=prefetch)]
+
+
+def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool:
+    """Give one agent its share; False: it can take no more in this phase."""
+    queues = core.ready.matching(room.agent.name, room.agent.capabilities)
+    limit = room.tasks if prefetch else min(room.idle, room.tasks)
+    share = min(limit, -(-sum(queue.size for queue in queues) // sharers))
+    for _ in range(share):
+        queue = queues[0] if len(queues) == 1 else max(queues, key=_urgency)
+        task = queue.head()
+        size = task.parameter_bytes
+        if size > room.payload_bytes and (room.given or room.agent.leases):
+            return False  # the next task waits for its bytes; nothing smaller may pass it for ever
+        core.ready.pop(queue)
+        if not queue.size:
+            queues.remove(queue)
+        room.given.append(task)
+        room.tasks -= 1
+        room.payload_bytes -= size
+        room.idle -= 1
+    return bool(queues) and share < limit
+
+
+def _urgency(queue: Queue) -> tuple[int, int]:
+    """Higher priority first, then the queue that has waited longest for its turn."""
+    return queue.priority(), -queue.served
+
+
+def _send(core: Core, room: Room, now: float) -> None:
+    """Lease what was given, in as many TASKS frames as the limits of one message ask for."""
+    limits = core.limits
+    frame: list[Task] = []
+    frame_bytes = 0
+    for task in room.given:
+        size = task.parameter_bytes
+        if frame and (len(frame) >= limits.batch_items_max or frame_bytes + size > limits.batch_bytes_max):
+            _send_frame(core, room, frame, frame_bytes, now)
+            frame, frame_bytes = [], 0
+        frame.append(task)
+        frame_bytes += size
+    _send_frame(core, room, frame, frame_bytes, now)
+
+
+def _send_frame(core: Core, room: Room, tasks: list[Task], frame_bytes: int, now: float) -> None:
+    agent, session = room.agent, room.session
+    lease_id = new_lease_id(core)
+    refs = []
+    orders = []
+    for task in tasks:
+        attempt = next_attempt(task, core.incarnation)
+        move(task, Transition.LEASE)
+        hold(core, agent, task, attempt, lease_id)
+        ref = AttemptRef(task.id, attempt)
+        refs.append(ref)
+        job = task.job
+        config = job.config
+        orders.append(LeaseOrder(ref, job.name, config.module_path, config.method, task.policy.timeout_seconds))
+    persist(core, LeaseAdded(lease_id, agent.id, tuple(refs)))
+    session_id, sequence = next_sequence(agent, now)
+    core.commands.append(SendTasks(session_id, sequence, tuple(orders)))
+    session.in_flight.append((sequence, len(tasks), frame_bytes))
+    session.in_flight_tasks += len(tasks)
+    session.in_flight_bytes += frame_bytes

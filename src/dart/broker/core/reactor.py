@@ -1,0 +1,102 @@
+"""The broker's core as its shell sees it: events in, commands out, one deadline."""
+
+from collections.abc import Callable
+from typing import Any
+
+from dart.broker.core.commands import Command, ResultsRecorded
+from dart.broker.core.events import (
+    AgentEnrolled,
+    Event,
+    FrameArrived,
+    JobDefined,
+    JobsPurged,
+    JobStopped,
+    ResultDeleted,
+    SessionLost,
+    Stopping,
+    SubmissionAbandoned,
+    TaskCancelled,
+    TasksSubmitted,
+    TimePassed,
+    WorkersDrained,
+    WorkersPinged,
+)
+from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
+from dart.broker.core.liveness import expire_tasks, next_deadline, on_time_passed
+from dart.broker.core.model import Recovered
+from dart.broker.core.placement import place
+from dart.broker.core.records import LeasesClosed
+from dart.broker.core.recovery import recover
+from dart.broker.core.sessions import on_frame_arrived, on_session_lost
+from dart.broker.core.state import Core, persist, send
+from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
+from dart.broker.core.workers import on_agent_enrolled, on_stopping, on_workers_drained, on_workers_pinged
+from dart.limits import Limits
+from dart.wire.messages import Cancel
+
+
+class Reactor:
+    """A state machine without I/O.
+
+    Args:
+        recovered: What the store knows.
+        limits: All bounds.
+        now: Unix time in seconds; it must never run backwards from call to call.
+    """
+
+    def __init__(self, recovered: Recovered, limits: Limits, now: float) -> None:
+        self.state = recover(recovered, limits, now)
+        self._now = now
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take in what happened, and tell what is to be done about it, in order."""
+        core = self.state
+        self._now = now
+        _HANDLERS[type(event)](core, event, now)
+        admit_some(core)
+        expire_tasks(core, now)
+        place(core, now)
+        _send_cancels(core, now)
+        if core.closed_leases:
+            persist(core, LeasesClosed(tuple(core.closed_leases)))
+            core.closed_leases = []
+        if core.finished_jobs:
+            core.commands += map(ResultsRecorded, core.finished_jobs)
+            core.finished_jobs = {}
+        commands, core.commands = core.commands, []
+        return commands
+
+    def next_deadline(self) -> float | None:
+        """When `TimePassed` is next due, by the clock of `now`; None: nothing will happen by itself."""
+        return next_deadline(self.state, self._now)
+
+
+def _send_cancels(core: Core, now: float) -> None:
+    """Tell each agent what to interrupt; one that is away is told when it says HELLO."""
+    if not core.cancels:
+        return
+    most = core.limits.batch_items_max
+    for agent_id, refs in core.cancels.items():
+        agent = core.agents.get(agent_id)
+        if agent is not None and agent.session is not None:
+            for start in range(0, len(refs), most):
+                send(core, agent, Cancel(tuple(refs[start : start + most])), now)
+    core.cancels = {}
+
+
+_HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
+    FrameArrived: on_frame_arrived,
+    TasksSubmitted: on_tasks_submitted,
+    TimePassed: on_time_passed,
+    JobDefined: on_job_defined,
+    JobStopped: on_job_stopped,
+    JobsPurged: on_jobs_purged,
+    TaskCancelled: on_task_cancelled,
+    ResultDeleted: on_result_deleted,
+    SubmissionAbandoned: on_submission_abandoned,
+    SessionLost: on_session_lost,
+    AgentEnrolled: on_agent_enrolled,
+    WorkersDrained: on_workers_drained,
+    WorkersPinged: on_workers_pinged,
+    Stopping: on_stopping,
+}

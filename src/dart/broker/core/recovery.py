@@ -1,0 +1,66 @@
+"""The state of the core as a store remembers it: at a start, and after a failed commit."""
+
+from heapq import heapify
+
+from dart.broker.core.leases import hold
+from dart.broker.core.lifecycle import Transition, move, new_task
+from dart.broker.core.liveness import arm
+from dart.broker.core.model import Agent, Job, Recovered, RecoveredLease, TaskState
+from dart.broker.core.state import Core
+from dart.ids import AgentId, BootId
+from dart.limits import Limits
+
+
+def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
+    """Build the core. Agents with lease rows keep their leases one full lease time, though nobody has heard of them."""
+    core = Core(limits, recovered.store_id, recovered.incarnation, recovered.highest_id)
+    core.enrolments = {enrolment.agent_id: enrolment for enrolment in recovered.enrolments}
+    jobs = {}
+    for row in recovered.jobs:
+        job = Job(row.id, row.name, row.config, row.status, row.defined_at_ms, tally=dict(row.tally))
+        jobs[job.id] = core.jobs[job.name] = job
+    for known in recovered.tasks:
+        job = jobs[known.job_id]
+        task = new_task(
+            known.id, job, known.policy, known.tag, known.parameter_bytes, errors=known.errors, losses=known.losses
+        )
+        move(task, Transition.ADMIT)
+        core.tasks[task.id] = job.open[task.id] = task
+        if known.policy.expires_at_ms:
+            core.expiring += 1
+            core.expiries.append((known.policy.expires_at_ms, task.id))
+    heapify(core.expiries)
+    for lease in reversed(recovered.leases):
+        _take_up(core, lease, now)
+    # Oldest leases first, as they were given.
+    for agent in core.agents.values():
+        agent.leases = dict(reversed(agent.leases.items()))
+        arm(core, agent)
+    for task in core.tasks.values():
+        if task.state is TaskState.QUEUED:
+            core.ready.push(task)
+    return core
+
+
+def _take_up(core: Core, lease: RecoveredLease, now: float) -> None:
+    """Give an agent its lease back, but for tasks that are finished or that a later lease names."""
+    enrolment = core.enrolments.get(lease.agent_id)
+    for ref in reversed(lease.attempts):
+        task = core.tasks.get(ref.task_id)
+        if enrolment is not None and task is not None and task.state is TaskState.QUEUED:
+            move(task, Transition.ADOPT)
+            hold(core, _absent(core, enrolment.agent_id, enrolment.name, now), task, ref.attempt, lease.lease_id)
+    if lease.lease_id not in core.lease_counts:
+        core.closed_leases.append(lease.lease_id)  # nothing of it is out any more
+
+
+def _absent(core: Core, agent_id: AgentId, name: str, now: float) -> Agent:
+    """An agent that has not been heard of since the start."""
+    agent = core.agents.get(agent_id)
+    if agent is None:
+        agent = core.agents[agent_id] = Agent(agent_id, name, _NO_BOOT, "", 0, frozenset(), {})
+        agent.lease_expires_at = now + core.limits.lease_seconds
+    return agent
+
+
+_NO_BOOT = BootId("")

@@ -1,0 +1,122 @@
+"""Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, RELEASED, CREDIT."""
+
+from dart.broker.core.leases import finish, give_back, lose, requeue
+from dart.broker.core.lifecycle import HELD_STATES, Transition, move
+from dart.broker.core.liveness import short
+from dart.broker.core.model import Agent, HeldLease, Task, TaskState
+from dart.broker.core.recall import recall_answered
+from dart.broker.core.records import AttemptsCounted
+from dart.broker.core.state import Core, note, persist, send
+from dart.errors import TaskErrorCode
+from dart.ids import AttemptRef
+from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
+
+_NEVER_RETRIED = frozenset(
+    (
+        TaskErrorCode.IMPORT_FAILED,
+        TaskErrorCode.REFUSED,
+        TaskErrorCode.NOT_PORTABLE,
+        TaskErrorCode.TOO_LARGE,
+    )
+)
+"""Errors that another run would meet again."""
+
+
+def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
+    """Record the outcomes that count; acknowledge all, or the agent would keep what nobody wants."""
+    foreign = 0
+    for result in message.results:
+        task = core.tasks.get(result.ref.task_id)
+        if task is None or task.attempt != result.ref.attempt or task.agent_id is None:
+            core.late_results += 1
+        elif task.agent_id != agent.id:
+            foreign += 1
+        else:
+            _take(core, agent, task, result, now)
+    if foreign:
+        core.foreign_results += foreign
+        text = f"Agent {short(agent.id)} of worker {agent.name!r} answered {foreign} attempts of other agents."
+        note(core, "warning", text)
+    if message.credit is not None:
+        on_credit(core, agent, message.credit, now)
+    if message.results:
+        send(core, agent, Ack(tuple(result.ref for result in message.results)), now)
+
+
+def _take(core: Core, agent: Agent, task: Task, result: Result, now: float) -> None:
+    if not result.success and task.errors < task.policy.retries and result.error_code not in _NEVER_RETRIED:
+        task.errors += 1
+        persist(core, AttemptsCounted(task.id, task.errors, task.losses))
+        if task.state in HELD_STATES:
+            requeue(core, agent, task, Transition.RETRY)
+        else:
+            move(task, Transition.RETRY)
+        task.agent_id = None  # this attempt has been answered
+        return
+    payload = result.payload
+    finish(
+        core,
+        task,
+        Transition.SUCCEED if result.success else Transition.FAIL,
+        now,
+        worker=agent.name,
+        attempts=task.errors + task.losses + 1,
+        host=agent.host,
+        start_time_ms=result.start_time_ms,
+        duration_seconds=result.duration_seconds,
+        error_code=result.error_code,
+        payload=payload if isinstance(payload, bytes) else bytes(payload),
+    )
+
+
+def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
+    """Note what the agent takes beyond the TASKS frames that it has not seen yet."""
+    session = agent.session
+    if session is None:
+        return
+    session.credit_tasks = credit.tasks
+    session.credit_bytes = credit.payload_bytes
+    session.credit_seen = credit.seen
+    in_flight = session.in_flight
+    while in_flight and in_flight[0][0] <= credit.seen:
+        _, tasks, payload_bytes = in_flight.popleft()
+        session.in_flight_tasks -= tasks
+        session.in_flight_bytes -= payload_bytes
+    core.ripe[agent.id] = None
+
+
+def on_started(_core: Core, agent: Agent, message: Started, _now: float) -> None:
+    """Note which leases run."""
+    for start in message.starts:
+        held = _held(agent, start.ref)
+        if held is not None and held.task.state is TaskState.LEASED:
+            move(held.task, Transition.START)
+            held.task.started_at_ms = start.start_time_ms
+
+
+def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> None:
+    """Note how far leases are."""
+    for report in message.reports:
+        held = _held(agent, report.ref)
+        if held is not None:
+            held.task.fraction = report.fraction
+            held.task.progress_text = report.text[: core.limits.progress_chars_max]
+
+
+def on_released(core: Core, agent: Agent, message: Released, now: float) -> None:
+    """Queue again what was not begun, in its old order and before all others of its job."""
+    released = [held for held in (_held(agent, ref) for ref in message.attempts) if held is not None]
+    for held in sorted(released, key=lambda held: held.task.id, reverse=True):
+        if held.task.id not in agent.leases:
+            continue  # named twice
+        if held.task.state is TaskState.LEASED:
+            give_back(core, agent, held.task)
+        else:
+            lose(core, agent, held.task, now, f"its agent {agent.name!r} gave it back after it had begun")
+    recall_answered(core, agent)
+
+
+def _held(agent: Agent, ref: AttemptRef) -> HeldLease | None:
+    """The lease of exactly this attempt."""
+    held = agent.leases.get(ref.task_id)
+    return held if held is not None and held.attempt == ref.attempt else None

@@ -1,0 +1,129 @@
+"""The state of the core, and the few operations on it that every subject needs."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from dart.broker.core.commands import Command, Note, Persist, Send
+from dart.broker.core.model import Agent, Enrolment, Idempotency, Job, Task
+from dart.broker.core.ready_queue import ReadyQueues
+from dart.broker.core.records import Record
+from dart.errors import UnknownJobError
+from dart.ids import AgentId, AttemptRef, BootId, JobId, LeaseId, SessionId, StoreId, TaskId
+from dart.limits import Limits
+from dart.wire.messages import BrokerMessage
+
+
+@dataclass(slots=True)
+class Submission:
+    """Tasks whose last slice has not come, or that are being admitted."""
+
+    first_id: TaskId
+    last_id: TaskId
+    job: Job
+    idempotency: Idempotency | None
+    next_id: int
+    """Id of the next task that comes."""
+    staged: deque[Task] = field(default_factory=deque)
+
+
+@dataclass(slots=True)
+class Core:
+    """All that the broker knows. Only the `on_*` functions of this package change it."""
+
+    limits: Limits
+    store_id: StoreId
+    incarnation: int
+    highest_id: int
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    """All open tasks, without those that are staged."""
+    submissions: dict[int, Submission] = field(default_factory=dict)
+    """Open ones, by first id."""
+    admitting: deque[Submission] = field(default_factory=deque)
+    """Complete ones whose tasks are let in, some each turn."""
+    reserved: int = 0
+    """Ids of submissions in `submissions` and `admitting` whose tasks are not in `tasks` yet."""
+
+    enrolments: dict[AgentId, Enrolment] = field(default_factory=dict)
+    agents: dict[AgentId, Agent] = field(default_factory=dict)
+    """Those that are connected or hold leases."""
+    sessions: dict[SessionId, Agent] = field(default_factory=dict)
+    connected: dict[str, dict[AgentId, Agent]] = field(default_factory=dict)
+    """Agents with a session, by name."""
+    superseded: dict[AgentId, deque[BootId]] = field(default_factory=dict)
+    """Boots that gave way to a newer one with the same key; the latest few of each agent."""
+
+    ready: ReadyQueues = field(default_factory=ReadyQueues)
+    holders: dict[str, dict[tuple[str, ...], dict[AgentId, int]]] = field(default_factory=dict)
+    """How many leases of a queue's tasks each agent holds, by location and required capabilities."""
+    lease_counts: dict[LeaseId, int] = field(default_factory=dict)
+    """What is still out of each TASKS frame."""
+    leases_given: int = 0
+    recalls: dict[AgentId, tuple[AgentId, int]] = field(default_factory=dict)
+    """Holders that were sent RECALL and have not answered: for whom, and how many."""
+    hungry: dict[AgentId, None] = field(default_factory=dict)
+    """Agents that placement left with an idle slot and credit."""
+
+    agent_timers: list[tuple[float, AgentId]] = field(default_factory=list)
+    """Heap; an entry counts if `armed` has the same time."""
+    armed: dict[AgentId, float] = field(default_factory=dict)
+    expiries: list[tuple[int, TaskId]] = field(default_factory=list)
+    """Heap of Unix ms; entries of finished tasks are skipped, and swept out when they are the most."""
+    expiring: int = 0
+    """Tasks in `tasks` that expire."""
+
+    listing: tuple[JobId, int, list[TaskId]] | None = None
+    """Ids of one job's open tasks in order, as of its `entered`: what pages of its task list are cut from."""
+
+    stopping: bool = False
+    late_results: int = 0
+    """Results that did not count: their task was finished, or had a later attempt."""
+    foreign_results: int = 0
+    """Results that an agent gave for another one's attempt."""
+
+    # Of this turn; empty between turns.
+    commands: list[Command] = field(default_factory=list)
+    ripe: dict[AgentId, None] = field(default_factory=dict)
+    """Agents whose room may have grown."""
+    closed_leases: list[LeaseId] = field(default_factory=list)
+    finished_jobs: dict[JobId, None] = field(default_factory=dict)
+    """Jobs with new outcomes."""
+    cancels: dict[AgentId, list[AttemptRef]] = field(default_factory=dict)
+    """What each agent is to interrupt."""
+
+
+def persist(core: Core, record: Record) -> None:
+    """Have this remembered."""
+    core.commands.append(Persist(record))
+
+
+def note(core: Core, level: str, text: str) -> None:
+    """Have this logged."""
+    core.commands.append(Note(level, text))
+
+
+def next_sequence(agent: Agent, now: float) -> tuple[SessionId, int]:
+    """Session and running number of the next frame to a connected agent."""
+    session = agent.session
+    if session is None:
+        raise RuntimeError(f"agent {agent.id} of name {agent.name!r} is not connected.")
+    session.sent += 1
+    session.sent_at = now
+    return session.id, session.sent
+
+
+def send(core: Core, agent: Agent, message: BrokerMessage, now: float) -> None:
+    """Send a message to a connected agent."""
+    session_id, sequence = next_sequence(agent, now)
+    core.commands.append(Send(session_id, sequence, message))
+
+
+def milliseconds(now: float) -> int:
+    """Unix time in ms."""
+    return int(now * 1000)
+
+
+def unknown_job(name: str) -> UnknownJobError:
+    """The refusal for a name that no job has."""
+    return UnknownJobError(f"No job is called {name!r}; define it first.", job=name)
