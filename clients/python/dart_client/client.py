@@ -49,6 +49,7 @@ class Client:
     ) -> None:
         server = find(url=url, key=key, fingerprint=fingerprint, ca=ca, state_dir=state_dir)
         self.url = server.url
+        self.fingerprint = server.fingerprint
         self.connection = Connection(server, timeout=timeout)
         self.dispatcher = Dispatcher()
         self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()

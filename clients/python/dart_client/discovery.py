@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from dart_client.errors import ConfigError
+from dart_client.errors import ConfigError, ServerUnreachableError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -47,7 +47,8 @@ def find(
     """Join what was said, what the environment says and what a local server left in its state directory.
 
     Raises:
-        ConfigError: There is no server, no key, or no way to know a remote server from an impostor.
+        ServerUnreachableError: No server was named and none runs on this machine.
+        ConfigError: There is no key, or no way to know a remote server from an impostor.
     """
     directory = Path(state_dir) if state_dir else default_state_directory(environment)
     url = (url or ("" if state_dir else environment.get("DART_URL")) or "").rstrip("/")
@@ -56,7 +57,7 @@ def find(
     local = _local_server(directory)
     if not url:
         if local is None:
-            raise ConfigError(
+            raise ServerUnreachableError(
                 f"No server runs with the state directory {directory}; start one with `dart server start`, "
                 "or name one with url (DART_URL)."
             )
@@ -64,7 +65,8 @@ def find(
     is_local = local is not None and str(local["url"]).rstrip("/") == url
     if is_local and local is not None and not (fingerprint or ca):
         fingerprint = str(local.get("fingerprint") or "")
-    key = key or environment.get("DART_KEY") or (_local_key(directory) if is_local else "")
+    local_key = _local_key(directory) if is_local else ""
+    key = key or (local_key if state_dir else "") or environment.get("DART_KEY") or local_key
     if not key:
         raise ConfigError(
             f"No key for {url}; pass key or set DART_KEY. The server's first key is in the file admin.key "

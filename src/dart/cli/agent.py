@@ -1,0 +1,127 @@
+"""`dart agent`: an agent on this machine."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dart.agent.config import default_home, state_root
+from dart.cli.options import OUTPUT
+from dart.cli.render import Output
+
+STOP_SECONDS = 30.0
+_PLAIN_OPTIONS = (
+    ("server", "URL", "The broker, as `dart server info` tells; known from enrolment or --state-dir without it."),
+    ("name", "NAME", "The worker's name: what tasks give as location."),
+    ("slots", "K", "Tasks at the same time; 1 without it."),
+    ("config", "FILE", "worker.json or worker.toml."),
+    ("home", "DIR", "Where the agent keeps key, spool and logs."),
+    ("state-dir", "DIR", "State directory of a local server, to join it without a token."),
+    ("spool", "MODE", "eager, lazy (SD cards) or before_send."),
+    ("shm-size", "BYTES", "Memory that the slots share."),
+    ("python-home", "DIR", "Prefix of the Python that runs the tasks."),
+    ("module-prefix", "DIR", "Where the modules lie."),
+    ("output-directory", "DIR", "Where the workers' logs go."),
+    ("host", "NAME", "Name of this host in results."),
+    ("stop-grace", "SECONDS", "How long tasks may go on when the agent is stopped."),
+)
+
+
+@click.group("agent")
+def agent() -> None:
+    """An agent: runs tasks on the machine where it is started."""
+
+
+@agent.command("start", epilog="Example: dart agent start --name raspberry-1 --slots 4 --config worker.json")
+@click.option("--capability", multiple=True, metavar="C", help="What this worker can do; repeatable.")
+def start(*, capability: tuple[str, ...], **options: str | None) -> None:
+    """Run an agent in the foreground; it prints one line when the broker has welcomed it.
+
+    Each option can also be given as DART_AGENT_OPTION or as `agent_option` of the profile.
+    """
+    arguments = [word for name, value in options.items() if value for word in ("--" + name.replace("_", "-"), value)]
+    arguments += [word for one in capability for word in ("--capability", one)]
+    sys.stdout.flush()
+    # The agent loads neither click nor the SDK: what runs for years on a small machine is small.
+    os.execv(sys.executable, [sys.executable, "-m", "dart.agent", *arguments])  # noqa: S606 - no shell wanted
+
+
+for _name, _value, _help in _PLAIN_OPTIONS:
+    _variables = ["DART_AGENT_" + _name.upper().replace("-", "_")]
+    if _name == "state-dir":
+        _variables.append("DART_STATE_DIR")
+    click.option("--" + _name, metavar=_value, help=_help, envvar=_variables)(start)
+
+
+def _homes(home: str | None, name: str | None) -> list[Path]:
+    """The home that was named, or all of this user."""
+    if home:
+        return [Path(home).expanduser()]
+    if name:
+        return [default_home(name, os.environ)]
+    try:
+        return sorted(path for path in (state_root(os.environ) / "agents").iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
+def _about(home: Path) -> dict[str, Any]:
+    """What the agent of a home says of itself; `pid` 0: it does not run."""
+    try:
+        found = json.loads((home / "agent.json").read_text(encoding="utf-8"))
+        pid = int(found["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"name": "", "home": str(home), "pid": 0, "state": "stopped"}
+    running = _is_agent(pid)
+    return {**found, "home": str(home), "pid": pid if running else 0, "state": "running" if running else "stopped"}
+
+
+def _is_agent(pid: int) -> bool:
+    """Whether this process is an agent: a number alone may be another's by now."""
+    try:
+        return b"dart.agent" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+HOME = click.option("--home", metavar="DIR", envvar="DART_AGENT_HOME", help="The agent's home.")
+NAME = click.option("--name", metavar="NAME", help="The agent's name, if its home is the default one.")
+
+
+@agent.command("status", epilog="Example: dart agent status --name raspberry-1")
+@HOME
+@NAME
+@OUTPUT
+@click.pass_context
+def status(context: click.Context, home: str | None, name: str | None, output: Output) -> None:
+    """The agents of this user on this machine; exit code 1 if none runs."""
+    rows = [_about(path) for path in _homes(home, name)]
+    output.rows(rows, ("name", "state", "pid", "home"))
+    if not any(row["pid"] for row in rows):
+        context.exit(1)
+
+
+@agent.command("stop", epilog="Example: dart agent stop --name raspberry-1")
+@HOME
+@NAME
+@OUTPUT
+def stop(home: str | None, name: str | None, output: Output) -> None:
+    """Let an agent give back what it has not begun and leave."""
+    if not (home or name):
+        raise click.UsageError("Say which: --name NAME or --home DIR; `dart agent status` lists them.")
+    (path,) = _homes(home, name)
+    pid = _about(path)["pid"]
+    if not pid:
+        raise click.ClickException(f"No agent runs in {path}.")
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while _is_agent(pid):
+        if time.monotonic() > deadline:
+            raise click.ClickException(f"The agent (process {pid}) still runs after {STOP_SECONDS:.0f} s.")
+        time.sleep(0.02)
+    output.note("The agent has stopped.")

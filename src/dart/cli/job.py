@@ -1,0 +1,90 @@
+"""`dart job`: what runs on the workers."""
+
+import click
+
+from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.render import Output
+
+STATUS = {0: "unknown", 1: "running", 2: "stopped"}
+
+
+@click.group("job")
+def job() -> None:
+    """Jobs: a module and a method that live on the workers."""
+
+
+@job.command("add", epilog="Example: dart job add count --module count_words_worker --method count")
+@click.argument("name")
+@click.option("--module", "module_path", required=True, metavar="PATH", help="Relative to the workers' module_prefix.")
+@click.option("--method", required=True, help="A callable in that module.")
+@SERVER
+@OUTPUT
+def add(name: str, module_path: str, method: str, server: ServerChoice, output: Output) -> None:
+    """Define a job."""
+    with server.client() as client:
+        client.define_job(name, module_path, method)
+    output.note(f"Job {name} is defined.")
+
+
+@job.command("list", epilog="Example: dart job list --output jsonl")
+@SERVER
+@OUTPUT
+def list_(server: ServerChoice, output: Output) -> None:
+    """All jobs with the number of their tasks by state."""
+    with server.client() as client:
+        jobs = client.jobs()
+        if output.form == "table":
+            jobs = ({**entry, "status": STATUS.get(entry["status"], "?")} for entry in jobs)
+        output.rows(jobs, ("name", "status", "tasks"))
+
+
+@job.command("show", epilog="Example: dart job show count")
+@click.argument("name")
+@SERVER
+@OUTPUT
+def show(name: str, server: ServerChoice, output: Output) -> None:
+    """One job: what it runs and how far it is."""
+    with server.client() as client:
+        output.one(client.job_info(name))
+
+
+@job.command("status", epilog="Example: dart job status count")
+@click.argument("name")
+@SERVER
+@OUTPUT
+def status(name: str, server: ServerChoice, output: Output) -> None:
+    """1 running, 2 stopped."""
+    with server.client() as client:
+        number = client.job_status(name)
+    if output.form == "table":
+        click.echo(STATUS.get(number, "?"))
+    else:
+        output.one({"name": name, "status": number})
+
+
+@job.command("stop", epilog="Example: dart job stop count")
+@click.argument("name")
+@SERVER
+@OUTPUT
+def stop(name: str, server: ServerChoice, output: Output) -> None:
+    """Cancel queued tasks, interrupt running ones; results stay readable."""
+    with server.client() as client:
+        client.stop_job(name)
+    output.note(f"Job {name} is stopped.")
+
+
+@job.command("purge", epilog="Example: dart job purge --stopped")
+@click.argument("names", nargs=-1)
+@click.option("--stopped", is_flag=True, help="All stopped jobs.")
+@click.option("--all", "everything", is_flag=True, help="All jobs, running ones too.")
+@SERVER
+@OUTPUT
+def purge(names: tuple[str, ...], *, stopped: bool, everything: bool, server: ServerChoice, output: Output) -> None:
+    """Forget jobs with their tasks and results."""
+    if bool(names) + stopped + everything != 1:
+        raise click.UsageError("Name the jobs to purge, or give --stopped, or --all.")
+    with server.client() as client:
+        chosen = list(names) or [entry["name"] for entry in client.jobs() if everything or entry["status"] == 2]
+        for name in chosen:
+            client.purge_job(name)
+    output.note(f"{len(chosen)} job(s) purged.")

@@ -1,0 +1,102 @@
+"""Options that many commands share: which server, which key, which form of output."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from dart.cli.render import Output
+from dart_client import Client
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def OUTPUT(command: Command) -> Command:  # noqa: N802 - reads as the option that it adds
+    """Add `--output`; the command gets an `Output` as `output`."""
+    return click.option(
+        "--output",
+        "-o",
+        type=click.Choice(["table", "json", "jsonl"]),
+        envvar="DART_OUTPUT",
+        default=_output_of_profile,
+        callback=lambda _context, _parameter, form: Output(form),
+        help="Tables for people (the default), JSON, or JSON lines.",
+    )(command)
+
+
+def _output_of_profile() -> str:
+    return str(_profile().get("output", "table"))
+
+
+def _profile() -> dict[str, str]:
+    from dart.cli.profile import profile_file, read_profile  # noqa: PLC0415 - profile's own commands use this module
+
+    return read_profile(profile_file())
+
+
+class ServerChoice:
+    """Which server a command talks to: flags, then variables, then profile, then the local one."""
+
+    def __init__(self, flags: dict[str, str | None], timeout: float) -> None:
+        self.flags = flags
+        self.timeout = timeout
+
+    def arguments(self) -> dict[str, str | None]:
+        """What the SDK is told. A profile's key and fingerprint belong to the profile's URL and go with no other."""
+        chosen: dict[str, str | None] = {name: value for name, value in self.flags.items() if value}
+        named_elsewhere = {"url", "state_dir"} & chosen.keys() or os.environ.keys() & {"DART_URL", "DART_STATE_DIR"}
+        if not named_elsewhere:
+            profile = _profile()
+            kept: dict[str, str | None] = {
+                name: profile[name] for name in ("url", "key", "fingerprint", "ca", "state_dir") if name in profile
+            }
+            for name, variable in (("key", "DART_KEY"), ("fingerprint", "DART_FINGERPRINT"), ("ca", "DART_CA")):
+                if os.environ.get(variable):
+                    kept.pop(name, None)
+            chosen = {**kept, **chosen}
+        return chosen
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client for as long as the command needs it."""
+        with Client(**self.arguments(), timeout=self.timeout) as client:
+            yield client
+
+
+def STATE_DIR(command: Command) -> Command:  # noqa: N802 - as OUTPUT
+    """Add `--state-dir`."""
+    return click.option("--state-dir", metavar="DIR", help="State directory of a local server (DART_STATE_DIR).")(
+        command
+    )
+
+
+def SERVER(command: Command) -> Command:  # noqa: N802 - as OUTPUT
+    """Add the options that name a server; the command gets a `ServerChoice` as `server`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *arguments: Any,
+        url: str | None,
+        key: str | None,
+        fingerprint: str | None,
+        ca: str | None,
+        state_dir: str | None,
+        timeout: float,
+        **rest: Any,
+    ) -> Any:
+        flags = {"url": url, "key": key, "fingerprint": fingerprint, "ca": ca, "state_dir": state_dir}
+        return command(*arguments, server=ServerChoice(flags, timeout), **rest)
+
+    for option in (
+        click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for one call."),
+        STATE_DIR,
+        click.option("--ca", metavar="FILE", help="Certificates to trust instead of a fingerprint (DART_CA)."),
+        click.option("--fingerprint", metavar="HEX", help="Of a remote server's certificate (DART_FINGERPRINT)."),
+        click.option("--key", metavar="KEY", help="API key (DART_KEY)."),
+        click.option("--url", metavar="URL", help="A remote server (DART_URL); without it the local one."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped  # type: ignore[return-value]

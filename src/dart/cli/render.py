@@ -1,0 +1,113 @@
+"""How answers are printed: tables for people, JSON and JSON lines for programs; never a colour code."""
+
+import base64
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import click
+
+OutputFormat = Literal["table", "json", "jsonl"]
+CELL_WIDTH_MAX = 60
+"""A longer text is cut in tables; JSON has all of it."""
+
+
+def as_json(value: Any) -> str:
+    """One line of JSON; bytes as text where they are UTF-8, else base64."""
+    return json.dumps(value, default=_json_default, ensure_ascii=False)
+
+
+def _json_default(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        data = bytes(value)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            return {"base64": base64.b64encode(data).decode()}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return repr(value)
+
+
+def as_text(value: Any) -> str:
+    """A value for people: texts as they are, the rest as JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return as_json(value)
+
+
+def when(milliseconds: int) -> str:
+    """Unix ms as local time, in tables."""
+    if not milliseconds:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows under headings, columns aligned; numbers to the right."""
+    cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
+    heads = [column.replace("_", " ").upper() for column in columns]
+    widths = [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
+    numeric = [bool(rows) and all(isinstance(row.get(column), int | float) for row in rows) for column in columns]
+    lines = (
+        "  ".join(
+            " " * (width - _width(text)) + text if right else text + " " * (width - _width(text))
+            for text, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in (heads, *cells)
+    )
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    """One cell: one line of printable characters (a job's name is a stranger's text), cut if long."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else as_text(value)
+    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return text if len(text) <= CELL_WIDTH_MAX else text[: CELL_WIDTH_MAX - 1] + "…"
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: wide characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+class Output:
+    """Prints in the form that was asked for."""
+
+    def __init__(self, form: OutputFormat) -> None:
+        self.form = form
+
+    def rows(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Many things of one kind. JSON has all members of each, tables these columns."""
+        if self.form == "jsonl":
+            for row in rows:
+                click.echo(as_json(row))
+        elif self.form == "json":
+            click.echo(as_json(list(rows)))
+        else:
+            click.echo(table(list(rows), columns))
+
+    def one(self, thing: Mapping[str, Any]) -> None:
+        """One thing with its members, one a line in tables."""
+        if self.form == "table":
+            width = max((len(name) for name in thing), default=0)
+            for name, value in thing.items():
+                click.echo(f"{name.replace('_', ' '):<{width}}  {as_text(value) if value != '' else '-'}")
+        else:
+            click.echo(as_json(thing))
+
+    def note(self, sentence: str) -> None:
+        """What was done, for people; programs have the exit code."""
+        if self.form == "table":
+            click.echo(sentence)

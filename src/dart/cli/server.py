@@ -1,0 +1,181 @@
+"""`dart server`: start, stop, look at, and the line that others need to reach it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerConfig
+from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.render import Output
+from dart.state_directory import default_path, find_local_server
+from dart_client import ServerUnreachableError
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+START_OPTIONS: tuple[Callable[..., Any], ...] = (
+    click.option("--host", default="127.0.0.1", show_default=True, help="Where REST listens."),
+    click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0: the system chooses."),
+    click.option("--agent-host", default="127.0.0.1", show_default=True, help="Where agents connect."),
+    click.option(
+        "--agent-port", type=int, default=DEFAULT_AGENT_PORT, show_default=True, help="0: the system chooses."
+    ),
+    click.option("--advertise", default="", metavar="ADDRESS", help="What clients and agents are told to connect to."),
+    click.option("--state-dir", metavar="DIR", envvar="DART_STATE_DIR", help="Where the server keeps its state."),
+    click.option(
+        "--store", type=click.Choice(STORES), default="sqlite", show_default=True, help="Where tasks are kept."
+    ),
+    click.option("--tls-cert", metavar="FILE", help="Certificate chain in place of the one the server makes."),
+    click.option("--tls-key", metavar="FILE", help="Its private key."),
+    click.option("--tls-san", multiple=True, metavar="NAME", help="A further name in the certificate; repeatable."),
+    click.option("--no-tls", is_flag=True, help="Plain HTTP, on loopback only."),
+    click.option("--legacy-key", "legacy_keys", multiple=True, metavar="TEXT", help="A key of old programs, as 000."),
+    click.option("--allow-weak-key", is_flag=True, help="Take --legacy-key although others reach the port."),
+    click.option("--forget-jobs", is_flag=True, help="Begin without jobs, tasks and results."),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+)
+
+
+@click.group("server")
+def server() -> None:
+    """The server: REST for clients, the broker for agents."""
+
+
+@server.command(
+    "start", context_settings={"auto_envvar_prefix": "DART_SERVER"}, epilog="Example: dart server start --detach"
+)
+@click.option("--detach", is_flag=True, help="Go on in the background once the server is ready.")
+@click.pass_context
+def start(context: click.Context, /, *, detach: bool, **options: Any) -> None:
+    """Start a server. It prints one line on stdout when it is ready, and logs to stderr.
+
+    Each option can also be given as DART_SERVER_OPTION or as `server_option` of the profile.
+    """
+    if detach:
+        _detach(options)
+        return
+    from dart.server import run  # noqa: PLC0415 - the other commands need none of it
+
+    context.exit(run(config_of(options)))
+
+
+for _option in START_OPTIONS:
+    _option(start)
+
+
+def config_of(options: dict[str, Any]) -> ServerConfig:
+    """The server's configuration from the options of `start`."""
+    paths = {
+        name: Path(options[name]).expanduser() if options[name] else None
+        for name in ("state_dir", "tls_cert", "tls_key")
+    }
+    return ServerConfig(**{**options, **paths})
+
+
+def state_directory(options: dict[str, Any]) -> Path:
+    """Where such a server keeps its state."""
+    return Path(options["state_dir"]).expanduser() if options.get("state_dir") else default_path()
+
+
+def _detach(options: dict[str, Any]) -> None:
+    """Start a server of its own session, wait until it is ready, and leave it."""
+    directory = state_directory(options)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = directory / "server.log"
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    with os.fdopen(descriptor, "ab") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dart.cli.main", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    line = read_line(process, START_SECONDS)
+    if not line.startswith("ready "):
+        process.kill()
+        process.wait()
+        last = log.read_text(errors="replace").strip().rpartition("\n")[2]
+        raise click.ClickException(f"The server did not start: {last or 'it said nothing'} (log: {log})")
+    click.echo(line)
+    if process.stdout is not None:
+        process.stdout.close()
+    process.returncode = 0  # it is not ours to wait for any more
+
+
+def read_line(process: subprocess.Popen[bytes], seconds: float) -> str:
+    """The first line that a process prints; empty if it prints none in time or ends."""
+    import selectors  # noqa: PLC0415 - of this function only
+
+    if process.stdout is None:
+        return ""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        ready = selector.select(seconds)
+    return process.stdout.readline().decode().strip() if ready else ""
+
+
+@server.command("stop", epilog="Example: dart server stop")
+@SERVER
+@OUTPUT
+def stop(server: ServerChoice, output: Output) -> None:
+    """Stop the server in good order and wait until it is gone."""
+    with server.client() as client:
+        client.stop_server()
+        url = client.url
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            try:
+                client.connection.call("GET", "/healthz", retry=False, seconds=1.0)
+            except ServerUnreachableError:
+                output.note(f"The server at {url} has stopped.")
+                return
+            time.sleep(0.05)
+    raise click.ClickException(f"The server at {url} still answers after {STOP_SECONDS:.0f} s; look at its log.")
+
+
+@server.command("status", epilog="Example: dart server status --output json")
+@SERVER
+@OUTPUT
+def status(server: ServerChoice, output: Output) -> None:
+    """Whether the server answers and takes work; exit code 3 if nobody answers."""
+    with server.client() as client:
+        about = client.server()
+        client.ready()
+    output.one(about)
+
+
+@server.command("info", epilog="Example: dart server info")
+@SERVER
+@OUTPUT
+def info(server: ServerChoice, output: Output) -> None:
+    """What a client or an agent on another machine needs: URL and certificate fingerprint."""
+    with server.client() as client:
+        about = client.server()
+        fingerprint = client.fingerprint
+        scheme = client.url.partition(":")[0]
+    url = f"{scheme}://{in_brackets(about['host'])}:{about['port']}"
+    agents = f"tcp://{in_brackets(about['agent']['host'])}:{about['agent']['port']}"
+    if output.form != "table":
+        output.one({"url": url, "fingerprint": fingerprint, "agents_url": agents})
+        return
+    pinned = f" --fingerprint {fingerprint}" if fingerprint else ""
+    click.echo(f"--url {url}{pinned}")
+
+
+def in_brackets(host: str) -> str:
+    """The host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
+def local_server_process(directory: Path) -> int:
+    """Process id of the server of a state directory; 0 if none runs."""
+    found = find_local_server(directory)
+    return found.pid if found else 0

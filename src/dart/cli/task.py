@@ -1,0 +1,112 @@
+"""`dart task`: what is queued, running and done."""
+
+import json
+from typing import IO, Any
+
+import click
+
+from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.render import Output
+
+TASKS_A_CALL = 5000
+
+
+@click.group("task")
+def task() -> None:
+    """Tasks: single calls of a job's method."""
+
+
+def read_json_lines(file: IO[str]) -> list[Any]:
+    """One JSON value a line; empty lines are skipped, a bad one is named by its number."""
+    found = []
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise click.UsageError(f"Line {number} of {file.name} is not JSON: {error}.") from error
+    return found
+
+
+@task.command("add", epilog="Example: dart task add count --location raspberry-1 --parameter /data/text.txt")
+@click.argument("job")
+@click.option("--location", default="", metavar="WORKER", help="Who must run it; without it anybody.")
+@click.option("--requires", multiple=True, metavar="CAPABILITY", help="What its worker must have; repeatable.")
+@click.option("--parameter", metavar="TEXT", help="The parameter, as text.")
+@click.option("--json", "json_text", metavar="JSON", help="The parameter, as JSON.")
+@click.option(
+    "--file", type=click.File(), help="Many: a JSON object a line with `parameter`, `location` ...; - is stdin."
+)
+@SERVER
+@OUTPUT
+def add(  # noqa: PLR0917 - click passes them by name
+    job: str,
+    location: str,
+    requires: tuple[str, ...],
+    parameter: str | None,
+    json_text: str | None,
+    file: IO[str] | None,
+    server: ServerChoice,
+    output: Output,
+) -> None:
+    """Queue tasks; prints their ids."""
+    if sum(given is not None for given in (parameter, json_text, file)) != 1:
+        raise click.UsageError("Give one of --parameter, --json and --file.")
+    common: dict[str, Any] = {}
+    if location:
+        common["location"] = location
+    if requires:
+        common["requires"] = list(requires)
+    if file is not None:
+        entries = read_json_lines(file)
+        if wrong := next((number for number, entry in enumerate(entries, 1) if not isinstance(entry, dict)), 0):
+            raise click.UsageError(f"Entry {wrong} of {file.name} is not an object with `parameter`.")
+    else:
+        entries = [{"parameter": parameter if json_text is None else parse_json(json_text, "--json")}]
+    entries = [{**common, **entry} for entry in entries]
+    ids: list[str] = []
+    with server.client() as client:
+        for start in range(0, len(entries), TASKS_A_CALL):
+            ids += client.submit(job, entries[start : start + TASKS_A_CALL])["tasks"]
+    output.rows([{"id": task_id} for task_id in ids], ("id",))
+
+
+def parse_json(text: str, option: str) -> Any:
+    """A JSON value given on the command line."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option} is not JSON: {error}.") from error
+
+
+@task.command("list", epilog="Example: dart task list count")
+@click.argument("job")
+@SERVER
+@OUTPUT
+def list_(job: str, server: ServerChoice, output: Output) -> None:
+    """All tasks of a job with their states."""
+    with server.client() as client:
+        output.rows(client.tasks(job), ("id", "state", "location", "worker", "attempts", "pending_reason"))
+
+
+@task.command("show", epilog="Example: dart task show count 17")
+@click.argument("job")
+@click.argument("task_id", metavar="ID")
+@SERVER
+@OUTPUT
+def show(job: str, task_id: str, server: ServerChoice, output: Output) -> None:
+    """One task: state, attempts, worker, progress, and why it waits."""
+    with server.client() as client:
+        output.one(client.task(job, task_id))
+
+
+@task.command("cancel", epilog="Example: dart task cancel count 17")
+@click.argument("job")
+@click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
+@SERVER
+@OUTPUT
+def cancel(job: str, task_ids: tuple[str, ...], server: ServerChoice, output: Output) -> None:
+    """Cancel tasks; those that are finished already stay as they are."""
+    with server.client() as client:
+        done = sum(client.cancel_task(job, task_id) for task_id in task_ids)
+    output.note(f"{done} of {len(task_ids)} task(s) cancelled.")
