@@ -3,13 +3,33 @@
 Every method answers only when what it tells is durable, and raises the errors of `dart.errors` alone.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
+from dart import __version__
+from dart.broker.core import events, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
+from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
-from dart.broker.store.base import FinishedTask
-from dart.ids import AgentId, TaskId
+from dart.broker.idempotency import RequestsInFlight
+from dart.broker.pings import Pings
+from dart.broker.service import Service
+from dart.broker.store.base import FinishedTask, ResultQuery
+from dart.broker.submission import submit
+from dart.broker.waiters import Waiters
+from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError
+from dart.ids import AgentId, JobId, TaskId
+from dart.limits import Limits
+
+T = TypeVar("T")
+
+FINAL_STATES = frozenset(
+    {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST}
+)
 
 
 class ServerView(NamedTuple):
@@ -56,56 +76,147 @@ class Ping(NamedTuple):
     """-1: no answer in time."""
 
 
+class Address(NamedTuple):
+    """Where the server is, as others are told, and what an agent needs to trust it."""
+
+    host: str
+    port: int
+    agent_host: str
+    agent_port: int
+    public_key: bytes
+    """32 bytes: of the broker's CURVE pair."""
+
+
 class Gateway:
-    """The broker's front door."""
+    """The broker's front door.
+
+    Args:
+        service: Runs the core; its hooks for results and answers become this gateway's.
+        limits: Bounds of pages, waits and slices.
+        stop: Begins the good end of the server.
+    """
+
+    address: Address
+    """What `server` and `enroll` tell; set before the first call."""
+
+    def __init__(self, service: Service, *, limits: Limits, stop: Callable[[], None]) -> None:
+        self._service = service
+        self._limits = limits
+        self._stop = stop
+        self._started_at_ms = int(time.time() * 1000)
+        self._stopping = False
+        self._waiters = Waiters(waiters_max=limits.waiters_max)
+        self._pings = Pings()
+        self._requests = RequestsInFlight(self._stored_answer)
+        service.on_results = self._waiters.wake
+        service.on_answer = self._pings.answered
+
+    # ---- the server ----
 
     def server(self) -> ServerView:
         """About this server."""
-        raise NotImplementedError
+        core = self._service.reactor.state
+        return ServerView(
+            version=__version__,
+            host=self.address.host,
+            port=self.address.port,
+            agent_host=self.address.agent_host,
+            agent_port=self.address.agent_port,
+            store_id=self._service.recovered.store_id,
+            incarnation=self._service.recovered.incarnation,
+            started_at_ms=self._started_at_ms,
+            agents=len(core.sessions),
+            open_tasks=len(core.tasks),
+        )
 
     def ready(self) -> str:
         """Why the server cannot take work now (stopping, store cannot write); empty: it can."""
-        raise NotImplementedError
+        return "the server is stopping" if self._stopping else self._service.trouble
+
+    def stop(self) -> None:
+        """Begin the good end of the server; returns at once."""
+        self.close()
+        self._stop()
+
+    def close(self) -> None:
+        """Say from now on that the server is stopping, and let nobody wait for results any more."""
+        self._stopping = True
+        self._waiters.wake_all()
+
+    # ---- workers ----
 
     async def workers(self) -> list[WorkerView]:
         """Connected workers by name."""
-        raise NotImplementedError
+        return await self._view(lambda core: views.workers(core, self._service.now))
 
     async def worker(self, name: str) -> WorkerView:
         """One of them, or `UnknownWorkerError`."""
-        raise NotImplementedError
+        found = [worker for worker in await self.workers() if worker.name == name]
+        if not found:
+            raise UnknownWorkerError(f"No worker of the name {name!r} is connected.", worker=name)
+        return found[0]
 
     async def drain(self, name: str) -> int:
         """Ask the agents of a name to finish and leave; how many were asked."""
-        raise NotImplementedError
+        asked: int = await self._service.ask(lambda token: events.WorkersDrained(token, name))
+        return asked
 
     async def ping(self, names: Sequence[str], seconds: float) -> list[Ping]:
         """Round trips to all agents of these names."""
-        raise NotImplementedError
+        wanted = dict.fromkeys(names)
+        workers = [worker for worker in await self.workers() if worker.name in wanted]
+        agents = {agent.id: agent for worker in workers for agent in worker.agents}
+        nonce = secrets.randbits(52) + 1
+        with self._pings.expect(nonce, list(agents)) as answers:
+            for name in wanted:
+                await self._service.ask(partial(events.WorkersPinged, name=name, nonce=nonce))
+            await answers.wait(min(seconds, self._limits.wait_seconds_max))
+        return [
+            Ping(agent.id, agent.name, agent.host, answers.milliseconds.get(agent.id, -1.0))
+            for agent in agents.values()
+        ]
 
     async def enroll(self, public_key: bytes, name: str) -> EnrolmentAnswer:
         """Admit an agent's key for one name; repeated: the same answer."""
-        raise NotImplementedError
+        agent_id: AgentId = await self._service.ask(lambda token: events.AgentEnrolled(token, public_key, name))
+        host, port = self.address.agent_host, self.address.agent_port
+        url = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
+        return EnrolmentAnswer(agent_id, url, self.address.public_key)
+
+    # ---- jobs ----
 
     async def jobs(self, *, after: str, amount: int) -> list[JobView]:
         """Jobs by name, those after this name."""
-        raise NotImplementedError
+        amount = max(1, min(amount, self._limits.page_items_max))
+        return await self._view(lambda core: views.jobs(core, after, amount))
 
     async def job(self, name: str) -> JobView:
         """One job, or `UnknownJobError`."""
-        raise NotImplementedError
+        found = await self._view(lambda core: views.job(core, name))
+        if found is None:
+            raise _unknown_job(name)
+        return found
 
     async def define_job(self, name: str, config: JobConfig, idempotency: Idempotency | None = None) -> None:
         """Define it, or `JobExistsError`."""
-        raise NotImplementedError
+
+        async def define() -> int:
+            job_id: int = await self._service.ask(lambda token: events.JobDefined(token, name, config, idempotency))
+            return job_id
+
+        await self._requests.once(idempotency, define)
 
     async def stop_job(self, name: str) -> int:
         """Stop it; how many open tasks were cancelled."""
-        raise NotImplementedError
+        cancelled: int = await self._service.ask(lambda token: events.JobStopped(token, name))
+        return cancelled
 
     async def purge_jobs(self, names: Sequence[str]) -> int:
         """Forget these jobs; how many there were."""
-        raise NotImplementedError
+        purged: int = await self._service.ask(lambda token: events.JobsPurged(token, tuple(names)))
+        return purged
+
+    # ---- tasks ----
 
     async def submit(
         self,
@@ -117,45 +228,172 @@ class Gateway:
         idempotency: Idempotency | None = None,
     ) -> range:
         """Queue tasks as one submission; their ids, in order. Slices large ones, so it may take several turns."""
-        raise NotImplementedError
+
+        async def begin() -> int:
+            return await submit(
+                self._service,
+                job,
+                tasks,
+                slice_tasks_max=self._limits.slice_tasks_max,
+                refuse_if_stopped=refuse_if_stopped,
+                if_offline=if_offline,
+                idempotency=idempotency,
+            )
+
+        first = await self._requests.once(idempotency, begin)
+        return range(first, first + len(tasks))
 
     async def tasks(self, job: str, *, after: int, amount: int, states: frozenset[TaskState] | None = None) -> TaskPage:
         """A page of its tasks; `states` None: all."""
-        raise NotImplementedError
+        amount = max(1, min(amount, self._limits.page_items_max))
+
+        def look(core: Core) -> tuple[JobId, list[TaskView]] | None:
+            found = core.jobs.get(job)
+            return (found.id, views.open_tasks(core, job, after, amount, states)) if found else None
+
+        seen = await self._view(look)
+        if seen is None:
+            raise _unknown_job(job)
+        job_id, open_tasks = seen
+        rows: dict[int, TaskView | FinishedTask] = {task.id: task for task in open_tasks}
+        final = FINAL_STATES if states is None else states & FINAL_STATES
+        finished: list[FinishedTask] = []
+        if final:
+            read = self._service.store.finished_tasks
+            finished = await self._service.read(lambda: read(job_id, after=after, amount=amount, states=final))
+            rows.update((task.id, task) for task in finished)
+        page = [rows[task_id] for task_id in sorted(rows)[:amount]]
+        more = len(rows) > amount or len(open_tasks) >= amount or len(finished) >= amount
+        return TaskPage(tuple(page), page[-1].id if page and more else 0)
 
     async def task(self, job: str, task_id: TaskId) -> TaskView | FinishedTask:
         """One task, or `UnknownTaskError`."""
-        raise NotImplementedError
+        job_id, seen = await self._look_up(job, task_id)
+        if seen is not None:
+            return seen
+        finished = await self._outcomes(job_id, [task_id])
+        if not finished:
+            raise _unknown_task(job, task_id)
+        return finished[0]
 
     async def cancel_task(self, job: str, task_id: TaskId) -> bool:
         """Cancel it; False if it was finished already; `UnknownTaskError` if there is none."""
-        raise NotImplementedError
+        if await self._service.ask(lambda token: events.TaskCancelled(token, job, task_id)):
+            return True
+        await self.task(job, task_id)
+        return False
 
-    def results(
+    # ---- results ----
+
+    async def results(
         self, job: JobView, *, workers: tuple[str, ...] | None, after: int, amount: int
     ) -> AsyncIterator[list[FinishedTask]]:
         """Results oldest first, in pages bounded in bytes."""
-        raise NotImplementedError
+        bytes_max = self._limits.answer_page_bytes_max
+        while amount > 0:
+            rows = min(amount, self._limits.page_items_max)
+            query = ResultQuery(job.id, workers, after, rows, bytes_max)
+            page = await self._service.read(self._service.store.results, query)
+            if page:
+                yield page
+            if len(page) < rows and sum(len(row.payload) for row in page) < bytes_max:
+                return
+            amount -= len(page)
+            after = page[-1].sequence
 
     async def wait_for_results(self, job: JobView, *, after: int, seconds: float) -> None:
         """Return as soon as a result with a sequence above `after` is recorded, or when the time is over."""
-        raise NotImplementedError
+        query = ResultQuery(job.id, None, after, 1, 1)
+        ends_at = self._wait_ends(seconds)
+        event = self._waiters.join(job.id)
+        try:
+            while not self._stopping and not await self._service.read(self._service.store.results, query):
+                if not await _set(event, ends_at):
+                    break
+                event.clear()
+        finally:
+            self._waiters.leave(job.id, event)
 
     async def wait_for_tasks(self, job: str, ids: Sequence[TaskId], seconds: float) -> list[FinishedTask]:
         """Outcomes of these tasks, waiting for all of them at most so long; those that are there then."""
-        raise NotImplementedError
+        ends_at = self._wait_ends(seconds)
+        job_id = (await self.job(job)).id
+        pending = list(ids)
+        event = self._waiters.join(job_id)
+        try:
+            while True:
+                core = self._service.reactor.state
+                while pending and not _is_open(core, pending[-1]):
+                    pending.pop()
+                if not pending or self._stopping or not await _set(event, ends_at):
+                    break
+                event.clear()
+        finally:
+            self._waiters.leave(job_id, event)
+        await self._service.durable()
+        found: list[FinishedTask] = []
+        for start in range(0, len(ids), self._limits.page_items_max):
+            found += await self._outcomes(job_id, ids[start : start + self._limits.page_items_max])
+        return found
 
     async def delete_result(self, job: str, task_id: TaskId) -> None:
         """Forget one result; unknown ones are no error."""
-        raise NotImplementedError
+        await self._service.ask(lambda token: events.ResultDeleted(token, job, task_id))
 
     async def recall_answer(self, idempotency: Idempotency) -> int | None:
         """The answer given before to this key and body; None: it is new; `IdempotencyConflictError`: other body.
 
         A second request with a key whose first is still being answered waits for that one.
         """
-        raise NotImplementedError
+        return await self._requests.answer(idempotency)
 
-    def stop(self) -> None:
-        """Begin the good end of the server; returns at once."""
-        raise NotImplementedError
+    # ---- inside ----
+
+    async def _view(self, look: Callable[[Core], T]) -> T:
+        seen = look(self._service.reactor.state)
+        await self._service.durable()
+        return seen
+
+    async def _look_up(self, job: str, task_id: TaskId) -> tuple[JobId, TaskView | None]:
+        def look(core: Core) -> tuple[JobId, TaskView | None] | None:
+            found = core.jobs.get(job)
+            return (found.id, views.task(core, job, task_id)) if found else None
+
+        seen = await self._view(look)
+        if seen is None:
+            raise _unknown_job(job)
+        return seen
+
+    async def _outcomes(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
+        return await self._service.read(self._service.store.results_of, job_id, ids)
+
+    async def _stored_answer(self, key: str) -> tuple[bytes, int] | None:
+        return await self._service.read(self._service.store.answer, key, int(self._service.now * 1000))
+
+    def _wait_ends(self, seconds: float) -> float:
+        return asyncio.get_running_loop().time() + min(seconds, self._limits.wait_seconds_max)
+
+
+async def _set(event: asyncio.Event, ends_at: float) -> bool:
+    """Whether the event was set in time."""
+    try:
+        async with asyncio.timeout_at(ends_at):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _is_open(core: Core, task_id: TaskId) -> bool:
+    """Whether a task has no outcome yet; those of a submission that is still being let in count as open."""
+    return task_id in core.tasks or any(
+        submission.first_id <= task_id <= submission.last_id for submission in core.admitting
+    )
+
+
+def _unknown_job(name: str) -> UnknownJobError:
+    return UnknownJobError(f"There is no job {name!r}.", job=name)
+
+
+def _unknown_task(job: str, task_id: TaskId) -> UnknownTaskError:
+    return UnknownTaskError(f"Job {job!r} has no task {task_id}.", job=job, task=str(task_id))

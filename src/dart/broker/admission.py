@@ -1,0 +1,73 @@
+"""ZAP handler: lets only enrolled CURVE keys in, and tells the transport who each is (RFC 27).
+
+libzmq asks over an in-process socket at every handshake; it is answered from the loop, without a thread.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import zmq
+
+from dart.broker.complaints import Complaints
+from dart.ids import AgentId
+from dart.wire import curve
+
+ENDPOINT = "inproc://zeromq.zap.01"
+DOMAIN = b"dart"
+"""The ZAP domain that the agents' socket enforces."""
+
+log = logging.getLogger("dart.broker.admission")
+
+
+class Admission:
+    """Answers ZAP requests of one context. Make it before the socket that it guards."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", *, is_enrolled: Callable[[AgentId], bool]) -> None:
+        self._is_enrolled = is_enrolled
+        self._refusals = Complaints(log)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._socket = context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.bind(ENDPOINT)
+
+    @property
+    def refused(self) -> int:
+        """Handshakes refused so far."""
+        return self._refusals.total
+
+    def start(self) -> None:
+        """Answer from the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket.fileno(), self._drain)
+        self._loop.call_soon(self._drain)
+
+    def close(self) -> None:
+        """Let nobody in any more; harmless when repeated."""
+        if self._loop is not None and not self._socket.closed:
+            self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def _drain(self) -> None:
+        # The descriptor tells changes only: so everything is read, and looked for again after each answer.
+        while not self._socket.closed:
+            try:
+                request = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._socket.send_multipart(self.answer(request))
+
+    def answer(self, request: list[bytes]) -> list[bytes]:
+        """The ZAP reply to a ZAP request."""
+        if len(request) < 6:
+            return [b"1.0", request[1] if len(request) > 1 else b"", b"400", b"malformed", b"", b""]
+        version, request_id, domain, address, _identity, mechanism, *credentials = request
+        if version != b"1.0" or domain != DOMAIN or mechanism != b"CURVE" or [len(key) for key in credentials] != [32]:
+            reason = "not CURVE with one key of 32 bytes"
+        else:
+            agent = curve.agent_id(credentials[0])
+            if self._is_enrolled(agent):
+                return [b"1.0", request_id, b"200", b"", agent.encode(), b""]
+            reason = f"its key {agent[:16]} is not enrolled"
+        self._refusals.warn(f"An agent from {address.decode('ascii', 'replace')} was refused: {reason}.")
+        return [b"1.0", request_id, b"400", b"not admitted", b"", b""]

@@ -1,0 +1,132 @@
+"""What a server is told at its start."""
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from dart.errors import ConfigError
+
+DEFAULT_PORT = 7777
+DEFAULT_AGENT_PORT = 7778
+STORES = ("sqlite", "memory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Options of `dart server start`, by their names there."""
+
+    state_dir: Path | None = None
+    """None: the user's state directory."""
+    host: str = "127.0.0.1"
+    """Where REST listens."""
+    port: int = DEFAULT_PORT
+    """0: the system chooses."""
+    agent_host: str = "127.0.0.1"
+    """Where agents connect."""
+    agent_port: int = DEFAULT_AGENT_PORT
+    """0: the system chooses."""
+    advertise: str = ""
+    """What others are told to connect to; empty: found out."""
+    store: str = "sqlite"
+    """`sqlite`, or `memory`, which forgets all at the end."""
+    tls_cert: Path | None = None
+    """A certificate chain (PEM) in place of the one the server makes."""
+    tls_key: Path | None = None
+    """Its private key."""
+    tls_san: tuple[str, ...] = ()
+    """Further names and addresses in the certificate that the server makes."""
+    no_tls: bool = False
+    """Plain HTTP; on loopback only."""
+    legacy_keys: tuple[str, ...] = ()
+    """Key texts written into old programs; each may do everything."""
+    allow_weak_key: bool = False
+    """Take legacy keys although REST does not listen on loopback."""
+    forget_jobs: bool = False
+    """Begin without jobs, tasks and results."""
+    log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
+
+    def check(self) -> None:
+        """Refuse what cannot work or must not be.
+
+        Raises:
+            ConfigError: Names the option.
+        """
+        if self.store not in STORES:
+            raise ConfigError(f"--store {self.store} is unknown; take one of {', '.join(STORES)}.")
+        if self.advertise and is_wildcard(self.advertise):
+            raise ConfigError(f"--advertise {self.advertise} is no address to connect to; name one that others reach.")
+        self._check_ports()
+        self._check_tls()
+        self._check_legacy_keys()
+
+    def _check_ports(self) -> None:
+        for option, port in (("--port", self.port), ("--agent-port", self.agent_port)):
+            if not 0 <= port <= 65_535:
+                raise ConfigError(f"{option} {port} is no port; take 0 (the system chooses) to 65535.")
+        if self.port == self.agent_port != 0 and self.host == self.agent_host:
+            raise ConfigError(f"--port and --agent-port are both {self.port}; they need two ports.")
+
+    def _check_tls(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigError("--tls-cert and --tls-key go together; give both or none.")
+        if self.no_tls and self.tls_cert is not None:
+            raise ConfigError("--no-tls contradicts --tls-cert; drop one of them.")
+        if self.no_tls and not is_loopback(self.host):
+            raise ConfigError(f"--no-tls is for loopback, --host {self.host} is not; drop one of them.")
+
+    def _check_legacy_keys(self) -> None:
+        if self.legacy_keys and not is_loopback(self.host) and not self.allow_weak_key:
+            raise ConfigError(
+                f"--legacy-key is for loopback, --host {self.host} is not: anybody in the network could guess such a "
+                "key. Listen on 127.0.0.1, or add --allow-weak-key if you know who can reach the port."
+            )
+        if any(not key or not key.isprintable() for key in self.legacy_keys):
+            raise ConfigError("--legacy-key is empty or has control characters; give the text as programs send it.")
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether this means every address of the host, and so is none to connect to."""
+    try:
+        return host == "*" or ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def advertised(listen_host: str, advertise: str) -> str:
+    """The address that others are told: as configured, or what is listened on, or this host's main address."""
+    if advertise:
+        return advertise
+    if not is_wildcard(listen_host):
+        return listen_host
+    return main_address() or "127.0.0.1"
+
+
+def main_address() -> str:
+    """The address that this host uses towards the outside; empty if it has none. Sends nothing."""
+    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.connect((probe, 9))
+                address = str(sock.getsockname()[0])
+        except OSError:
+            continue
+        if not is_wildcard(address):
+            return address
+    return ""
+
+
+def in_url(host: str) -> str:
+    """The host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,405 @@
+"""Turns: events go into the core, its records into the store, and what it says out again once that is durable.
+
+The only place that knows all of core, store and transport. A failed commit voids its turn and all later ones; then
+the core is built again from the store, by the same code as at a start.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from dart.broker.clock import Clock
+from dart.broker.committer import Committer
+from dart.broker.core import commands as out
+from dart.broker.core.events import Event, SessionLost, TimePassed, Token
+from dart.broker.core.model import Recovered
+from dart.broker.core.reactor import Reactor
+from dart.broker.core.records import LAZY_RECORDS, Record, TaskFinished, TasksAdded
+from dart.broker.delivery import Delivery, Outlet
+from dart.broker.outbox import Barrier, Outbox
+from dart.broker.parameters import ParameterCache
+from dart.broker.store.base import Store
+from dart.errors import DartError, StoreError, UnavailableError
+from dart.ids import AgentId, JobId, SessionId, TaskId
+from dart.limits import Limits
+
+T = TypeVar("T")
+
+LAZY_SECONDS = 0.5
+"""Records that nothing waits for are written after this, if no group took them along."""
+RETRY_SECONDS_MIN = 0.1
+RETRY_SECONDS_MAX = 5.0
+"""Between attempts to write again after a failed commit; doubles."""
+TIMER_SECONDS_MIN = 0.001
+"""A deadline in the past is served after this, so that it cannot starve the loop."""
+
+log = logging.getLogger("dart.broker.service")
+
+
+class Gate(Outlet, Protocol):
+    """What the service needs of the transport."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def end_all(self, why: str) -> None:
+        """Ask all agents to say HELLO."""
+
+
+class Service:
+    """Runs one core over one store.
+
+    Args:
+        store: Opened; closed by its owner after `close`.
+        limits: Bounds of groups, cache and outbox.
+        clock: Unix time that does not jump.
+    """
+
+    def __init__(self, store: Store, *, limits: Limits, clock: Clock) -> None:
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dart-reader")
+        self._committer = Committer(
+            store,
+            group_records_max=limits.group_records_max,
+            on_committed=self._on_committed,
+            on_failed=self._on_failed,
+        )
+        self._cache = ParameterCache(bytes_max=limits.cache_bytes_max)
+        self._outbox = Outbox()
+        self._gate: Gate
+        self._delivery: Delivery
+        self._show: dict[type, Callable[[Any], None]] = {}
+        self._reactor: Reactor | None = None
+        self._events: list[Event] = []
+        self._turn_is_due = False
+        self._turn_number = 0
+        self._lazy: list[Record] = []
+        self._lazy_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._last_token = 0
+        self._asked: dict[Token, asyncio.Future[Any]] = {}
+        self._recovery: asyncio.Task[None] | None = None
+        self._paused = False
+        self.recovered: Recovered
+        """What the store told last; its tasks are left out."""
+        self.trouble = "the server is starting"
+        """Why nothing can be done now; empty: all is well."""
+        self.on_results: Callable[[JobId], None] = lambda _job: None
+        """Called when outcomes of a job are durable."""
+        self.on_answer: Callable[[AgentId, int], None] = lambda _agent, _nonce: None
+        """Called when an agent answers a HEARTBEAT with this nonce."""
+
+    async def start(self, gate: Gate, *, forget_jobs: bool = False) -> None:
+        """Build the core and take events. Raises `StoreError`."""
+        self._gate = gate
+        delivery = Delivery(gate, cache=self._cache, read=self._read_parameters, lost=self._session_lost)
+        self._delivery = delivery
+        self._show = {
+            out.Send: delivery.give,
+            out.SendTasks: delivery.give,
+            out.EndSession: delivery.give,
+            out.Reply: self._show_reply,
+            out.Refuse: self._show_refusal,
+            out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
+            out.Answered: lambda answered: self.on_answer(answered.agent_id, answered.nonce),
+            out.Note: _show_note,
+            Barrier: lambda barrier: barrier.call(False),
+        }
+        recovered = await self._committer.call(lambda: self._store.recover(forget_jobs=forget_jobs))
+        self._build(recovered)
+
+    async def close(self) -> None:
+        """Write what waits, show it, and end the threads."""
+        if self._recovery is not None:
+            self._recovery.cancel()
+        self._stop_timers()
+        self._flush_lazy()
+        await self._committer.close()
+        await asyncio.sleep(0)  # what the committer told last
+        if len(self._outbox):
+            self._void()
+        await self._delivery.idle()
+        self._reader.shutdown(wait=True)
+
+    # ---- for the gateway ----
+
+    @property
+    def reactor(self) -> Reactor:
+        """The core, or `UnavailableError` while there is none."""
+        if self._reactor is None:
+            raise self._unavailable()
+        return self._reactor
+
+    def knows(self, agent_id: AgentId) -> bool:
+        """Whether an agent with this key may connect."""
+        return self._reactor is not None and agent_id in self._reactor.state.enrolments
+
+    def post(self, events: Sequence[Event]) -> None:
+        """Take events that nobody waits for; while there is no core they are dropped."""
+        if self._reactor is not None:
+            self._events.extend(events)
+            self._turn_soon()
+
+    def ask(self, make: Callable[[Token], Event]) -> asyncio.Future[Any]:
+        """Take an event and promise its reply, which comes when it is durable. Raises `UnavailableError`."""
+        if self._reactor is None:
+            raise self._unavailable()
+        if self._outbox.bytes > self._limits.outbox_bytes_max:
+            raise UnavailableError(
+                f"More than {self._limits.outbox_bytes_max} bytes (limit outbox_bytes_max) wait to be written; "
+                "try again in a moment.",
+                retry_after=1,
+            )
+        self._last_token += 1
+        token = self._last_token
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._asked[token] = future
+        future.add_done_callback(lambda _: self._asked.pop(token, None))
+        self.post([make(token)])
+        return future
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a large submission should wait before its next slice."""
+        return self._outbox.bytes > self._limits.outbox_bytes_max // 4
+
+    async def durable(self) -> None:
+        """Return when all that the core knows now is durable. Raises `UnavailableError` if it became void."""
+        if self._reactor is None:
+            raise self._unavailable()
+        if self._outbox.durable >= self._turn_number:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def call(void: bool) -> None:  # noqa: FBT001 - a callback
+            if not future.done():
+                if void:
+                    future.set_exception(self._unavailable())
+                else:
+                    future.set_result(None)
+
+        self._outbox.put(self._turn_number, Barrier(call))
+        await future
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a reading method of the store in the reader thread."""
+        return await self._loop.run_in_executor(self._reader, function, *arguments)
+
+    @property
+    def store(self) -> Store:
+        """For `read` alone."""
+        return self._store
+
+    @property
+    def now(self) -> float:
+        """The core's time."""
+        return self._clock()
+
+    # ---- turns ----
+
+    def _turn_soon(self) -> None:
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        reactor, events = self._reactor, self._events
+        if reactor is None:
+            return
+        self._events = []
+        now = self._clock()
+        wanted: list[out.Command] = []
+        try:
+            for event in events:
+                wanted.extend(reactor.handle(event, now))
+            deadline = reactor.next_deadline()
+        except Exception:
+            log.exception("The core failed; it is built again from the store.")
+            self._begin_recovery("the server met a fault of its own and restores its state")
+            return
+        self._take(wanted)
+        self._set_timer(deadline, now)
+
+    def _take(self, wanted: list[out.Command]) -> None:
+        records: list[Record] = []
+        durable_ones = False
+        for command in wanted:
+            if isinstance(command, out.Persist):
+                records.append(command.record)
+                if not durable_ones and not isinstance(command.record, LAZY_RECORDS):
+                    durable_ones = True
+                    self._turn_number += 1
+            else:
+                self._outbox.put(self._turn_number, command)
+        if durable_ones:
+            self._cache.watch(records)
+            self._outbox.weigh(self._turn_number, _payload_bytes(records))
+            self._committer.put(self._turn_number, [*self._lazy, *records])
+            self._lazy.clear()
+            self._stop_lazy_timer()
+            self._watch_outbox()
+        elif records:
+            self._lazy.extend(records)
+            if self._lazy_timer is None:
+                self._lazy_timer = self._loop.call_later(LAZY_SECONDS, self._flush_lazy)
+        self._release()
+
+    def _release(self) -> None:
+        for entry in self._outbox.ready():
+            self._show[type(entry)](entry)
+
+    def _show_reply(self, reply: out.Reply) -> None:
+        future = self._asked.get(reply.token)
+        if future is not None and not future.done():
+            future.set_result(reply.value)
+
+    def _show_refusal(self, refusal: out.Refuse) -> None:
+        future = self._asked.get(refusal.token)
+        if future is not None and not future.done():
+            future.set_exception(refusal.error)
+
+    def _on_committed(self, number: int) -> None:
+        self._outbox.committed(number)
+        self._watch_outbox()
+        self._release()
+
+    def _watch_outbox(self) -> None:
+        """Let agents wait while the store is behind."""
+        crowded = self._outbox.bytes > self._limits.outbox_bytes_max
+        if crowded and not self._paused:
+            self._paused = True
+            self._gate.pause()
+        elif self._paused and not crowded and self._reactor is not None:
+            self._paused = False
+            self._gate.resume()
+
+    def _flush_lazy(self) -> None:
+        self._stop_lazy_timer()
+        if self._lazy and self._reactor is not None:
+            # Under the number of the last turn: nothing visible waits for this group.
+            self._committer.put(self._turn_number, self._lazy)
+            self._lazy = []
+
+    def _session_lost(self, session: SessionId, reason: str) -> None:
+        self.post([SessionLost(session, reason)])
+
+    async def _read_parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
+        return await self.read(self._store.parameters, ids)
+
+    # ---- time ----
+
+    def _set_timer(self, deadline: float | None, now: float) -> None:
+        if deadline == self._timer_at and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = deadline
+        if deadline is not None:
+            self._timer = self._loop.call_later(max(TIMER_SECONDS_MIN, deadline - now), self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self.post([TimePassed()])
+
+    def _stop_lazy_timer(self) -> None:
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+
+    def _stop_timers(self) -> None:
+        self._stop_lazy_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- when the store fails ----
+
+    def _on_failed(self, error: StoreError) -> None:
+        log.error("A commit failed, its turn and all later ones are void: %s", error.message)
+        self._begin_recovery("the store cannot be written")
+
+    def _begin_recovery(self, trouble: str) -> None:
+        if self._recovery is not None:
+            return
+        self.trouble = trouble
+        self._reactor = None
+        self._void()
+        self._paused = True
+        self._gate.end_all("The broker restores its state; say HELLO again.")
+        self._gate.pause()
+        self._recovery = self._loop.create_task(self._recover())
+
+    def _void(self) -> None:
+        self._stop_timers()
+        self._events.clear()
+        self._lazy.clear()
+        self._cache.clear()
+        self._delivery.void()
+        for entry in self._outbox.void():
+            if isinstance(entry, Barrier):
+                entry.call(True)
+        for future in list(self._asked.values()):
+            if not future.done():
+                future.set_exception(self._unavailable())
+
+    async def _recover(self) -> None:
+        wait = RETRY_SECONDS_MIN
+
+        def recover() -> Recovered:
+            self._store.probe()
+            recovered = self._store.recover()
+            self._committer.recovered()
+            return recovered
+
+        while True:
+            try:
+                recovered = await self._committer.call(recover)
+                break
+            except DartError as error:
+                log.warning("The store still cannot be written, next try in %.1f s: %s", wait, error.message)
+            except Exception:
+                log.exception("The store failed in a way it should not; next try in %.1f s.", wait)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, RETRY_SECONDS_MAX)
+        self._recovery = None
+        self._build(recovered)
+        self._paused = False
+        self._gate.resume()
+        log.warning("The store can be written again; the state was restored from it.")
+
+    def _build(self, recovered: Recovered) -> None:
+        now = self._clock()
+        self._reactor = Reactor(recovered, self._limits, now)
+        self.recovered = recovered._replace(tasks=(), jobs=(), leases=())
+        self._outbox.committed(self._turn_number)
+        self.trouble = ""
+        self._set_timer(self._reactor.next_deadline(), now)
+
+    def _unavailable(self) -> UnavailableError:
+        trouble = self.trouble or "the server is stopping"
+        return UnavailableError(f"Not possible now: {trouble}. Try again in a moment.", retry_after=1)
+
+
+def _show_note(note: out.Note) -> None:
+    log.log(logging.WARNING if note.level == "warning" else logging.INFO, "%s", note.text)
+
+
+def _payload_bytes(records: Sequence[Record]) -> int:
+    size = 0
+    for record in records:
+        if isinstance(record, TasksAdded):
+            size += sum(len(parameter) for _, _, parameter in record.rows)
+        elif isinstance(record, TaskFinished):
+            size += len(record.payload)
+    return size

@@ -1,0 +1,262 @@
+"""The one ROUTER socket: frames of agents in, frames to agents out; bytes become messages here and nowhere else.
+
+The socket is read through its descriptor, which is edge-triggered: after every drain and every send it is looked
+at again. Who speaks is known from the handshake (`admission.py`), never from what is said.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import zmq
+
+from dart.broker.admission import DOMAIN
+from dart.broker.complaints import Complaints
+from dart.broker.core.events import Event, FrameArrived, SessionLost
+from dart.ids import AgentId, SessionId
+from dart.limits import Limits
+from dart.wire import codec
+from dart.wire.curve import KeyPair
+from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Error, ErrorCode, Frame, Malformed
+
+HANDSHAKE_MILLISECONDS = 5_000
+HIGH_WATER_MARK = 1_000
+"""Messages to or from one agent; credit keeps an honest one far below."""
+SMALL_BYTES = 64 * 1024
+"""Payload frames below are copied, so that they do not pin the memory they came in."""
+DRAIN_SECONDS = 0.005
+"""One drain ends here even when more waits: the loop belongs to others too."""
+REPEAT_SECONDS = 1.0
+"""An agent that goes on after its session ended is told so at most this often."""
+
+log = logging.getLogger("dart.broker.transport")
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection, as the socket names it."""
+
+    routing_id: bytes
+    session: SessionId
+    agent_id: AgentId
+    ended: bool = False
+    complained_at: float = 0.0
+
+
+class Transport:
+    """Speaks frames with agents.
+
+    Args:
+        context: Shared with `Admission`, which must exist already.
+        keys: The broker's CURVE pair.
+        limits: Bounds of frames and drains.
+        deliver: Called with what one drain brought.
+    """
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        *,
+        keys: KeyPair,
+        limits: Limits,
+        deliver: Callable[[Sequence[Event]], None],
+    ) -> None:
+        self._limits = limits
+        self._deliver = deliver
+        self._complaints = Complaints(log)
+        self._peers: dict[bytes, Peer] = {}
+        self._sessions: dict[SessionId, Peer] = {}
+        self._last_session = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reading = False
+        self._look_is_due = False
+        self._socket = context.socket(zmq.ROUTER)
+        self._configure(keys)
+
+    def _configure(self, keys: KeyPair) -> None:
+        heartbeat = max(1, int(self._limits.heartbeat_seconds * 1000))
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.ROUTER_MANDATORY, 1),
+            (zmq.MAXMSGSIZE, self._limits.frame_bytes_max),
+            (zmq.SNDHWM, HIGH_WATER_MARK),
+            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS),
+            (zmq.HEARTBEAT_IVL, heartbeat),
+            (zmq.HEARTBEAT_TIMEOUT, max(1, int(self._limits.silence_seconds * 1000))),
+            (zmq.TCP_KEEPALIVE, 1),
+            (zmq.TCP_KEEPALIVE_IDLE, 60),
+            (zmq.BACKLOG, 1024),
+            (zmq.CURVE_SERVER, 1),
+            (zmq.CURVE_SECRETKEY, keys.secret),
+            (zmq.CURVE_PUBLICKEY, keys.public),
+            (zmq.ZAP_DOMAIN, DOMAIN),
+            (zmq.ZAP_ENFORCE_DOMAIN, 1),
+        ):
+            self._socket.setsockopt(option, value)
+
+    @property
+    def malformed(self) -> int:
+        """Frames that could not be read, so far."""
+        return self._complaints.total
+
+    def bind(self, host: str, port: int) -> int:
+        """Listen; port 0 lets the system choose. Tells the port. Raises `zmq.ZMQError`."""
+        if ":" in host:
+            self._socket.setsockopt(zmq.IPV6, 1)
+            host = f"[{host}]"
+        self._socket.bind(f"tcp://{host}:{port or '*'}")
+        endpoint = str(self._socket.get_string(zmq.LAST_ENDPOINT))
+        return int(endpoint.rstrip("\0").rpartition(":")[2])
+
+    def start(self) -> None:
+        """Read from the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self.resume()
+
+    def pause(self) -> None:
+        """Leave what comes in the socket: the agents feel it and wait."""
+        if self._loop is not None and self._reading:
+            self._loop.remove_reader(self._socket.fileno())
+        self._reading = False
+
+    def resume(self) -> None:
+        """Read again; harmless when reading."""
+        if self._loop is not None and not self._reading and not self._socket.closed:
+            self._reading = True
+            self._loop.add_reader(self._socket.fileno(), self._drain)
+            self._look_soon()
+
+    def close(self, *, linger_seconds: float = 0.0) -> None:
+        """Leave, giving what is on its way so long; harmless when repeated."""
+        if not self._socket.closed:
+            self.pause()
+            self._socket.close(linger=int(linger_seconds * 1000))
+
+    # ---- out ----
+
+    def send(self, session: SessionId, sequence: int, message: BrokerMessage) -> str:
+        """Hand a message to the socket. Tells why that failed; empty: it did not."""
+        peer = self._sessions.get(session)
+        if peer is None:
+            return "the session is over"
+        return self._send(peer, Frame(sequence, message))
+
+    def end(self, session: SessionId) -> None:
+        """Forget this session: what its connection still sends is answered by SAY_HELLO and otherwise dropped."""
+        peer = self._sessions.pop(session, None)
+        if peer is not None:
+            peer.ended = True
+
+    def end_all(self, why: str) -> None:
+        """Ask all agents to begin anew."""
+        for peer in list(self._sessions.values()):
+            self._send(peer, Frame(0, Error(ErrorCode.SAY_HELLO, why)))
+            self.end(peer.session)
+
+    def _send(self, peer: Peer, frame: Frame) -> str:
+        parts = codec.encode(frame, limits=self._limits)
+        try:
+            self._socket.send_multipart([peer.routing_id, *parts], zmq.NOBLOCK, copy=False)
+        except zmq.Again:
+            return "it does not read what it is sent"
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                log.warning("Sending to an agent failed: %s.", error)
+            return "its connection is gone"
+        finally:
+            self._look_soon()
+        return ""
+
+    # ---- in ----
+
+    def _look_soon(self) -> None:
+        if self._loop is not None and self._reading and not self._look_is_due:
+            self._look_is_due = True
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._look_is_due = False
+        if self._reading and int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._drain()
+
+    def _drain(self) -> None:
+        events: list[Event] = []
+        ends_at = time.perf_counter() + DRAIN_SECONDS
+        for _ in range(self._limits.drain_messages_max):
+            try:
+                routing_id = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            event = self._take(routing_id)
+            if event is not None:
+                events.append(event)
+            if time.perf_counter() >= ends_at:
+                break
+        if events:
+            self._deliver(events)
+        self._look_soon()
+
+    def _take(self, routing_id: bytes) -> Event | None:
+        """Read the rest of a message and make an event of it; None if it is to be dropped."""
+        frames = [self._socket.recv(zmq.NOBLOCK, copy=False)]
+        while frames[-1].more:
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+            if len(frames) <= self._limits.frames_per_message_max + 1:
+                frames.append(frame)
+            else:  # one too many is kept, for the codec to refuse
+                frames[-1] = frame
+        peer = self._peers.get(routing_id)
+        if peer is None:
+            agent_id = _user_id(frames[0])
+            if agent_id is None:  # cannot happen while ZAP is enforced
+                self._complaints.warn("A frame of a connection without identity was dropped.")
+                return None
+            peer = self._remember(Peer(routing_id, self._next_session(), agent_id))
+        if peer.ended:
+            self._repeat(peer)
+            return None
+        parts: list[Buffer] = [frame.bytes if len(frame) < SMALL_BYTES else frame.buffer for frame in frames]
+        frame_or_fault = codec.decode_from_agent(parts, self._limits)
+        if isinstance(frame_or_fault, Malformed):
+            return self._refuse(peer, frame_or_fault)
+        message = cast(AgentMessage, frame_or_fault.message)  # the codec takes nothing else from an agent
+        return FrameArrived(peer.session, peer.agent_id, frame_or_fault.sequence, message)
+
+    def _next_session(self) -> SessionId:
+        self._last_session += 1
+        return SessionId(self._last_session)
+
+    def _remember(self, peer: Peer) -> Peer:
+        # A ROUTER does not tell when a connection is gone: the table is bounded, ended ones go first. An agent that
+        # is forgotten by mistake is a stranger at its next frame and says HELLO again.
+        if len(self._peers) >= 2 * self._limits.agents_max:
+            oldest = next((old for old in self._peers.values() if old.ended), None) or next(iter(self._peers.values()))
+            del self._peers[oldest.routing_id]
+            if not oldest.ended:
+                self.end(oldest.session)
+                self._deliver([SessionLost(oldest.session, "there are too many connections")])
+        self._peers[peer.routing_id] = self._sessions[peer.session] = peer
+        return peer
+
+    def _refuse(self, peer: Peer, fault: Malformed) -> SessionLost:
+        self._complaints.warn(f"A frame of agent {peer.agent_id[:16]} could not be read: {fault.text}")
+        self._send(peer, Frame(0, Error(fault.code, fault.text)))
+        self.end(peer.session)
+        return SessionLost(peer.session, f"it sent what cannot be read: {fault.text}")
+
+    def _repeat(self, peer: Peer) -> None:
+        now = time.monotonic()
+        if now - peer.complained_at >= REPEAT_SECONDS:
+            peer.complained_at = now
+            self._send(peer, Frame(0, Error(ErrorCode.SAY_HELLO, "This session is over; begin a new one.")))
+
+
+def _user_id(frame: zmq.Frame) -> AgentId | None:
+    try:
+        return AgentId(str(frame["User-Id"]))
+    except (KeyError, zmq.ZMQError):
+        return None

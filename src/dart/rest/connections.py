@@ -1,0 +1,248 @@
+"""REST's listening socket and its connections: bounded in number, none may dawdle.
+
+aiohttp limits neither how many connections there are nor how long a request head may take, and a TLS handshake
+counts for nothing there. So connections are accepted here: when all places are taken, the one that has waited
+longest without a request gives way.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Any
+
+from aiohttp import web
+
+from dart.limits import Limits
+
+HANDSHAKE_SECONDS = 10.0
+LINGER_SECONDS = 2.0
+"""How long the rest of a refused body is read away, so that the refusal is not lost in a reset."""
+ACCEPTS_A_TURN = 100
+NO_DESCRIPTORS_SECONDS = 0.5
+"""Pause when the process has no descriptor left."""
+BACKLOG = 1024
+
+log = logging.getLogger("dart.rest.connections")
+
+
+class Place:
+    """One accepted connection, from the first packet on."""
+
+    def __init__(self, now: float) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.connection: Connection | None = None
+        self.waiting_since: float | None = now
+        """No request since then; None: one is being answered."""
+        self.head_since: float | None = now
+        """A request head (or handshake) is incomplete since then; None: nothing has begun."""
+        self.stalled_since: float | None = None
+        """The answer is not being read since then."""
+
+    def abort(self) -> None:
+        """Cut it."""
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, which keeps its place up to date."""
+
+    __slots__ = ("_listener", "_place")
+
+    def __init__(self, listener: "Listener", place: Place, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._listener = listener
+        self._place = place
+        place.connection = self
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._place.waiting_since is not None and self._place.head_since is None:
+            self._place.head_since = self._listener.now
+        super().data_received(data)
+
+    def begin(self) -> None:
+        """A request head is complete."""
+        self._place.waiting_since = self._place.head_since = None
+
+    async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
+        """Answer, and wait for the next request."""
+        try:
+            return await super().finish_response(*arguments)
+        finally:
+            self._place.waiting_since = self._listener.now
+
+    def pause_writing(self) -> None:
+        """The peer does not read fast enough."""
+        self._place.stalled_since = self._listener.now
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._place.stalled_since = None
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is over."""
+        self._listener.leave(self._place)
+        super().connection_lost(exc)
+
+
+class Listener:
+    """Listens for an application.
+
+    Args:
+        runner: Set up already.
+        limits: How many connections, how slow they may be.
+        tls: None: plain HTTP.
+    """
+
+    def __init__(self, runner: web.AppRunner, *, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        server = runner.server
+        if server is None:
+            raise RuntimeError("the runner is not set up")
+        self._server = server
+        self._make_request = server.request_factory
+        server.request_factory = self._begin  # type: ignore[assignment]  # the same signature, spelled with Any
+        self._limits = limits
+        self._tls = tls
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._places: set[Place] = set()
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def now(self) -> float:
+        """The loop's time."""
+        return self._loop.time()
+
+    def bind(self, host: str, port: int) -> int:
+        """Listen; port 0 lets the system choose. Tells the port. Raises `OSError`."""
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
+        )[0]
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setblocking(False)
+            sock.bind(address)
+            sock.listen(BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+        self._socket = sock
+        return int(sock.getsockname()[1])
+
+    def start(self) -> None:
+        """Accept from now on."""
+        if self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
+            self._sweep()
+
+    def stop_accepting(self) -> None:
+        """Take no further connections; harmless when repeated."""
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        """Cut what is left."""
+        self.stop_accepting()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        for place in list(self._places):
+            place.abort()
+
+    def leave(self, place: Place) -> None:
+        """A connection is over."""
+        self._places.discard(place)
+
+    def _begin(self, message: Any, payload: Any, connection: Connection, writer: Any, task: Any) -> Any:
+        connection.begin()
+        return self._make_request(message, payload, connection, writer, task)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            if self._socket is None:
+                return
+            try:
+                sock, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                log.warning("No connection can be accepted: %s.", error.strerror)
+                self._loop.remove_reader(self._socket.fileno())
+                self._loop.call_later(NO_DESCRIPTORS_SECONDS, self._accept_again)
+                return
+            if len(self._places) >= self._limits.connections_max and not self._make_room():
+                sock.close()
+                continue
+            self._admit(sock)
+
+    def _accept_again(self) -> None:
+        if self._socket is not None:
+            self._loop.add_reader(self._socket.fileno(), self._accept)
+
+    def _make_room(self) -> bool:
+        """Cut the connection that has waited longest without a request, if there is one."""
+        idle = [place for place in self._places if place.waiting_since is not None]
+        if not idle:
+            log.warning("All %d connections (limit connections_max) are at work; one was refused.", len(self._places))
+            return False
+        longest = min(idle, key=lambda place: place.waiting_since or 0.0)
+        longest.abort()
+        self._places.discard(longest)
+        return True
+
+    def _admit(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        place = Place(self.now)
+        self._places.add(place)
+        place.task = self._loop.create_task(self._shake_hands(place, sock))
+
+    async def _shake_hands(self, place: Place, sock: socket.socket) -> None:
+        def connection() -> Connection:
+            return Connection(
+                self,
+                place,
+                self._server,
+                loop=self._loop,
+                keepalive_timeout=self._limits.keepalive_seconds,
+                lingering_time=LINGER_SECONDS,
+                access_log=None,
+                logger=log,
+            )
+
+        options: dict[str, Any] = {}
+        if self._tls is not None:
+            options = {
+                "ssl": self._tls,
+                "ssl_handshake_timeout": HANDSHAKE_SECONDS,
+                "ssl_shutdown_timeout": LINGER_SECONDS,
+            }
+        try:
+            await self._loop.connect_accepted_socket(connection, sock, **options)
+        except (OSError, TimeoutError) as error:
+            log.debug("A connection ended in its handshake: %s.", error)
+        finally:
+            place.task = None
+            if place.connection is None or place.connection.transport is None:
+                self.leave(place)
+
+    def _sweep(self) -> None:
+        """Cut who has been sending one request head, or not reading an answer, for too long."""
+        now, longest = self.now, self._limits.request_seconds_max
+        for place in list(self._places):
+            since = place.head_since if place.head_since is not None else place.stalled_since
+            if since is not None and now - since > longest:
+                place.abort()
+        self._sweep_timer = self._loop.call_later(min(1.0, longest / 10), self._sweep)

@@ -1,0 +1,246 @@
+"""The server process: composes broker and REST, starts and ends them in good order."""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import ssl
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from aiohttp import web
+
+from dart.broker.admission import Admission
+from dart.broker.clock import Clock
+from dart.broker.config import ServerConfig, advertised, in_url, is_wildcard
+from dart.broker.core.events import Stopping
+from dart.broker.gateway import Address, Gateway
+from dart.broker.service import Service
+from dart.broker.store.base import Store
+from dart.broker.store.memory import MemoryStore
+from dart.broker.store.sqlite import SqliteStore
+from dart.broker.transport import Transport
+from dart.certificates import own_certificate, tls_context
+from dart.errors import ConfigError, DartError
+from dart.limits import Limits, limits_from_environment
+from dart.logs import log_to_stderr
+from dart.rest import app as rest
+from dart.rest.auth import KeyRing
+from dart.rest.connections import Listener
+from dart.state_directory import BROKER_KEY, DATABASE, StateDirectory
+from dart.wire import curve
+
+BYE_SECONDS = 1.0
+"""How long the last frames to agents may take."""
+EXIT_AT_ONCE = 130
+"""After a second signal."""
+
+log = logging.getLogger("dart.server")
+
+
+def run(config: ServerConfig) -> int:
+    """Run a server until it is stopped; the exit code. Prints one line to stdout when it is ready.
+
+    Raises:
+        ConfigError: An option, a file or an address cannot be used.
+        StoreError: The store cannot be opened.
+    """
+    log_to_stderr(config.log_level)
+    config.check()
+    limits = limits_from_environment()
+    _raise_descriptor_limit()
+    with StateDirectory(config.state_dir) as state, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(config, limits, state))
+
+
+async def _serve(config: ServerConfig, limits: Limits, state: StateDirectory) -> int:
+    stop = asyncio.Event()
+    server = Server(config, limits, state, on_stop=stop.set)
+    _catch_signals(stop)
+    try:
+        await server.start()
+        sys.stdout.write(f"{server.ready_line}\n")
+        sys.stdout.flush()
+        await stop.wait()
+    finally:
+        await server.stop()
+    return 0
+
+
+class Server:
+    """One server within a running loop.
+
+    Args:
+        config: Checked options.
+        limits: Bounds of everything.
+        state: Open; closed by the caller.
+        on_stop: Called when a client asks the server to stop.
+    """
+
+    gateway: Gateway
+
+    def __init__(
+        self, config: ServerConfig, limits: Limits, state: StateDirectory, *, on_stop: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._limits = limits
+        self._state = state
+        self._on_stop = on_stop
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._store: Store | None = None
+        self._service: Service | None = None
+        self._admission: Admission | None = None
+        self._transport: Transport | None = None
+        self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+        self.ready_line = ""
+
+    async def start(self) -> None:
+        """Open everything. `stop` must follow, also after an error."""
+        config, limits, state = self._config, self._limits, self._state
+        keys = _broker_keys(state)
+        key_ring = self._key_ring()
+        tls, fingerprint = self._tls()
+        self._store = MemoryStore() if config.store == "memory" else SqliteStore(state.path / DATABASE, limits)
+        service = self._service = Service(self._store, limits=limits, clock=Clock())
+        admission = self._admission = Admission(self._context, is_enrolled=service.knows)
+        transport = self._transport = Transport(self._context, keys=keys, limits=limits, deliver=service.post)
+        await service.start(transport, forget_jobs=config.forget_jobs)
+
+        address = Address(
+            host=advertised(config.host, config.advertise),
+            port=config.port,
+            agent_host=advertised(config.agent_host, config.advertise),
+            agent_port=_bind("agent-", transport.bind, config.agent_host, config.agent_port),
+            public_key=keys.public,
+        )
+        gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
+        runner = self._runner = web.AppRunner(
+            rest.create(gateway, key_ring, limits),
+            handler_cancellation=True,
+            shutdown_timeout=limits.stop_seconds / 4,
+        )
+        await runner.setup()
+        listener = self._listener = Listener(runner, limits=limits, tls=tls)
+        gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
+        admission.start()
+        transport.start()
+        listener.start()
+        self._announce(gateway.address, fingerprint)
+
+    async def stop(self) -> None:
+        """End in good order: take nothing new, answer what is open, tell the agents, write, close."""
+        if self._listener is not None:
+            self._listener.stop_accepting()
+        try:
+            async with asyncio.timeout(self._limits.stop_seconds):
+                await self._finish()
+        except TimeoutError:
+            log.warning("Not all could be ended in %.0f s; what is durable stays so.", self._limits.stop_seconds)
+        finally:
+            if self._listener is not None:
+                self._listener.close()
+            if self._transport is not None:
+                self._transport.close(linger_seconds=BYE_SECONDS)
+            if self._admission is not None:
+                self._admission.close()
+            self._context.term()
+            if self._store is not None:
+                self._store.close()
+        log.info("The server has ended.")
+
+    async def _finish(self) -> None:
+        if self._runner is not None and self._service is not None:
+            self.gateway.close()
+            await self._runner.cleanup()
+            try:
+                await self._service.ask(Stopping)
+            except DartError as error:
+                log.warning("The agents could not be told: %s", error.message)
+        if self._service is not None:
+            await self._service.close()
+
+    def _key_ring(self) -> KeyRing:
+        config = self._config
+        for text in config.legacy_keys:
+            log.warning(
+                "The key %r, which is written into old programs, may do everything on this server (--legacy-key).", text
+            )
+        return KeyRing(self._state.admin_key(), config.legacy_keys)
+
+    def _tls(self) -> tuple[ssl.SSLContext | None, str]:
+        config = self._config
+        if config.no_tls:
+            log.warning("REST is not encrypted (--no-tls).")
+            return None, ""
+        if config.tls_cert is not None and config.tls_key is not None:
+            return tls_context(config.tls_cert, config.tls_key)
+        further = (*config.tls_san, config.advertise)
+        return tls_context(*own_certificate(self._state.path, further))
+
+    def _announce(self, address: Address, fingerprint: str) -> None:
+        scheme = "http" if self._config.no_tls else "https"
+        agents_url = f"tcp://{in_url(address.agent_host)}:{address.agent_port}"
+        local = "127.0.0.1" if is_wildcard(self._config.host) else self._config.host
+        self._state.announce(
+            url=f"{scheme}://{in_url(local)}:{address.port}",
+            fingerprint=fingerprint,
+            agents_url=agents_url,
+            server_public_key=curve.key_text(address.public_key),
+        )
+        self.ready_line = f"ready {scheme}://{in_url(address.host)}:{address.port} agents {agents_url}"
+
+
+def _broker_keys(state: StateDirectory) -> curve.KeyPair:
+    """The broker's CURVE pair; made at the first start."""
+    path = state.path / BROKER_KEY
+    if not path.exists():
+        curve.write(path, curve.KeyPair.make())
+    return curve.read(path)
+
+
+def _bind(which: str, bind: Callable[[str, int], int], host: str, port: int) -> int:
+    try:
+        return bind(host, port)
+    except OSError as error:  # zmq's is one too
+        raise ConfigError(
+            f"--{which}host {host} --{which}port {port} cannot be listened on: {error.strerror or error}. "
+            "Is another server running? Port 0 lets the system choose."
+        ) from None
+
+
+def _catch_signals(stop: asyncio.Event) -> None:
+    """The first asks for the good end, the second ends at once."""
+    loop = asyncio.get_running_loop()
+
+    def caught(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("%s again: ending at once.", number.name)
+            os._exit(EXIT_AT_ONCE)
+        log.info("%s: ending in good order.", number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, caught, number)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection costs a descriptor, and agents and clients share them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:
+            log.warning("The limit of open files stays at %d: %s.", soft, error)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The one of uvloop where it is installed: a third more requests."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

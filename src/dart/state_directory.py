@@ -1,0 +1,193 @@
+"""The server's state directory: its lock, its secrets, and the file by which local programs find a server.
+
+Everything in it is for its owner alone: 0600 in a 0700 directory, whatever the umask says.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from dart.errors import ConfigError
+
+ADMIN_KEY = "admin.key"
+CERTIFICATE = "server.crt"
+CERTIFICATE_KEY = "server.key"
+BROKER_KEY = "broker.key"
+DATABASE = "dart.db"
+SERVER_FILE = "server.json"
+LOCK_FILE = "server.lock"
+SECRET_BYTES_MAX = 64 * 1024
+
+
+class LocalServer(NamedTuple):
+    """A server of this machine, as its state directory tells of it."""
+
+    url: str
+    fingerprint: str
+    """SHA-256 of its certificate in hex; empty without TLS."""
+    agents_url: str
+    server_public_key: str
+    """Of the broker's CURVE pair, in Z85."""
+    pid: int
+    key: str
+    """The admin key."""
+
+
+def default_path() -> Path:
+    """`DART_STATE_DIR`, or `dart/server` in the user's state directory."""
+    configured = os.environ.get("DART_STATE_DIR")
+    if configured:
+        return Path(configured)
+    from platformdirs import user_state_path  # noqa: PLC0415 - a tenth of a second that only this case needs
+
+    return user_state_path("dart") / "server"
+
+
+def find_local_server(path: Path | None = None) -> LocalServer | None:
+    """The server that runs on this state directory; None if none does.
+
+    Raises:
+        ConfigError: The directory is another user's, or its files are damaged.
+    """
+    path = path or default_path()
+    try:
+        told = json.loads(read_secret(path / SERVER_FILE))
+        key = read_secret(path / ADMIN_KEY).strip()
+        return LocalServer(
+            url=str(told["url"]),
+            fingerprint=str(told["fingerprint"]),
+            agents_url=str(told["agents_url"]),
+            server_public_key=str(told["server_public_key"]),
+            pid=int(told["pid"]),
+            key=key,
+        )
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"{path / SERVER_FILE} cannot be read; stop the server and start it again.") from None
+
+
+class StateDirectory:
+    """An open, locked state directory.
+
+    Args:
+        path: Made if it is missing.
+
+    Raises:
+        ConfigError: It is in use by another server, open to others, or cannot be made.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or default_path()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_private()
+            self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigError(f"The state directory {self.path} cannot be used: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise ConfigError(
+                f"Another server uses the state directory {self.path}; stop it, or give another --state-dir."
+            ) from None
+        (self.path / SERVER_FILE).unlink(missing_ok=True)  # a killed server left it
+
+    def _make_private(self) -> None:
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if mode & 0o077 == 0:
+            return
+        if any(self.path.iterdir()):
+            raise ConfigError(
+                f"The state directory {self.path} is open to other users (mode {mode:04o}) and not empty. "
+                f"See that nobody changed it, then: chmod 700 {self.path}"
+            )
+        self.path.chmod(0o700)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the server file and let another server in; harmless when repeated."""
+        if self._lock >= 0:
+            (self.path / SERVER_FILE).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1
+
+    def admin_key(self) -> str:
+        """The first admin key; made at the first start."""
+        path = self.path / ADMIN_KEY
+        try:
+            key = read_secret(path).strip()
+        except FileNotFoundError:
+            key = f"dart_{secrets.token_urlsafe(32)}"
+            write_secret(path, f"{key}\n")
+        if not key or not key.isprintable():
+            raise ConfigError(f"{path} holds no key; delete it, and the server makes a new one at its next start.")
+        return key
+
+    def announce(self, *, url: str, fingerprint: str, agents_url: str, server_public_key: str) -> None:
+        """Let local programs find the server."""
+        told = {
+            "url": url,
+            "fingerprint": fingerprint,
+            "agents_url": agents_url,
+            "server_public_key": server_public_key,
+            "pid": os.getpid(),
+        }
+        write_secret(self.path / SERVER_FILE, json.dumps(told, indent=1) + "\n")
+
+
+def write_secret(path: Path, text: str) -> None:
+    """Write a file for its owner alone, as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read_secret(path: Path) -> str:
+    """Read such a file.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ConfigError: Others could read it, it is no plain file, or it cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise ConfigError(f"{path} is no plain file; remove it.")
+        if status.st_mode & 0o077:
+            raise ConfigError(
+                f"{path} can be read by other users (mode {stat.S_IMODE(status.st_mode):04o}): if one of them may have "
+                f"done so, delete it and start again; otherwise: chmod 600 {path}"
+            )
+        try:
+            return file.read(SECRET_BYTES_MAX).decode()
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is damaged; delete it and start again.") from None
