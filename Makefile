@@ -1,0 +1,64 @@
+# Builds, tests and shows DART. Works on a bare Debian 12 with python3, make and git; everything lands in .venv.
+.SILENT:
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PYTEST := $(BIN)/coverage run -m pytest -q
+CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
+SOURCES := src clients tests benchmarks examples tools docs
+
+.PHONY: help install demo test unit integration e2e check format docs bench mutations clean
+
+help: ## what there is
+	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+install: $(INSTALLED) ## an environment in .venv
+
+$(INSTALLED): pyproject.toml tools/make_venv.sh
+	PYTHON=$(PYTHON) tools/make_venv.sh
+	touch $@
+
+demo: $(INSTALLED) ## server, two agents, 240 files counted and checked, all stopped again
+	$(BIN)/python examples/count_words/demo.py
+
+test: $(INSTALLED) ## all tests, coverage and its thresholds
+	tools/install_test_peers.sh
+	$(BIN)/coverage erase
+	$(PYTEST) tests
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered --format=total > /dev/null || true
+	$(BIN)/coverage report --include='$(CORES)' --fail-under=100
+	$(BIN)/coverage report --omit='$(CORES)' --fail-under=90
+
+unit: $(INSTALLED) ## no sockets, no sleep: under 10 s
+	$(BIN)/pytest -q tests/unit tests/property
+
+integration: $(INSTALLED) ## real sockets, databases and processes
+	$(BIN)/pytest -q tests/integration
+
+e2e: $(INSTALLED) ## installed commands against real servers and agents
+	$(BIN)/pytest -q tests/e2e tests/chaos
+
+check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated documents
+	$(BIN)/ruff format --check -q $(SOURCES)
+	$(BIN)/ruff check -q $(SOURCES)
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-logo > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
+	$(BIN)/python tools/check_files.py
+
+format: $(INSTALLED) ## as `check` wants it
+	$(BIN)/ruff format -q $(SOURCES)
+	$(BIN)/ruff check -q --fix $(SOURCES)
+
+docs: $(INSTALLED) ## write the generated documents again
+	$(BIN)/python docs/make_states.py
+
+bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
+	$(BIN)/python benchmarks/compare.py
+
+mutations: $(INSTALLED) ## do the tests notice when a core is wrong?
+	$(BIN)/python tools/mutations.py
+
+clean: ## what was built
+	rm -rf .venv build dist .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
