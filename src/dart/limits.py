@@ -105,7 +105,7 @@ class Limits:
     """Parameters of queued tasks kept in memory; the rest waits in the store."""
     group_records_max: int = 20_000
     """Records of one commit group."""
-    sweep_rows_max: int = 1000
+    sweep_rows_max: int = 500
     """Rows of forgotten jobs deleted with one commit group, besides as many as the group itself changed."""
     outbox_bytes_max: int = 512 * MIB
     """Answers and messages that wait for their commit."""
@@ -147,6 +147,14 @@ class Limits:
     """A runner that has not said it is ready by then counts as broken."""
     log_bytes_max: int = 10 * MIB
     """A worker's log file is rotated at this size."""
+    runner_retry_seconds_max: float = 30.0
+    """Longest wait before a runner that cannot start is tried again; from 0.5 s, doubling."""
+    error_chars_max: int = 64 * KIB
+    """Text of a task's error; the middle of longer ones is left out."""
+    printed_line_chars_max: int = 2000
+    """A printed line as the broker sees it; the log file has it whole."""
+    printed_lines_per_second_max: int = 100
+    """Printed lines of one slot that are passed on; the log file has all."""
     progress_chars_max: int = 1000
     """Text of one progress report."""
 

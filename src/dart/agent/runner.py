@@ -1,0 +1,112 @@
+"""A runner process: runs tasks, one after the other, in the Python that the worker's owner names (3.9 or later).
+
+Nothing is installed there: this file is started by its path with `name=value` arguments, loads its siblings,
+`values.py` and msgpack from their very files under private names, and leaves nothing of DART on `sys.path`. So a module
+folder may hold a `json.py`, `values.py` or `msgpack.py` of its own. Whatever is imported here costs each runner memory.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import importlib.util
+import os
+import sys
+import termios
+
+TYPE_CHECKING = False  # importing `typing` would cost every runner memory
+if TYPE_CHECKING:
+    from typing import Any
+
+_HERE = os.path.dirname(os.path.realpath(__file__))
+_SIGKILL = 9
+_PR_SET_PDEATHSIG = 1
+
+
+def load_private(name: str, path: str, *, package: bool = False) -> Any:
+    """Load a module from its file and keep it as `name`.
+
+    With `package`, the file is a package's `__init__.py` and its relative imports work; an extension in it that was
+    built for another Python is not even looked at, since its file's suffix differs.
+    """
+    places = [os.path.dirname(path)] if package else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def die_with_agent(lifeline: int) -> None:
+    """Have the kernel kill this whole process group when the agent's end of the pipe `lifeline` closes.
+
+    That needs no thread and takes children along, whatever they are doing. Where the kernel (or an emulator) refuses,
+    at least this process dies with its parent.
+    """
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, _SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+    except (AttributeError, OSError):
+        import ctypes  # noqa: PLC0415 - a megabyte, needed here only
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
+    try:
+        if not os.read(lifeline, 1):
+            os._exit(0)  # the agent was gone before the signal was asked for
+    except BlockingIOError:
+        pass
+
+
+def main(arguments: dict[str, str]) -> None:
+    """Serve until the agent closes the task socket."""
+    die_with_agent(int(arguments["lifeline"]))
+    for name in ("tasks", "answers", "lifeline", "shared"):
+        if int(arguments[name]) >= 0:
+            os.set_inheritable(int(arguments[name]), False)
+    for stream in (sys.stdout, sys.stderr):
+        # Lines appear as they are printed, and no text that a task can print makes `print` raise.
+        stream.reconfigure(  # type: ignore[union-attr]  # nobody has replaced them yet
+            encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+    if arguments["pure"] == "1":
+        os.environ["MSGPACK_PUREPYTHON"] = "1"
+    load_private("_dart_msgpack", os.path.join(arguments["msgpack"], "__init__.py"), package=True)
+    if arguments["pure"] == "1":
+        del os.environ["MSGPACK_PUREPYTHON"]
+    values = load_private("_dart_values", arguments["values"])
+    wire = load_private("_dart_format", os.path.join(_HERE, "runner_format.py"))
+    modules = load_private("_dart_modules", os.path.join(_HERE, "runner_modules.py"))
+    task = load_private("dart_task", os.path.join(_HERE, "runner_task.py"))
+    loop = load_private("_dart_loop", os.path.join(_HERE, "runner_loop.py"))
+
+    channel = task.Channel(_socket.socket(fileno=int(arguments["answers"])), wire)
+    task.bind(
+        channel,
+        worker=arguments["worker"],
+        host=arguments["host"],
+        shared=int(arguments["shared"]),
+        shared_bytes=int(arguments["shared_bytes"]),
+        text_chars_max=int(arguments["text_chars_max"]),
+    )
+    loop.Loop(
+        tasks=_socket.socket(fileno=int(arguments["tasks"])),
+        channel=channel,
+        wire=wire,
+        values=values,
+        modules=modules.Modules(arguments["prefix"]),
+        task=task,
+        value_bytes_max=int(arguments["value_bytes_max"]),
+        value_depth_max=int(arguments["value_depth_max"]),
+        error_chars_max=int(arguments["error_chars_max"]),
+        mark=bytes.fromhex(arguments["mark"]),
+        unread=termios.FIONREAD,
+    ).run()
+
+
+if __name__ == "__main__":
+    if sys.path and os.path.realpath(sys.path[0]) == _HERE:
+        del sys.path[0]
+    main(dict(argument.split("=", 1) for argument in sys.argv[1:]))

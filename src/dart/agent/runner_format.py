@@ -1,0 +1,31 @@
+"""What agent and runner say to each other on their two sockets; loaded by both, so standard library only.
+
+Tasks go to the runner as one SOCK_SEQPACKET message each: `TASK`, then module path, method, job (UTF-8), then the
+parameter, unless it is `PASSED`: then it lies in the descriptor that comes with the message.
+Answers come back on a stream: `ANSWER`, then as many bytes of payload as it says.
+Integers are big-endian; both ends are always on one machine, so nothing is gained by the host's order.
+"""
+
+from struct import Struct
+
+TASK = Struct("!BQQQHHHQ")
+"""kind, task id, incarnation, attempt's number, bytes of module path, of method, of job, of the parameter."""
+
+INLINE = 0
+PASSED = 1
+
+TASK_BYTES_MAX = 64 * 1024
+"""One task message; a larger parameter travels in a descriptor."""
+
+ANSWER = Struct("!BQQQqdBiQ")
+"""kind, task id, incarnation, attempt's number, start (Unix ms), seconds or fraction, success, error code, payload."""
+
+READY = 1
+"""The runner waits; payload: `name=value` lines of facts."""
+ENDED = 2
+"""A task ended; payload: a portable value."""
+PROGRESS = 3
+"""A task reports; seconds: the fraction; payload: UTF-8 text."""
+
+MARK = Struct("!QQQ")
+"""Follows the runner's secret in its output, where a task that printed has ended."""

@@ -1,0 +1,173 @@
+"""The loop of a runner: take one task, run it, answer, again; standard library only, Python 3.9 or later.
+
+Everything it uses is handed in, since nothing of DART can be imported here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import sys
+from time import monotonic, time
+
+TYPE_CHECKING = False  # importing `typing` would cost every runner memory
+if TYPE_CHECKING:
+    from typing import Any
+
+RAISED = 0
+IMPORT_FAILED = 102
+REFUSED = 103
+NOT_PORTABLE = 104
+TOO_LARGE = 105
+"""As in `dart.errors.TaskErrorCode`; a test compares them."""
+
+_ANCILLARY_BYTES = 64  # one descriptor with its header, anywhere
+_ANY_SIZE = 1 << 62
+_NONE_UNREAD = b"\0\0\0\0"
+
+
+class Loop:
+    """One runner's work.
+
+    Args:
+        tasks: SOCK_SEQPACKET socket: one message, one task. It is read one message at a time, so what is still in it
+            has certainly not begun, and the agent can take it back.
+        channel: Where answers go.
+        parts: `wire`, `values`, `modules`, `task`, limits, `mark` and `unread` (number of the ioctl FIONREAD).
+    """
+
+    def __init__(self, *, tasks: Any, channel: Any, **parts: Any) -> None:
+        self._recvmsg = tasks.recvmsg
+        self._tasks = tasks  # it would close with its last name
+        self._channel = channel
+        self._wire = parts["wire"]
+        self._values = parts["values"]
+        self._modules = parts["modules"]
+        self._task = parts["task"]
+        self._value_bytes_max = parts["value_bytes_max"]
+        self._value_depth_max = parts["value_depth_max"]
+        self._error_chars_max = parts["error_chars_max"]
+        self._mark = parts["mark"]
+        self._unread = parts["unread"]
+        self._stdout = sys.stdout
+        self._stderr = sys.stderr
+
+    def run(self) -> None:
+        """Serve until the agent closes the socket, or a task that was asked to stop has ended."""
+        facts = f"python={platform.python_version()}\nimplementation={platform.python_implementation()}"
+        self._channel.send(self._wire.READY, (0, 0, 0), 0, 0.0, 1, 0, facts.encode())
+        receive, bytes_max = self._recvmsg, self._wire.TASK_BYTES_MAX
+        while True:
+            try:
+                message, ancillary, _, _ = receive(bytes_max, _ANCILLARY_BYTES)
+            except KeyboardInterrupt:
+                continue  # somebody's signal, while nothing runs here
+            if not message or self._one(message, ancillary):
+                return
+
+    def _one(self, message: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
+        """Run one task and answer; true if the runner is to end."""
+        wire = self._wire
+        kind, task_id, incarnation, number, path_end, method_bytes, job_bytes, parameter_bytes = wire.TASK.unpack_from(
+            message
+        )
+        at = wire.TASK.size
+        path_end += at
+        method_end = path_end + method_bytes
+        job_end = method_end + job_bytes
+        reference = (task_id, incarnation, number)
+        self._task.begin(reference, message[method_end:job_end])
+        start, clock = time(), monotonic()
+        try:
+            function = self._modules.find(message[at:path_end].decode(), message[path_end:method_end].decode())
+        except self._modules.fault as fault:
+            success, code, payload = 0, fault.code, self._text(str(fault))
+        except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
+            success, code, payload = 0, IMPORT_FAILED, self._text(_traceback(error))
+        else:
+            parameter = _passed(ancillary, parameter_bytes) if kind == wire.PASSED else message[job_end:]
+            del message
+            start, clock = time(), monotonic()
+            success, code, payload = self._call(function, parameter)
+            del parameter
+        seconds = monotonic() - clock
+        if os.getpid() != self._channel.process:
+            os._exit(0)  # a child process that the task made and let return: the answer is not its own to give
+        stop = self._task.end()
+        self._flush(reference)
+        self._channel.send(wire.ENDED, reference, int(start * 1000), seconds, success, code, payload)
+        return bool(stop)
+
+    def _call(self, function: Any, parameter: Any) -> tuple[int, int, bytes]:
+        """Decode, call; success, error code and payload."""
+        values = self._values
+        try:
+            value = values.decode(parameter, depth_max=self._value_depth_max)
+        except (MemoryError, values.BadValue) as error:
+            return 0, REFUSED, self._text(f"The parameter cannot be read: {error or 'not enough memory'}")
+        try:
+            value = function(value)
+        except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
+            return 0, RAISED, self._text(_traceback(error))
+        return self._encoded(value)
+
+    def _encoded(self, value: Any) -> tuple[int, int, bytes]:
+        values = self._values
+        try:
+            payload = values.encode(value, where="result", depth_max=self._value_depth_max, bytes_max=_ANY_SIZE)
+        except values.NotPortable as error:
+            return 0, NOT_PORTABLE, self._text(f"The method returned what cannot be sent: {error}")
+        except BaseException as error:  # noqa: BLE001 - the value's own methods may raise anything
+            return 0, NOT_PORTABLE, self._text("The method returned what cannot be sent:\n" + _traceback(error))
+        if len(payload) > self._value_bytes_max:
+            size = f"{len(payload)} bytes; the limit value_bytes_max is {self._value_bytes_max}"
+            return 0, TOO_LARGE, self._text(f"The method returned {size}.")
+        return 1, 0, payload
+
+    def _text(self, text: str) -> bytes:
+        if len(text) > self._error_chars_max:
+            half = self._error_chars_max // 2
+            text = f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+        encoded: bytes = self._values.encode(text.encode("utf-8", "backslashreplace").decode())
+        return encoded
+
+    def _flush(self, reference: tuple[int, int, int]) -> None:
+        """Send out what was printed before its result, and mark where the task's output ends."""
+        try:
+            self._stdout.flush()
+            self._stderr.flush()
+            library = sys.modules.get("ctypes")
+            if library is not None:
+                library.CDLL(None).fflush(None)  # what C code printed
+            if fcntl.ioctl(1, self._unread, _NONE_UNREAD) != _NONE_UNREAD:
+                os.write(1, self._mark + self._wire.MARK.pack(*reference))
+        except (AttributeError, OSError, ValueError):
+            return  # the task closed its own standard output
+
+
+def _passed(ancillary: list[tuple[int, int, bytes]], size: int) -> Any:
+    """The parameter in the descriptor that came along."""
+    import mmap  # noqa: PLC0415 - small tasks never need it
+
+    descriptor = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+    try:
+        return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
+    finally:
+        os.close(descriptor)
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the owner's first frame on."""
+    try:
+        import traceback  # noqa: PLC0415 - most tasks never need it
+
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+            frame = frame.tb_next
+        return "".join(traceback.format_exception(type(error), error, frame)).rstrip("\n")
+    except BaseException as second:  # noqa: BLE001 - memory or stack is short, or the exception is odd
+        return f"{type(error).__name__} (no traceback: {type(second).__name__})"
+
+
+_OURS = ("<frozen importlib", __file__, os.path.join(os.path.dirname(__file__), "runner_modules.py"))

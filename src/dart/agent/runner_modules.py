@@ -1,0 +1,143 @@
+"""Finding and importing the owner's modules in a runner; standard library only, Python 3.9 or later.
+
+A module path is relative to the worker's `module_prefix`, `/` between folders, no `.py`. The module is loaded from its
+very file, never looked up by name, and kept under its full relative path; its folder is appended to `sys.path`,
+so that what lies beside it can be imported but never stands in front of anything else.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+
+
+class ModuleFaultError(Exception):
+    """What is asked for cannot be run; the message says why, `code` is the task's error code."""
+
+    code = 0
+
+
+class RefusedError(ModuleFaultError):
+    """This path is never run here."""
+
+    code = 103
+
+
+class NotThereError(ModuleFaultError):
+    """There is no such module or method where it was looked for."""
+
+    code = 102
+
+
+class Modules:
+    """The modules of one runner, each imported once and kept.
+
+    Args:
+        prefix: The folder that module paths are relative to.
+    """
+
+    fault = ModuleFaultError
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._kept: dict[str, object] = {}
+
+    def find(self, module_path: str, method: str) -> object:
+        """The callable of this name in this module.
+
+        Raises:
+            RefusedError: The path leads out of the prefix.
+            NotThereError: No such file, or no such callable in it.
+            BaseException: Whatever the module raised while it was imported; it is tried again next time.
+        """
+        module = self._kept.get(module_path)
+        if module is None:
+            relative = relative_path(module_path)
+            module = self._kept.get(relative)
+            if module is None:
+                module = self._kept[relative] = self._load(relative)
+            self._kept[module_path] = module
+        try:
+            found = getattr(module, method)
+        except AttributeError:
+            raise NotThereError(f"Module {module_path!r} has no {method!r} (file {module.__file__}).") from None  # type: ignore[attr-defined]
+        if not callable(found):
+            raise NotThereError(f"{method!r} of module {module_path!r} is a {type(found).__name__}, not callable.")
+        return found
+
+    def _load(self, relative: str) -> object:
+        path, package = self._file(relative)
+        folder = os.path.dirname(os.path.dirname(path) if package else path)
+        if folder not in sys.path:
+            sys.path.append(folder)
+        # A file may have been added since the folder was last listed.
+        importlib.invalidate_caches()
+        name = _free_name(relative, path)
+        places = [os.path.dirname(path)] if package else None
+        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+        if spec is None or spec.loader is None:
+            raise NotThereError(f"{path} is no Python module.")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+        # A module may put something else in its place, as `import` allows it to.
+        return sys.modules.get(name, module)
+
+    def _file(self, relative: str) -> tuple[str, bool]:
+        base = os.path.join(self._prefix, relative)
+        for path, package in ((os.path.join(base, "__init__.py"), True), (base + ".py", False)):
+            if os.path.isfile(path):
+                real = os.path.realpath(path)
+                root = os.path.realpath(self._prefix)
+                if os.path.commonpath((real, root)) != root:
+                    raise RefusedError(
+                        f"Module path {relative!r} leads out of the worker's module_prefix {root}, to {real}; "
+                        "links may not do that."
+                    )
+                return path, package
+        raise NotThereError(
+            f"There is no module {relative!r} on this worker; looked for {base}.py "
+            f"and {os.path.join(base, '__init__.py')}."
+        )
+
+
+def relative_path(module_path: str) -> str:
+    """The path without its one allowed leading `/`.
+
+    Raises:
+        RefusedError: It is absolute, climbs out, or is no path at all.
+    """
+    relative = module_path.removeprefix("/")
+    if relative.startswith("/"):
+        raise RefusedError(f"Module path {module_path!r} is absolute; give it relative to the worker's module_prefix.")
+    parts = relative.split("/")
+    if ".." in parts:
+        raise RefusedError(
+            f"Module path {module_path!r} climbs out of the worker's module_prefix; `..` is not allowed."
+        )
+    if "" in parts or "." in parts or "\0" in relative:
+        raise RefusedError(f"Module path {module_path!r} is no path of a module, such as `folder/module`.")
+    return relative
+
+
+def _free_name(relative: str, path: str) -> str:
+    """The name to keep a module under: its path, unless that name means another module to `import`.
+
+    A plain `train` may also be imported by what lies beside it, and finds the same module. A `random` must not
+    become everybody's `random`: it gets a leading `/`, which no import statement can spell.
+    """
+    if "/" in relative and "." not in relative:
+        return relative
+    if not relative.isidentifier():
+        return "/" + relative
+    known = sys.modules.get(relative)
+    if known is not None:
+        same = os.path.realpath(getattr(known, "__file__", None) or "") == os.path.realpath(path)
+        return relative if same else "/" + relative
+    spec = importlib.util.find_spec(relative)
+    same = spec is not None and os.path.realpath(spec.origin or "") == os.path.realpath(path)
+    return relative if same else "/" + relative

@@ -1,0 +1,86 @@
+"""What a runner printed, pure: the text for the log file, and lines with the task that printed them."""
+
+from dart.agent import runner_format as wire
+from dart.ids import Attempt, AttemptRef, TaskId
+
+_Lines = list[tuple[AttemptRef | None, tuple[str, ...]]]
+
+
+class OutputSplitter:
+    """Takes the runner's marks out of its output and the lines apart.
+
+    A mark stands where a task has ended that printed something; the bytes before it are that task's.
+
+    Args:
+        mark: The secret that begins each mark of this runner.
+        line_chars_max: Longer lines are cut; the log file has them whole.
+        lines_per_second_max: More are counted, not passed on.
+    """
+
+    def __init__(self, mark: bytes, *, line_chars_max: int, lines_per_second_max: int) -> None:
+        self._mark = mark
+        self._mark_bytes = len(mark) + wire.MARK.size
+        self._line_chars_max = line_chars_max
+        self._rate = lines_per_second_max
+        self._unsure = b""
+        self._begun = b""
+        self._allowance = float(lines_per_second_max)
+        self._allowed_at = 0.0
+        self._left_out = 0
+
+    def split(self, data: bytes, running: AttemptRef | None, now: float) -> tuple[bytes, _Lines]:
+        """Text without marks, and lines in order; what follows the last mark is `running`'s."""
+        self._allowance = min(self._allowance + max(now - self._allowed_at, 0.0) * self._rate, float(self._rate))
+        self._allowed_at = now
+        text, lines = b"", _Lines()
+        data = self._unsure + data
+        self._unsure = b""
+        while (at := data.find(self._mark)) >= 0 and len(data) - at >= self._mark_bytes:
+            task_id, incarnation, number = wire.MARK.unpack_from(data, at + len(self._mark))
+            text += data[:at]
+            self._take(data[:at], AttemptRef(TaskId(task_id), Attempt(incarnation, number)), lines, ended=True)
+            data = data[at + self._mark_bytes :]
+        keep = len(data) - at if at >= 0 else self._beginning_of_mark(data)
+        if keep:
+            data, self._unsure = data[:-keep], data[-keep:]
+        self._take(data, running, lines, ended=False)
+        return text + data, lines
+
+    def end(self, running: AttemptRef | None, now: float) -> tuple[bytes, _Lines]:
+        """The runner is gone: what was kept back."""
+        unsure, self._unsure = self._unsure, b""
+        self._allowed_at = now
+        lines = _Lines()
+        self._take(unsure, running, lines, ended=True)
+        return unsure, lines
+
+    def _beginning_of_mark(self, data: bytes) -> int:
+        """How many bytes at the end may be the first of a mark."""
+        for size in range(min(len(self._mark) - 1, len(data)), 0, -1):
+            if self._mark.startswith(data[-size:]):
+                return size
+        return 0
+
+    def _take(self, data: bytes, ref: AttemptRef | None, lines: _Lines, *, ended: bool) -> None:
+        *whole, rest = (self._begun + data).split(b"\n")
+        if ended and rest:
+            whole.append(rest)
+            rest = b""
+        # A line without end is passed on in pieces, so that nothing grows without bound.
+        if len(rest) > self._line_chars_max * 4:
+            whole.append(rest)
+            rest = b""
+        self._begun = rest
+        passed = whole[: int(self._allowance)]
+        self._allowance -= len(passed)
+        self._left_out += len(whole) - len(passed)
+        texts = [self._line(line) for line in passed]
+        if self._left_out and (ended or texts):
+            texts.append(f"[{self._left_out} lines left out here; they are in the worker's log file]")
+            self._left_out = 0
+        if texts:
+            lines.append((ref, tuple(texts)))
+
+    def _line(self, line: bytes) -> str:
+        text = line.removesuffix(b"\r").decode("utf-8", "replace")
+        return text if len(text) <= self._line_chars_max else text[: self._line_chars_max] + " [...]"
