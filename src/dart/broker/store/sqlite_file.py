@@ -159,7 +159,8 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise StoreError(
-            f"Database {path} is damaged ({found}). Restore a backup, or move it away to begin with an empty one."
+            f"Database {path} is damaged ({' '.join(found.split())}). "
+            "Restore a backup, or move it away to begin with an empty one."
         )
 
 

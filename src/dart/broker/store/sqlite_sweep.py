@@ -5,7 +5,7 @@ import sqlite3
 _SPARE_PAGES = 1024
 """Free pages kept for what comes next."""
 
-_VACUUM_PAGES = 256
+_VACUUM_PAGES = 128
 """Pages given back to the file system with one group: about a millisecond."""
 
 _OF_JOB = {
@@ -35,4 +35,6 @@ def sweep(connection: sqlite3.Connection, rows_max: int) -> None:
 def _give_back(connection: sqlite3.Connection) -> None:
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     if free > _SPARE_PAGES and free * 4 > connection.execute("PRAGMA page_count").fetchone()[0]:
-        connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+        # The module steps a statement without columns once, and SQLite gives one page back with each step.
+        for _ in range(min(_VACUUM_PAGES, free)):
+            connection.execute("PRAGMA incremental_vacuum(1)")

@@ -16,10 +16,7 @@ from dart.limits import Limits
 
 _ADD_JOB = "INSERT INTO job (id, name, status, defined_at_ms, config) VALUES (?, ?, ?, ?, ?)"
 _ADD_TASK = "INSERT INTO task (id, job_id, policy, tag, parameter) VALUES (?, ?, ?, ?, ?)"
-_CLOSE_TASKS = (
-    "DELETE FROM task WHERE id IN (SELECT id FROM open_task WHERE id IN (SELECT value FROM json_each(?)))"
-    " RETURNING id, job_id"
-)
+_OPEN_TASKS = "SELECT id, job_id FROM open_task WHERE id IN (SELECT value FROM json_each(?))"
 _ADD_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ADD_TALLY = (
     "INSERT INTO tally (job_id, worker, state, n) VALUES (?, ?, ?, ?)"
@@ -125,12 +122,12 @@ class GroupWriter:
 
     def _tasks_finished(self, run: list[r.TaskFinished]) -> None:
         """Only for tasks that are open: their row says so, and goes."""
-        closed = set(self._connection.execute(_CLOSE_TASKS, (id_list(task.id for task in run),)).fetchall())
+        still_open = set(self._connection.execute(_OPEN_TASKS, (id_list(task.id for task in run),)))
         rows = []
         for task in run:
-            if (task.id, task.job_id) not in closed:
+            if (task.id, task.job_id) not in still_open:
                 continue
-            closed.remove((task.id, task.job_id))
+            still_open.remove((task.id, task.job_id))
             state = int(task.state)
             self._highest_sequence += 1
             self._tally[task.job_id, task.worker, state] += 1
@@ -152,6 +149,7 @@ class GroupWriter:
                     task.payload,
                 )
             )
+        self._connection.executemany("DELETE FROM task WHERE id = ?", [row[1:2] for row in rows])
         self._connection.executemany(_ADD_OUTCOME, rows)
 
     def _attempts_counted(self, run: list[r.AttemptsCounted]) -> None:

@@ -1,0 +1,445 @@
+"""What every store must do. A subclass gives the fixtures `store` (already recovered once) and `restart`."""
+
+import math
+from typing import get_args
+
+import pytest
+
+from dart.broker.core.model import Enrolment, JobStatus, TaskState
+from dart.broker.core.records import (
+    AttemptsCounted,
+    EnrolmentAdded,
+    JobForgotten,
+    JobStatusSet,
+    LeaseAdded,
+    LeasesClosed,
+    Record,
+    ResultForgotten,
+    SubmissionClosed,
+    SubmissionOpened,
+)
+from dart.errors import StoreError
+from dart.ids import Attempt, AttemptRef
+from harness.store_samples import CONFIG, POLICY, answered, done, finished, job, result_ids, results, tasks
+
+FINAL = frozenset(state for state in TaskState if state >= TaskState.SUCCEEDED)
+
+
+class DefinitionContract:
+    """Jobs, open tasks, submissions."""
+
+    def test_job_comes_back_as_it_was_defined(self, store, restart):
+        """Recovery gives name, configuration, status and time of a definition."""
+        store.commit([job(1)])
+        (found,) = restart(store).recover().jobs
+        assert (found.id, found.name, found.config, found.status, found.defined_at_ms, found.tally) == (
+            1,
+            "job1",
+            CONFIG,
+            JobStatus.RUNNING,
+            1001,
+            {},
+        )
+
+    def test_job_status_is_remembered(self, store, restart):
+        """A stopped job is stopped after a start; a status for a job that is gone is no error."""
+        store.commit([job(1), JobStatusSet(1, JobStatus.STOPPED), JobStatusSet(99, JobStatus.STOPPED)])
+        assert [found.status for found in restart(store).recover().jobs] == [JobStatus.STOPPED]
+
+    def test_open_task_comes_back_without_its_parameter(self, store, restart):
+        """Recovery gives policy, tag and the size of the parameter; the parameter is read on its own."""
+        store.commit([job(1), tasks(1, 2, 3, parameter=b"12345")])
+        store = restart(store)
+        found = store.recover().tasks
+        assert [(t.id, t.job_id, t.policy, t.tag, t.parameter_bytes, t.errors, t.losses) for t in found] == [
+            (2, 1, POLICY, "tag2", 5, 0, 0),
+            (3, 1, POLICY, "tag3", 5, 0, 0),
+        ]
+        assert type(found[0].policy.on_lost) is type(POLICY.on_lost)
+        assert store.parameters([3, 2, 77]) == {2: b"12345", 3: b"12345"}
+
+    def test_tasks_with_equal_policies_share_one_object(self, store, restart):
+        """A million tasks of one submission do not hold a million policies."""
+        store.commit([job(1), tasks(1, 2), tasks(1, 3)])
+        first, second = restart(store).recover().tasks
+        assert first.policy is second.policy
+
+    def test_many_parameters_are_read_at_once(self, store):
+        """The number of ids in one call is not bounded by what one statement takes."""
+        store.commit([job(1), tasks(1, *range(2, 2502), parameter=b"x")])
+        assert store.parameters(range(2, 2502)) == dict.fromkeys(range(2, 2502), b"x")
+        assert store.parameters([]) == {}
+
+    def test_counted_attempts_are_remembered(self, store, restart):
+        """The latest count holds; a count for a task that is not open is no error and leaves nothing."""
+        store.commit([job(1), tasks(1, 2), AttemptsCounted(2, 1, 0), AttemptsCounted(2, 1, 2)])
+        store.commit([AttemptsCounted(55, 1, 1)])
+        (task,) = restart(store).recover().tasks
+        assert (task.errors, task.losses) == (1, 2)
+
+    def test_counted_attempts_go_with_the_task(self, store, restart):
+        """A task with counted attempts can finish."""
+        store.commit([job(1), tasks(1, 2), AttemptsCounted(2, 1, 0)])
+        store.commit([finished(1, 2)])
+        assert restart(store).recover().tasks == ()
+
+    def test_unfinished_submission_is_void_after_a_start(self, store, restart):
+        """Tasks whose last slice never came are gone, those of others stay, the ids are used up."""
+        store.commit([job(1), tasks(1, 2), SubmissionOpened(3, 9), tasks(1, 3, 4), tasks(1, 10)])
+        store = restart(store)
+        found = store.recover()
+        assert [task.id for task in found.tasks] == [2, 10]
+        assert found.highest_id == 10
+        assert store.parameters([3]) == {}
+
+    def test_completed_submission_stays(self, store, restart):
+        """With its last slice a submission is like any other."""
+        store.commit([job(1), SubmissionOpened(2, 4), tasks(1, 2, 3)])
+        store.commit([tasks(1, 4), SubmissionClosed(2, complete=True)])
+        assert [task.id for task in restart(store).recover().tasks] == [2, 3, 4]
+
+    def test_abandoned_submission_vanishes(self, store, restart):
+        """Its tasks are not open any more at once, and cannot finish."""
+        store.commit([job(1), SubmissionOpened(2, 9), tasks(1, 2, 3), tasks(1, 10)])
+        store.commit([SubmissionClosed(2, complete=False), SubmissionClosed(77, complete=False)])
+        store.commit([finished(1, 3), AttemptsCounted(2, 1, 1)])
+        assert store.parameters([2, 3, 10]) == {10: b"parameter"}
+        assert result_ids(store, 1) == []
+        assert [task.id for task in restart(store).recover().tasks] == [10]
+
+    def test_highest_id_never_falls(self, store, restart):
+        """Jobs, tasks and reserved ids raise it; forgetting lowers it never."""
+        store.commit([job(1)])
+        assert store.recover().highest_id == 1
+        store.commit([tasks(1, 2, 3)])
+        assert store.recover().highest_id == 3
+        store.commit([SubmissionOpened(4, 40)])
+        assert store.recover().highest_id == 40
+        store.commit([job(7, "late"), JobForgotten(1), JobForgotten(7)])
+        assert restart(store).recover().highest_id == 40
+
+    def test_incarnation_rises_and_store_id_stays(self, store, restart):
+        """Each recovery is a new incarnation of one store."""
+        before = store.recover()
+        after = restart(store).recover()
+        assert (after.incarnation, after.store_id) == (before.incarnation + 1, before.store_id)
+        assert len(after.store_id) == 32
+        assert int(after.store_id, 16)
+
+    def test_forgotten_job_leaves_nothing(self, store, restart):
+        """Job, tasks, outcomes and tally are gone at once; its name is free."""
+        store.commit([job(1), *done(1, 2, 3), tasks(1, 4), job(5), *done(5, 6)])
+        store.commit([JobForgotten(1), JobForgotten(99)])
+        self._assert_only_job_five(store)
+        store = restart(store)
+        found = store.recover()
+        assert [j.id for j in found.jobs] == [5]
+        assert found.tasks == ()
+        self._assert_only_job_five(store)
+        store.commit([job(7, "job1")])
+        assert store.recover().jobs[1].tally == {}
+
+    @staticmethod
+    def _assert_only_job_five(store):
+        assert result_ids(store, 1) == result_ids(store, 1, ("bob",)) == store.results_of(1, [2, 3]) == []
+        assert store.finished_tasks(1, after=0, amount=10, states=FINAL) == []
+        assert store.parameters([4]) == {}
+        assert result_ids(store, 5) == [6]
+
+    def test_what_comes_for_a_forgotten_job_is_dropped(self, store, restart):
+        """Tasks and outcomes that follow the forgetting, even in its group, do not bring anything back."""
+        store.commit([job(1), tasks(1, 2, 3)])
+        store.commit([finished(1, 3), JobForgotten(1), finished(1, 2), tasks(1, 4), AttemptsCounted(2, 1, 1)])
+        store.commit([tasks(1, 5), finished(1, 5)])
+        found = restart(store).recover()
+        assert (found.jobs, found.tasks, found.highest_id) == ((), (), 5)
+        assert result_ids(store, 1) == []
+
+    def test_all_jobs_can_be_forgotten_at_a_start(self, store, restart):
+        """Enrolments, highest id, store id and sequences stay; everything else goes."""
+        enrolment = Enrolment("aa", b"k" * 32, "bob", 5)
+        store.commit([job(1), *done(1, 2), tasks(1, 3), EnrolmentAdded(enrolment), answered("key", 1)])
+        store.commit([LeaseAdded(1, "aa", ()), AttemptsCounted(3, 1, 1), SubmissionOpened(4, 5), tasks(1, 4)])
+        (last,) = results(store, 1)
+        found = restart(store).recover(forget_jobs=True)
+        assert (found.jobs, found.tasks, found.leases) == ((), (), ())
+        assert (found.highest_id, found.enrolments) == (5, (enrolment,))
+        assert store.answer("key", 0) is None
+        store.commit([job(6), *done(6, 7)])
+        assert results(store, 6)[0].sequence > last.sequence
+
+
+class OutcomeContract:
+    """Outcomes and how they are read."""
+
+    def test_outcome_comes_back_whole(self, store, restart):
+        """All members of an outcome, extremes included, survive."""
+        record = finished(1, 2, TaskState.FAILED, "wörk", b"\0\xff", start_time_ms=2**63 - 1, duration_seconds=1e-300)
+        store.commit([job(1), tasks(1, 2), record])
+        (found,) = results(restart(store), 1)
+        assert found == (
+            1,
+            2,
+            TaskState.FAILED,
+            "wörk",
+            "host",
+            "here",
+            "tag2",
+            2,
+            2**63 - 1,
+            1e-300,
+            7,
+            1_700_000_000_250,
+            b"\0\xff",
+        )
+        assert type(found.state) is TaskState
+
+    def test_outcome_with_an_odd_duration_is_recorded(self, store):
+        """No number that a clock may give stops a commit."""
+        store.commit([job(1), tasks(1, 2, 3)])
+        store.commit([finished(1, 2, duration_seconds=math.nan), finished(1, 3, duration_seconds=math.inf)])
+        first, second = results(store, 1)
+        assert math.isnan(first.duration_seconds)
+        assert second.duration_seconds == math.inf
+
+    def test_finished_task_is_open_no_more(self, store, restart):
+        """Its row and its parameter are gone with its outcome's coming."""
+        store.commit([job(1), tasks(1, 2, 3)])
+        store.commit([finished(1, 2)])
+        store = restart(store)
+        assert [task.id for task in store.recover().tasks] == [3]
+        assert store.parameters([2, 3]) == {3: b"parameter"}
+
+    def test_a_task_has_one_outcome(self, store):
+        """A second outcome, in the same group or later, under whichever job, changes nothing."""
+        store.commit([job(1), job(2), tasks(1, 3)])
+        store.commit([finished(2, 3), finished(1, 3), finished(1, 3, TaskState.FAILED)])
+        store.commit([finished(1, 3, TaskState.FAILED)])
+        assert [(r.id, r.state) for r in results(store, 1)] == [(3, TaskState.SUCCEEDED)]
+        assert results(store, 2) == []
+        assert [j.tally for j in store.recover().jobs] == [{("bob", TaskState.SUCCEEDED): 1}, {}]
+
+    def test_task_added_and_finished_in_one_group(self, store):
+        """Order within a group counts."""
+        store.commit([job(1), *done(1, 2, 3)])
+        assert result_ids(store, 1) == [2, 3]
+        assert store.recover().tasks == ()
+
+    def test_tally_counts_by_worker_and_state(self, store, restart):
+        """It counts all groups together, and what is deleted stays counted."""
+        store.commit([job(1), *done(1, 2, 3), *done(1, 4, state=TaskState.CANCELLED, worker="")])
+        store.commit([*done(1, 5), *done(1, 6, state=TaskState.LOST, worker="eve"), ResultForgotten(1, 5)])
+        assert restart(store).recover().jobs[0].tally == {
+            ("bob", TaskState.SUCCEEDED): 3,
+            ("", TaskState.CANCELLED): 1,
+            ("eve", TaskState.LOST): 1,
+        }
+
+    def test_results_come_in_the_order_recorded(self, store):
+        """Not in the order of ids; `sequence` grows."""
+        store.commit([job(1), tasks(1, 2, 3, 4)])
+        store.commit([finished(1, 4)])
+        store.commit([finished(1, 2), finished(1, 3)])
+        found = results(store, 1)
+        assert [r.id for r in found] == [4, 2, 3]
+        assert [r.sequence for r in found] == sorted({r.sequence for r in found})
+
+    def test_results_leave_cancelled_tasks_out(self, store):
+        """Whether or not workers are named."""
+        store.commit([job(1), *done(1, 2, state=TaskState.CANCELLED), *done(1, 3)])
+        assert result_ids(store, 1) == result_ids(store, 1, ("bob",)) == [3]
+
+    def test_results_of_some_workers(self, store):
+        """Merged in the order recorded; names asked twice count once; unknown names and none at all give nothing."""
+        store.commit([job(1), job(2)])
+        for task_id, worker in enumerate(["a", "b", "c", "a", "b", "a"], 10):
+            store.commit(done(1, task_id, worker=worker))
+        assert result_ids(store, 1, ("a", "b", "a")) == [10, 11, 13, 14, 15]
+        assert result_ids(store, 1, ("a", "b"), amount=2) == [10, 11]
+        assert result_ids(store, 1, ("c", "z")) == [12]
+        assert result_ids(store, 1, ("z",)) == result_ids(store, 1, ()) == result_ids(store, 2, ("a",)) == []
+
+    @pytest.mark.parametrize("workers", [None, ("bob", "eve"), ("bob",)])
+    def test_pages_of_results_join_without_gap_or_repeat(self, store, workers):
+        """The cursor is the sequence of the last row taken."""
+        store.commit([job(1), *done(1, *range(2, 25))])
+        found, after = [], 0
+        while page := results(store, 1, workers, after=after, amount=5):
+            assert len(page) <= 5
+            found += [r.id for r in page]
+            after = page[-1].sequence
+        assert found == list(range(2, 25))
+
+    @pytest.mark.parametrize("workers", [None, ("bob",)])
+    def test_page_of_results_is_bounded_in_bytes(self, store, workers):
+        """The row that reaches the bound is the last; the first comes whatever its size."""
+        store.commit([job(1), *done(1, 2, 3, 4, 5, payload=b"x" * 100)])
+        assert result_ids(store, 1, workers, bytes_max=1) == [2]
+        assert result_ids(store, 1, workers, bytes_max=100) == [2]
+        assert result_ids(store, 1, workers, bytes_max=101) == [2, 3]
+
+    def test_forgotten_result_is_gone(self, store, restart):
+        """Cancelled ones too; unknown ids, and ids of other jobs, are no error and change nothing."""
+        store.commit([job(1), job(2), *done(1, 3, 4), *done(1, 5, state=TaskState.CANCELLED), tasks(1, 6)])
+        store.commit([ResultForgotten(1, 3), ResultForgotten(1, 5), ResultForgotten(2, 4), ResultForgotten(1, 6)])
+        store.commit([ResultForgotten(1, 3), finished(1, 3)])
+        store = restart(store)
+        assert result_ids(store, 1) == [4]
+        assert [r.id for r in store.results_of(1, [3, 4, 5])] == [4]
+        assert [task.id for task in store.recover().tasks] == [6]
+
+    def test_sequences_are_never_used_again(self, store, restart):
+        """A cursor stays good after the newest result was deleted."""
+        store.commit([job(1), *done(1, 2)])
+        (first,) = results(store, 1)
+        store.commit([ResultForgotten(1, 2)])
+        store = restart(store)
+        store.commit(done(1, 3))
+        assert result_ids(store, 1, after=first.sequence) == [3]
+
+    def test_results_of_given_tasks(self, store):
+        """In the order asked, cancelled ones included, of this job only, open and unknown ones left out."""
+        store.commit([job(1), job(2), *done(1, *range(10, 2500)), *done(2, 2600), tasks(1, 2700)])
+        store.commit(done(1, 2800, state=TaskState.CANCELLED))
+        found = store.results_of(1, [2800, 2700, 2600, 11, 99_999, 10])
+        assert [(r.id, r.state, r.payload) for r in found] == [
+            (2800, TaskState.CANCELLED, b"value"),
+            (11, TaskState.SUCCEEDED, b"value"),
+            (10, TaskState.SUCCEEDED, b"value"),
+        ]
+        assert [r.id for r in store.results_of(1, range(10, 2500))] == list(range(10, 2500))
+        assert store.results_of(1, []) == []
+
+    def test_finished_tasks_come_by_id_without_payload(self, store):
+        """Of the states asked for; pages join by the last id."""
+        states = [TaskState.FAILED, TaskState.SUCCEEDED, TaskState.CANCELLED]
+        store.commit([job(1), tasks(1, *range(2, 32))])
+        store.commit([finished(1, task_id, states[task_id % 3]) for task_id in reversed(range(2, 32))])
+        found = store.finished_tasks(1, after=0, amount=4, states=FINAL)
+        assert [(t.id, t.payload) for t in found] == [(2, b""), (3, b""), (4, b""), (5, b"")]
+        asked = frozenset({TaskState.SUCCEEDED, TaskState.CANCELLED})
+        found = store.finished_tasks(1, after=4, amount=5, states=asked)
+        assert [(t.id, t.state) for t in found] == [(i, states[i % 3]) for i in (5, 7, 8, 10, 11)]
+        assert store.finished_tasks(1, after=0, amount=5, states=frozenset({TaskState.LOST})) == []
+        assert store.finished_tasks(1, after=0, amount=5, states=frozenset()) == []
+        assert store.finished_tasks(9, after=0, amount=5, states=FINAL) == []
+
+
+class OtherContract:
+    """Leases, enrolments, answers, groups."""
+
+    def test_leases_come_back_in_order(self, store, restart):
+        """With every attempt; closed ones are gone; closing an unknown one is no error."""
+        attempts = (AttemptRef(2**62, Attempt(3, 1)), AttemptRef(8, Attempt(2, 5)))
+        store.commit([LeaseAdded(2, "bb", ()), LeaseAdded(1, "aa", attempts), LeaseAdded(3, "aa", attempts)])
+        store.commit([LeasesClosed((3, 77))])
+        first, second = restart(store).recover().leases
+        assert (first.lease_id, first.agent_id, first.attempts) == (1, "aa", attempts)
+        assert (second.lease_id, second.attempts) == (2, ())
+
+    def test_enrolments_come_back(self, store, restart):
+        """The latest of a key holds."""
+        old, new, other = (
+            Enrolment(*row) for row in [("aa", b"k", "a", 1), ("aa", b"k", "b", 2), ("00", b"l", "b", 1)]
+        )
+        store.commit([EnrolmentAdded(old), EnrolmentAdded(new), EnrolmentAdded(other)])
+        assert restart(store).recover().enrolments == (other, new)
+
+    def test_answer_is_remembered_until_it_expires(self, store, restart):
+        """At its very millisecond it is gone."""
+        store.commit([answered("key", 2**63 - 1, expires_at_ms=500)])
+        store = restart(store)
+        assert store.answer("key", 499) == (b"digest", 2**63 - 1)
+        assert store.answer("key", 500) is None
+        assert store.answer("other", 0) is None
+
+    def test_answer_can_be_given_anew(self, store):
+        """A key whose answer expired takes a new one."""
+        store.commit([answered("key", 1, expires_at_ms=500)])
+        store.commit([answered("key", 2, expires_at_ms=900, digest=b"other")])
+        assert store.answer("key", 600) == (b"other", 2)
+
+    def test_oldest_answers_go_first(self, store):
+        """No more than `idempotency_keys_max` (5 here) are remembered."""
+        for n in range(8):
+            store.commit([answered(f"key{n}", n)])
+        assert [store.answer(f"key{n}", 0) for n in range(3)] == [None] * 3
+        assert [store.answer(f"key{n}", 0) for n in range(3, 8)] == [(b"digest", n) for n in range(3, 8)]
+
+    def test_empty_group(self, store):
+        """Nothing to write is no error."""
+        store.commit([])
+
+    def test_contradiction_changes_nothing(self, store, restart):
+        """A group that cannot be applied to its end has no effect at all, and the store goes on."""
+        store.commit([job(1), *done(1, 2, 3), tasks(1, 4), answered("key", 1), LeaseAdded(1, "aa", ())])
+        before = self._all(store)
+        group = [
+            job(10),
+            *done(1, 11),
+            finished(1, 4),
+            ResultForgotten(1, 2),
+            answered("key", 2),
+            LeasesClosed((1,)),
+            SubmissionOpened(12, 20),
+            JobStatusSet(1, JobStatus.STOPPED),
+            EnrolmentAdded(Enrolment("aa", b"k", "a", 1)),
+            JobForgotten(10),
+        ]
+        for contradiction in (
+            job(1, "new"),
+            job(30, "job1"),
+            tasks(1, 4),
+            LeaseAdded(1, "aa", ()),
+            SubmissionOpened(12, 13),
+        ):
+            prefix = group[:5] if isinstance(contradiction, LeaseAdded) else [g for g in group if g != finished(1, 4)]
+            with pytest.raises(StoreError):
+                store.commit([*prefix, contradiction])
+            assert self._all(store) == before
+        store.commit(group)
+        assert [j.status for j in restart(store).recover().jobs] == [JobStatus.STOPPED]
+
+    @staticmethod
+    def _all(store):
+        return (
+            store.recover()._replace(incarnation=0),
+            results(store, 1),
+            store.finished_tasks(1, after=0, amount=99, states=FINAL),
+            store.parameters([4, 11]),
+            store.answer("key", 0),
+        )
+
+    def test_every_kind_of_record_is_known(self, store):
+        """A new kind of record cannot be forgotten here: this list has them all."""
+        samples = [
+            job(1),
+            SubmissionOpened(2, 3),
+            tasks(1, 2, 3),
+            SubmissionClosed(2, complete=True),
+            AttemptsCounted(2, 1, 0),
+            finished(1, 2),
+            ResultForgotten(1, 2),
+            LeaseAdded(1, "aa", ()),
+            LeasesClosed((1,)),
+            EnrolmentAdded(Enrolment("aa", b"k", "a", 1)),
+            answered("key", 1),
+            JobStatusSet(1, JobStatus.STOPPED),
+            JobForgotten(1),
+        ]
+        assert {type(sample) for sample in samples} == set(get_args(Record))
+        for sample in samples:
+            store.commit([sample])
+
+    def test_probe_succeeds(self, store):
+        """While writing works."""
+        store.probe()
+
+    def test_close_is_harmless_when_repeated(self, store):
+        """Also twice."""
+        store.close()
+        store.close()
+
+
+class StoreContract(DefinitionContract, OutcomeContract, OtherContract):
+    """All of it."""
