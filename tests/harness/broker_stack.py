@@ -1,12 +1,11 @@
 """A broker without REST in the test's own loop: store, service, real socket, gateway."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import zmq
-from harness.raw_agent import RawAgent
 
 from dart.broker.admission import Admission
 from dart.broker.clock import Clock
@@ -20,6 +19,7 @@ from dart.broker.transport import Transport
 from dart.errors import DartError
 from dart.limits import Limits
 from dart.wire import curve
+from harness.raw_agent import RawAgent
 
 CONFIG = JobConfig("module", "method", {})
 
@@ -61,10 +61,8 @@ async def broker(store: Store | None = None, limits: Limits | None = None) -> As
         admission.start()
         transport.start()
         yield Stack(store, service, admission, transport, gateway, keys, f"tcp://127.0.0.1:{port}")
-        try:
+        with suppress(DartError):
             await service.ask(Stopping)
-        except DartError:
-            pass
     finally:
         await service.close()
         transport.close()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import zmq
 
@@ -36,7 +36,7 @@ class RawAgent:
         )
         self.socket.connect(url)
 
-    async def __aenter__(self) -> "RawAgent":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

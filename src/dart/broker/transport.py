@@ -223,7 +223,7 @@ class Transport:
         frame_or_fault = codec.decode_from_agent(parts, self._limits)
         if isinstance(frame_or_fault, Malformed):
             return self._refuse(peer, frame_or_fault)
-        message = cast(AgentMessage, frame_or_fault.message)  # the codec takes nothing else from an agent
+        message = cast("AgentMessage", frame_or_fault.message)  # the codec takes nothing else from an agent
         return FrameArrived(peer.session, peer.agent_id, frame_or_fault.sequence, message)
 
     def _next_session(self) -> SessionId:

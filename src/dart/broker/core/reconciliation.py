@@ -49,9 +49,8 @@ def settle_unnamed(core: Core, agent: Agent, hello: Hello, now: float, *, same_b
     never reached it. Another boot may have begun it: that is a loss. So it is where the boot is not known, after a
     start of the broker: a task with on_lost=fail must not run twice.
     """
-    named = {ref.task_id for ref in hello.attempts}
-    named.update(ref.task_id for ref in hello.results)
-    missing = [held.task for held in agent.leases.values() if held.task.id not in named]
+    named = {*hello.attempts, *hello.results}
+    missing = [held.task for held in agent.leases.values() if AttemptRef(held.task.id, held.attempt) not in named]
     for task in reversed(missing):
         if same_boot and task.state is TaskState.LEASED:
             give_back(core, agent, task)

@@ -31,7 +31,7 @@ def on_frame_arrived(core: Core, event: FrameArrived, now: float) -> None:
     """Take a frame, if it is the next one of a session or begins one."""
     message = event.message
     agent = core.sessions.get(event.session)
-    if agent is None or agent.session is None or agent.id != event.agent_id:
+    if agent is None or agent.session is None:
         if isinstance(message, Hello) and event.sequence == 1:
             on_hello(core, event, message, now)
         elif not isinstance(message, Error):  # a complaint about a complaint would never end
