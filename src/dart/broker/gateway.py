@@ -18,7 +18,8 @@ from dart.broker.core.views import JobView, TaskView, WorkerView
 from dart.broker.idempotency import RequestsInFlight
 from dart.broker.pings import Pings
 from dart.broker.service import Service
-from dart.broker.store.base import FinishedTask, ResultQuery
+from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414 - part of what REST is given here
+from dart.broker.store.base import ResultQuery
 from dart.broker.submission import submit
 from dart.broker.waiters import Waiters
 from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError

@@ -1,0 +1,197 @@
+"""The REST application: the table of all calls, and what is the same for each of them."""
+
+import asyncio
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from dart.broker.gateway import Gateway
+from dart.errors import DartError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from dart.limits import Limits
+from dart.rest import jobs, results, server, tasks, workers
+from dart.rest.answers import answer_of, error_answer, wants_messagepack
+from dart.rest.auth import KeyRing, Scope, bearer_key, caller_of
+from dart.rest.bodies import Body, Budget
+from dart.rest.call import Call, Route, Tools
+from dart.rest.errors import from_http, status_of
+from dart.rest.idempotency import Answers
+from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
+from dart.rest.patterns import Patterns
+
+_log = logging.getLogger("dart.rest")
+REMEMBERED_ANSWERS_MAX: Final = 20_000
+
+ROUTES: Final = (
+    Route("GET", "/server/", server.show, Scope.READ, historic=True),
+    Route("DELETE", "/server/", server.stop, Scope.ADMIN, historic=True),
+    Route("GET", "/worker/", workers.list_all, Scope.READ, historic=True),
+    Route("POST", "/worker/", workers.add, Scope.ADMIN, historic=True),
+    Route("DELETE", "/worker/", workers.remove, Scope.ADMIN, historic=True),
+    Route("POST", "/job/", jobs.define, Scope.SUBMIT, historic=True),
+    Route("GET", "/job/{job}/", jobs.show, Scope.READ, historic=True),
+    Route("DELETE", "/job/{job}/", jobs.stop, Scope.SUBMIT, historic=True),
+    Route("GET", "/job/{job}/status/", jobs.status, Scope.READ, historic=True),
+    Route("POST", "/job/{job}/tasks/", tasks.submit, Scope.SUBMIT, historic=True),
+    Route("GET", "/job/{job}/results/", results.list_all, Scope.READ, historic=True),
+    Route("DELETE", "/job/{job}/results/{id}/", results.delete, Scope.SUBMIT, historic=True),
+    Route("GET", "/job/", jobs.list_all, Scope.READ),
+    Route("GET", "/job/{job}/tasks/", tasks.list_all, Scope.READ),
+    Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ),
+    Route("DELETE", "/job/{job}/tasks/{id}/", tasks.cancel, Scope.SUBMIT),
+    Route("GET", "/worker/{name}/", workers.show, Scope.READ),
+    Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN),
+    Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN),
+    Route("POST", "/enroll/", workers.enroll, Scope.ADMIN),
+    Route("GET", "/healthz/", server.health, Scope.OPEN),
+    Route("GET", "/readyz/", server.readiness, Scope.OPEN),
+)
+"""Every call, with the scope that a key needs for it."""
+
+
+def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
+    """The application, to be served by an `AppRunner`.
+
+    When it is shut down, calls that wait for results answer what there is.
+    """
+    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event())
+    desk = _Desk(keys, limits, tools)
+    app = web.Application(middlewares=[desk.guard], client_max_size=0)
+    for route in ROUTES:
+        handler = desk.handler(route)
+        for path in (route.path, route.path.removesuffix("/")):
+            app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
+    app.on_response_prepare.append(_add_headers)
+
+    async def close(_: web.Application) -> None:
+        tools.closing.set()
+
+    app.on_shutdown.append(close)
+    return app
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Request-Id"] = request.get("request_id", "")
+    response.headers["Cache-Control"] = "no-store"
+
+
+class _Desk:
+    """Takes requests in: their id, key and body; and turns whatever happens into an answer."""
+
+    def __init__(self, keys: KeyRing, limits: Limits, tools: Tools) -> None:
+        self._keys = keys
+        self._limits = limits
+        self._tools = tools
+        self._budget = Budget(limits.bodies_in_flight_bytes_max)
+        self._run = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        # aiohttp insists that a middleware is a function that says that it is one.
+        self.guard = web.middleware(self._guard)
+
+    async def _guard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Every error becomes the one shape, those of routing included."""
+        request["request_id"] = f"{self._run}-{next(self._numbers)}"
+        try:
+            return await handler(request)
+        except DartError as error:
+            return self._refusal(request, error)
+        except web.HTTPException as error:
+            return self._routing_error(request, error)
+        except Exception:  # noqa: BLE001 - our fault, whatever it is: logged, and nothing of it shown
+            _log.exception("request %s failed: %s %s", request["request_id"], request.method, request.path)
+            return self._refusal(request, DartError(""))
+
+    def _refusal(self, request: web.Request, error: DartError) -> web.Response:
+        if status_of(error) >= 500:
+            _log.warning("request %s: %s: %s", request["request_id"], type(error).__name__, error.message)
+        response = error_answer(error, messagepack=wants_messagepack(request))
+        if isinstance(error, UnauthorizedError) and request.can_read_body:
+            # What a stranger still sends is not read.
+            response.force_close()
+        return response
+
+    def _routing_error(self, request: web.Request, error: web.HTTPException) -> web.Response:
+        if error.status == 404:
+            return self._refusal(request, NotFoundError(f"There is no path {request.path[:300]!r}."))
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            allowed = ", ".join(sorted(error.allowed_methods))
+            response = self._refusal(
+                request, MethodNotAllowedError(f"{request.path[:300]!r} does not know {request.method}; use {allowed}.")
+            )
+            response.headers[hdrs.ALLOW] = allowed
+            return response
+        return self._refusal(request, from_http(error.status, error.reason))
+
+    def _body(self, request: web.Request, route: Route) -> Body:
+        bytes_max = self._limits.historic_body_bytes_max if route.historic else self._limits.body_bytes_max
+        return Body(request, bytes_max=bytes_max, limits=self._limits, budget=self._budget)
+
+    def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        """What aiohttp calls for a route."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            body = self._body(request, route)
+            try:
+                await self._let_in(request, route, body)
+                messagepack = wants_messagepack(request)
+                answer = await route.handler(Call(request, self._tools, route, body, messagepack=messagepack))
+                if isinstance(answer, web.StreamResponse):
+                    return answer
+                return answer_of(answer, messagepack=messagepack)
+            finally:
+                body.release()
+
+        return handle
+
+    def expect(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+        """Answers `Expect: 100-continue`: what can be refused by its head is, before the body is sent."""
+
+        async def check(request: web.Request) -> web.StreamResponse | None:
+            request["request_id"] = f"{self._run}-{next(self._numbers)}"
+            try:
+                text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
+                if text is not None:
+                    caller_of(self._keys, text, route.scope)
+                    self._body(request, route).check_head()
+            except DartError as error:
+                response = self._refusal(request, error)
+                response.force_close()
+                return response
+            if request.version >= (1, 1) and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                # What was written is no part of the answer.
+                request.writer.output_size = 0
+            return None
+
+        return check
+
+    async def _let_in(self, request: web.Request, route: Route, body: Body) -> None:
+        """Find the key and check it, reading no more of a stranger's body than its beginning."""
+        if route.scope is Scope.OPEN:
+            return
+        if "key" in request.query:
+            raise UnauthorizedError(
+                "A key in the query ends up in logs and is not accepted, not even a right one. Send"
+                " `Authorization: Bearer KEY`, or member `key` of the body; and change that key."
+            )
+        text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
+        if text is None:
+            text = await self._key_in_body(body)
+        caller_of(self._keys, text, route.scope)
+        body.check_head()
+
+    async def _key_in_body(self, body: Body) -> str | None:
+        scan = key_in_messagepack if body.is_messagepack else key_in_json
+        while True:
+            start = body.bytes[: self._limits.key_scan_bytes_max]
+            found = scan(start) if start else Scan.MORE
+            if isinstance(found, str):
+                return found if len(found) <= self._limits.key_chars_max else None
+            if found is Scan.ABSENT or body.complete or len(start) >= self._limits.key_scan_bytes_max:
+                return None
+            await body.read_piece()

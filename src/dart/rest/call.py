@@ -1,0 +1,132 @@
+"""One request on its way through its handler: what it may use, what it asked, what it answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, TypeVar
+
+from aiohttp import web
+
+from dart.broker.core.model import Idempotency
+from dart.broker.gateway import Gateway
+from dart.errors import InvalidRequestError, UnavailableError, UnknownTaskError
+from dart.ids import TaskId
+from dart.limits import Limits
+from dart.rest import schemas
+from dart.rest.auth import Scope
+from dart.rest.bodies import Body, decode_members
+from dart.rest.idempotency import Answers, idempotency_of
+from dart.rest.patterns import Patterns
+from dart.rest.schemas import M
+
+T = TypeVar("T")
+Answer = dict[str, Any] | web.StreamResponse
+
+
+class Tools(NamedTuple):
+    """What all calls share."""
+
+    gateway: Gateway
+    limits: Limits
+    patterns: Patterns
+    answers: Answers
+    closing: asyncio.Event
+    """Set when the server ends: who waits answers what there is."""
+
+
+class Call:
+    """A request whose caller is known and may do what it asks."""
+
+    def __init__(self, request: web.Request, tools: Tools, route: "Route", body: Body, *, messagepack: bool) -> None:
+        self.request = request
+        self.tools = tools
+        self.gateway = tools.gateway
+        self.limits = tools.limits
+        self.route = route
+        self.body = body
+        self.messagepack = messagepack
+        """Whether it wants its answer so."""
+        self.warnings: list[str] = []
+
+    def part(self, name: str) -> str:
+        """A segment of the path, as text."""
+        return self.request.match_info[name]
+
+    def task_id(self) -> TaskId:
+        """The task or result that the path names; an id that cannot be is as unknown as any other."""
+        text = self.part("id")
+        if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) < 1 << 63 or len(text) > 19:
+            raise UnknownTaskError(f"Job {self.part('job')!r} has no task {text[:40]!r}.", job=self.part("job"))
+        return TaskId(int(text))
+
+    async def members(self, kind: type[M]) -> M:
+        """What the request says, as this type: the body, and for GET and DELETE the query, which wins.
+
+        Members that the type does not have are warned of on the historic calls and refused on the others.
+        """
+        found = decode_members(await self.body.read(), messagepack=self.body.is_messagepack)
+        if self.request.method in {"GET", "DELETE"}:
+            query = self.request.query
+            for name in query:
+                several = query.getall(name)
+                found[name] = several if name in {"hosts", "state"} else several[-1]
+        made, unknown = schemas.read_members(found, kind)
+        self.note_unknown(unknown)
+        return made
+
+    def note_unknown(self, names: list[str]) -> None:
+        """Warn of members that are ignored, or refuse them."""
+        if not names:
+            return
+        if not self.route.historic:
+            raise InvalidRequestError(f"There is no member `{names[0]:.300}` here.", field=names[0][:300])
+        self.warnings += [f"The member `{name:.300}` is not known and was ignored." for name in names[:20]]
+
+    async def idempotency(self) -> Idempotency | None:
+        """What the request and its repetitions are known by."""
+        found = await idempotency_of(self.request, await self.body.read(), self.limits)
+        if found is not None:
+            self.tools.answers.check(found)
+        return found
+
+    async def once(self, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Do it, or give the answer that the same `Idempotency-Key` had before."""
+        idempotency = await self.idempotency()
+        if idempotency is not None:
+            # Raises if a definition or submission had this key.
+            await self.gateway.recall_answer(idempotency)
+        answer: Answer = await self.tools.answers.once(idempotency, make)
+        return answer
+
+    async def waiting(self, wait: Awaitable[T]) -> T | None:
+        """Wait, but not beyond the end of the server; None: it ends."""
+        task = asyncio.ensure_future(wait)
+        closing = asyncio.ensure_future(self.tools.closing.wait())
+        try:
+            await asyncio.wait([task, closing], return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                return None
+            return task.result()
+        except UnavailableError:
+            if self.tools.closing.is_set():
+                return None
+            raise
+        finally:
+            for each in (task, closing):
+                each.cancel()
+            await asyncio.gather(task, closing, return_exceptions=True)
+
+    def answer(self, **members: Any) -> dict[str, Any]:
+        """The members of the answer, with the warnings there are."""
+        return {**members, "warnings": self.warnings} if self.warnings else members
+
+
+class Route(NamedTuple):
+    """One call of the interface."""
+
+    method: str
+    path: str
+    """With its trailing slash; it answers without, too."""
+    handler: Callable[[Call], Awaitable[Answer]]
+    scope: Scope
+    historic: bool = False
+    """One of the twelve that old programs know."""

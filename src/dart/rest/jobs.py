@@ -1,0 +1,88 @@
+"""Jobs: defined, listed, asked for their status, stopped, forgotten."""
+
+from typing import Any
+
+import msgspec
+
+from dart.broker.core.model import JobConfig, JobStatus
+from dart.broker.core.views import JobView
+from dart.errors import InvalidRequestError, UnknownJobError
+from dart.rest import names, policies, schemas
+from dart.rest.call import Answer, Call
+
+
+async def define(call: Call) -> Answer:
+    """`POST /job/`."""
+    wanted = await call.members(schemas.NewJob)
+    for member in schemas.JOB_MEMBERS_TO_COME:
+        if getattr(wanted, member) is not None:
+            raise InvalidRequestError(
+                f"Member `{member}` is not offered by this version of the server; leave it away.", field=member
+            )
+    name = names.check_name(wanted.name, "name", call.limits)
+    config = JobConfig(
+        names.check_module_path(wanted.module_path, call.limits),
+        names.check_method(wanted.method, call.limits),
+        _defaults(wanted, call),
+    )
+    await call.gateway.define_job(name, config, await call.idempotency())
+    return call.answer(job={"name": name, "status": int(JobStatus.RUNNING)})
+
+
+def _defaults(wanted: schemas.NewJob, call: Call) -> dict[str, str | int | float | list[str]]:
+    """The defaults of its tasks as they are kept: checked now, so that no submission fails for them."""
+    given = {name: getattr(wanted, name) for name in policies.MEMBERS}
+    found = {name: value for name, value in given.items() if value is not msgspec.UNSET}
+    return policies.check_members(found, call.limits)
+
+
+async def show(call: Call) -> Answer:
+    """`GET /job/{job}/`."""
+    await call.members(schemas.Members)
+    return call.answer(job=_members(await call.gateway.job(call.part("job"))))
+
+
+async def status(call: Call) -> Answer:
+    """`GET /job/{job}/status/`."""
+    await call.members(schemas.Members)
+    job = await call.gateway.job(call.part("job"))
+    return call.answer(job={"name": job.name, "status": int(job.status)})
+
+
+async def list_all(call: Call) -> Answer:
+    """`GET /job/`."""
+    wanted = await call.members(schemas.JobPage)
+    amount = schemas.integer(wanted.amount, "amount", minimum=1, maximum=call.limits.page_items_max, clamp=True)
+    found = await call.gateway.jobs(after=wanted.after, amount=amount)
+    answer = call.answer(jobs=[_members(job) for job in found])
+    if len(found) >= amount:
+        answer["next"] = found[-1].name
+    return answer
+
+
+async def stop(call: Call) -> Answer:
+    """`DELETE /job/{job}/`, with `purge` forgetting it."""
+    wanted = await call.members(schemas.StopJob)
+    name = call.part("job")
+    purge = schemas.flag(wanted.purge, "purge")
+
+    async def do() -> Answer:
+        if purge:
+            if not await call.gateway.purge_jobs([name]):
+                raise UnknownJobError(f"There is no job {name!r}.", job=name)
+            return call.answer(job={"name": name, "status": int(JobStatus.UNKNOWN)})
+        cancelled = await call.gateway.stop_job(name)
+        return call.answer(job={"name": name, "status": int(JobStatus.STOPPED)}, cancelled=cancelled)
+
+    return await call.once(do)
+
+
+def _members(job: JobView) -> dict[str, Any]:
+    return {
+        "id": str(job.id),
+        "name": job.name,
+        "status": int(job.status),
+        "config": {"module_path": job.config.module_path, "method": job.config.method, **job.config.defaults},
+        "defined_at": job.defined_at_ms,
+        "tasks": {state.name.lower(): count for state, count in job.counts.items()},
+    }

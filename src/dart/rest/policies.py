@@ -1,0 +1,100 @@
+"""Where and how tasks run, as requests say it: the members of tasks and jobs turned into policies."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from dart.broker.core.model import IfOffline, OnLost, TaskPolicy
+from dart.errors import InvalidRequestError
+from dart.limits import Limits
+from dart.rest import names
+from dart.rest.schemas import NewTask, choice, integer, seconds
+
+MEMBERS = ("requires", "priority", "timeout", "retries", "lost_retries", "on_lost", "if_offline", "expires")
+"""Members that tasks have, and jobs as defaults of their tasks."""
+
+PRIORITY_MAX = 1_000_000
+RETRIES_MAX = 1_000_000
+
+
+def check_members(given: Mapping[str, Any], limits: Limits) -> dict[str, str | int | float | list[str]]:
+    """The given ones of `MEMBERS` with their proper types, or `InvalidRequestError` that names the wrong one."""
+    checked: dict[str, str | int | float | list[str]] = {}
+    for name, value in given.items():
+        if name == "requires":
+            checked[name] = list(names.check_capabilities(value, name, limits))
+        elif name == "priority":
+            checked[name] = integer(value, name, minimum=-PRIORITY_MAX, maximum=PRIORITY_MAX)
+        elif name in {"retries", "lost_retries"}:
+            checked[name] = integer(value, name, maximum=RETRIES_MAX)
+        elif name in {"timeout", "expires"}:
+            checked[name] = seconds(value, name)
+        elif name == "on_lost":
+            checked[name] = choice(value, name, tuple(OnLost))
+        else:
+            checked[name] = choice(value, name, tuple(IfOffline))
+    return checked
+
+
+class Policies:
+    """Policies of one submission; entries that say the same share one.
+
+    Args:
+        defaults: The job's, already checked.
+        limits: Bounds of names and numbers.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any], limits: Limits) -> None:
+        self._defaults = defaults
+        self._limits = limits
+        self._known: dict[Any, tuple[TaskPolicy, IfOffline]] = {}
+        self._plain: dict[str, tuple[TaskPolicy, IfOffline]] = {}
+        self._now_ms = int(time.time() * 1000)
+
+    def of(self, task: NewTask, location: str | None = None) -> tuple[TaskPolicy, IfOffline]:
+        """The policy of an entry, and what happens if nobody matches; `location` stands in for the entry's."""
+        where = task.location if location is None else location
+        if (
+            task.requires is msgspec.UNSET is task.priority is task.timeout is task.retries is task.lost_retries
+            and task.on_lost is msgspec.UNSET is task.if_offline is task.expires
+        ):
+            found = self._plain.get(where)
+            if found is None:
+                found = self._plain[where] = self._make(where, {})
+            return found
+        given = {name: value for name in MEMBERS if (value := getattr(task, name)) is not msgspec.UNSET}
+        key = (where, *((name, tuple(value) if type(value) is list else value) for name, value in given.items()))
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._make(where, given)
+        return found
+
+    def _make(self, location: str, given: Mapping[str, Any]) -> tuple[TaskPolicy, IfOffline]:
+        if location:
+            names.check_name(location, "location", self._limits)
+        said = {**self._defaults, **check_members(given, self._limits)}
+        expires = float(said.get("expires", 0.0))
+        policy = TaskPolicy(
+            location=location,
+            requires=tuple(said.get("requires", ())),
+            priority=said.get("priority", 0),
+            timeout_seconds=float(said.get("timeout", 0.0)),
+            retries=said.get("retries", 0),
+            lost_retries=said.get("lost_retries", 3),
+            on_lost=OnLost(said.get("on_lost", OnLost.REQUEUE)),
+            expires_at_ms=self._now_ms + int(expires * 1000) if expires else 0,
+        )
+        return policy, IfOffline(said.get("if_offline", IfOffline.QUEUE))
+
+
+def one_if_offline(found: set[IfOffline]) -> IfOffline:
+    """What a submission does if nobody matches: it is accepted or refused as a whole."""
+    if len(found) > 1:
+        raise InvalidRequestError(
+            "Member `if_offline` must be the same for all tasks of one submission, which is accepted or refused as a"
+            " whole.",
+            field="if_offline",
+        )
+    return next(iter(found), IfOffline.QUEUE)

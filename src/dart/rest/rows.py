@@ -1,0 +1,64 @@
+"""Results as the contract has them, in its order of members, JSON or MessagePack."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from dart.broker.core.model import TaskState
+from dart.broker.gateway import FinishedTask
+from dart.rest.json_values import to_json
+
+
+class Row(msgspec.Struct, omit_defaults=True):
+    """One result; exactly one of `success` and `error` is there."""
+
+    id: str
+    job: str
+    host: str
+    worker: str
+    location: str
+    start_time: int
+    duration: float
+    success: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    encoding: str = ""
+    """`base64` where `success` is bytes that are no text."""
+    error_code: int = 0
+    """Where it did not simply raise."""
+    tag: str = ""
+
+
+def rows_of(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list[Row]:
+    """These outcomes of a job. For MessagePack the values are put in as they are, unopened."""
+    return [row_of(job, task, messagepack=messagepack) for task in tasks]
+
+
+def row_of(job: str, task: FinishedTask, *, messagepack: bool) -> Row:
+    """One outcome."""
+    encoding = ""
+    if messagepack:
+        value = msgspec.Raw(task.payload or b"\xc0")
+    else:
+        json = to_json(task.payload)
+        value = msgspec.Raw(json.text)
+        encoding = "base64" if json.is_base64 else ""
+    return row_with(job, task, value, encoding)
+
+
+def row_with(job: str, task: FinishedTask, value: msgspec.Raw, encoding: str = "") -> Row:
+    """One outcome around a value that is encoded already."""
+    succeeded = task.state is TaskState.SUCCEEDED
+    return Row(
+        str(task.id),
+        job,
+        task.host,
+        task.worker,
+        task.location,
+        task.start_time_ms,
+        float(task.duration_seconds),
+        value if succeeded else msgspec.UNSET,
+        msgspec.UNSET if succeeded else value,
+        encoding,
+        task.error_code,
+        task.tag,
+    )

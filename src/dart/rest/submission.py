@@ -1,0 +1,182 @@
+"""`POST /job/{job}/tasks/`: from the body to task specifications, a slice of the loop's time at a go."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from dart.broker.core.model import IfOffline, TaskSpec
+from dart.broker.core.views import WorkerView
+from dart.errors import InvalidRequestError, LimitError, TooLargeError, ValueNotPortableError
+from dart.rest import json_values, names, schemas
+from dart.rest.bodies import decode
+from dart.rest.call import Call
+from dart.rest.policies import Policies, one_if_offline
+from dart.wire import values
+
+_BIN_HEADS: Final = frozenset({0xC4, 0xC5, 0xC6})
+_SMALL_BYTES: Final = 64 * 1024
+_TAG: Final = b'"' + json_values.TAG.encode() + b'"'
+_OUTER_JSON: Final = msgspec.json.Decoder(schemas.Submission)
+_OUTER_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.Submission)
+_NAMES_JSON: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NAMES_MESSAGEPACK: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
+_ENTRY_JSON: Final = msgspec.json.Decoder(schemas.StrictTask)
+_ENTRY_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.OpaqueTask)
+_LENIENT_JSON: Final = msgspec.json.Decoder(schemas.NewTask)
+_LENIENT_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.LenientOpaqueTask)
+
+
+class Submission(NamedTuple):
+    """What a body asks for."""
+
+    tasks: Sequence[TaskSpec]
+    if_offline: IfOffline
+    refuse_if_stopped: bool
+    wait_seconds: float
+    entries: int
+    expanded: bool
+    """Whether `each` made tasks of workers; then `tasks` depends on who is connected."""
+
+
+async def read_outer(call: Call) -> schemas.Submission:
+    """The body but for its entries, which stay bytes."""
+    body = await call.body.read()
+    messagepack = call.body.is_messagepack
+    outer: schemas.Submission = decode(
+        body or (b"\x80" if messagepack else b"{}"),
+        _OUTER_MESSAGEPACK if messagepack else _OUTER_JSON,
+        messagepack=messagepack,
+    )
+    if len(outer.location_and_parameters) > call.limits.tasks_per_request_max:
+        raise LimitError(
+            f"{len(outer.location_and_parameters)} tasks are too many for one request; at most"
+            f" {call.limits.tasks_per_request_max} are allowed (limit tasks_per_request_max)."
+        )
+    if len(body) < _SMALL_BYTES:
+        found = decode(body, _NAMES_MESSAGEPACK if messagepack else _NAMES_JSON, messagepack=messagepack)
+        known = outer.__struct_fields__
+        call.note_unknown([name for name in found if name not in known])
+    return outer
+
+
+async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[str, Any]) -> Submission:
+    """All of it.
+
+    Raises:
+        DartError: Some entry is not acceptable; the message says which. Then none is.
+    """
+    wait = call.request.query.get("wait", outer.wait)
+    reader = _Reader(call, defaults)
+    for start in range(0, len(outer.location_and_parameters), call.limits.slice_tasks_max):
+        for number, raw in enumerate(outer.location_and_parameters[start : start + call.limits.slice_tasks_max], start):
+            if reader.add(raw, number):
+                continue
+            await reader.add_each(raw, number)
+        await asyncio.sleep(0)
+    return Submission(
+        tasks=reader.tasks,
+        if_offline=one_if_offline(reader.if_offline),
+        refuse_if_stopped=schemas.choice(outer.if_stopped, "if_stopped", ("run", "fail")) == "fail",
+        wait_seconds=schemas.seconds(wait, "wait"),
+        entries=len(outer.location_and_parameters),
+        expanded=reader.expanded,
+    )
+
+
+class _Reader:
+    """Turns entries into tasks."""
+
+    def __init__(self, call: Call, defaults: dict[str, Any]) -> None:
+        self.tasks: list[TaskSpec] = []
+        self.if_offline: set[IfOffline] = set()
+        self.expanded = False
+        self._call = call
+        self._policies = Policies(defaults, call.limits)
+        self._messagepack = call.body.is_messagepack
+        self._strict: Any = _ENTRY_MESSAGEPACK if self._messagepack else _ENTRY_JSON
+        self._lenient: Any = _LENIENT_MESSAGEPACK if self._messagepack else _LENIENT_JSON
+        self._bytes_max = call.limits.value_bytes_max
+        self._workers: list[WorkerView] | None = None
+
+    def add(self, raw: msgspec.Raw, number: int) -> bool:
+        """Add the task of this entry; False: it has `each` and needs to know the workers."""
+        task = self._task(raw, number)
+        if task.each is not msgspec.UNSET:
+            return False
+        try:
+            policy, if_offline = self._policies.of(task)
+            if task.tag:
+                names.check_tag(task.tag, "tag", self._call.limits)
+            parameter = self._parameter(task, raw)
+        except (InvalidRequestError, ValueNotPortableError) as error:
+            raise _at(error, number) from None
+        self.if_offline.add(if_offline)
+        self.tasks.append(TaskSpec(policy, parameter, task.tag))
+        return True
+
+    async def add_each(self, raw: msgspec.Raw, number: int) -> None:
+        """Add a task for each worker connected now that the entry's `each` matches."""
+        if self._workers is None:
+            self._workers = await self._call.gateway.workers()
+        self.expanded = True
+        task = self._task(raw, number)
+        each = task.each
+        if isinstance(each, msgspec.UnsetType):
+            return
+        if task.location:
+            raise _at(InvalidRequestError("An entry has `location` or `each`, not both.", field="each"), number)
+        try:
+            found = tuple(worker.name for worker in self._workers)
+            if each.worker_regex:
+                found = self._call.tools.patterns.match(each.worker_regex, found, scope=found)
+            needed = set(names.check_capabilities(each.requires, "each.requires", self._call.limits))
+            chosen = [w.name for w in self._workers if w.name in found and needed.issubset(w.capabilities)]
+            names.check_tag(task.tag, "tag", self._call.limits)
+            parameter = self._parameter(task, raw)
+            for location in chosen:
+                policy, if_offline = self._policies.of(task, location)
+                self.if_offline.add(if_offline)
+                self.tasks.append(TaskSpec(policy, parameter, task.tag))
+        except (InvalidRequestError, ValueNotPortableError) as error:
+            raise _at(error, number) from None
+
+    def _task(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:
+        try:
+            return self._strict.decode(raw)  # type: ignore[no-any-return]
+        except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
+            where = f"location_and_parameters[{number}]"
+            # An old program may send members that nobody knows; anything else wrong is wrong here too.
+            task: schemas.NewTask = decode(raw, self._lenient, messagepack=self._messagepack, where=where)
+            if not self._call.warnings and isinstance(error, msgspec.ValidationError):
+                self._call.warnings.append(f"{schemas.invalid(error, where=where).message} It was ignored.")
+            return task
+
+    def _parameter(self, task: schemas.NewTask, raw: msgspec.Raw) -> bytes:
+        if not self._messagepack:
+            return json_values.encode_parameter(
+                task.parameter, may_have_tags=_TAG in bytes(raw), bytes_max=self._bytes_max
+            )
+        data = bytes(task.parameter)
+        if len(data) > self._bytes_max:
+            raise TooLargeError(f"A parameter has {len(data)} bytes; at most {self._bytes_max} are allowed.")
+        # The decoder of the request has checked the framing, and that is all there is to a bin.
+        if data[0] not in _BIN_HEADS:
+            _check_value(data)
+        return data
+
+
+def _check_value(data: bytes) -> None:
+    """Whether these bytes are a portable value: told now, rather than by the agent later."""
+    try:
+        values.decode(data, opaque=True)
+    except values.BadValue as error:
+        raise InvalidRequestError(f"Member `parameter` is no portable value: {error}", field="parameter") from None
+
+
+def _at(error: InvalidRequestError | ValueNotPortableError, number: int) -> InvalidRequestError | ValueNotPortableError:
+    """The same complaint, saying in which entry."""
+    where = f"location_and_parameters[{number}]"
+    field = error.details.get("field", "parameter")
+    return type(error)(f"{where}: {error.message}", **{**error.details, "field": f"{where}.{field}"})
