@@ -1,6 +1,7 @@
 """A broker without REST in the test's own loop: store, service, real socket, gateway."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ async def broker(store: Store | None = None, limits: Limits | None = None) -> As
             await service.ask(Stopping)
     finally:
         await service.close()
-        transport.close()
+        transport.close(linger_seconds=1.0)
         admission.close()
         context.term()
         store.close()
@@ -74,3 +75,10 @@ async def broker(store: Store | None = None, limits: Limits | None = None) -> As
 def specs(*parameters: bytes, location: str = "") -> list[TaskSpec]:
     """Tasks with these parameters."""
     return [TaskSpec(TaskPolicy(location=location), parameter) for parameter in parameters]
+
+
+async def until(predicate: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Let the loop run until the predicate is true."""
+    async with asyncio.timeout(seconds):
+        while not predicate():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0)

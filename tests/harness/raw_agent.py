@@ -25,6 +25,7 @@ class RawAgent:
         self.sent = 0
         self.received: list[Frame] = []
         self.tasks_seen = 0
+        self.keys = keys
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
