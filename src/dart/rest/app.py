@@ -59,7 +59,14 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
     """
     tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event())
     desk = _Desk(keys, limits, tools)
-    app = web.Application(middlewares=[desk.guard], client_max_size=0)
+
+    @web.middleware
+    async def guard(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        return await desk.guard(request, handler)
+
+    app = web.Application(middlewares=[guard])
     for route in ROUTES:
         handler = desk.handler(route)
         for path in (route.path, route.path.removesuffix("/")):
@@ -88,10 +95,8 @@ class _Desk:
         self._budget = Budget(limits.bodies_in_flight_bytes_max)
         self._run = secrets.token_hex(4)
         self._numbers = itertools.count(1)
-        # aiohttp insists that a middleware is a function that says that it is one.
-        self.guard = web.middleware(self._guard)
 
-    async def _guard(
+    async def guard(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Every error becomes the one shape, those of routing included."""

@@ -14,6 +14,8 @@ from typing import Any
 from aiohttp import web
 
 from dart.limits import Limits
+from dart.rest.answers import error_answer
+from dart.rest.errors import from_http
 
 HANDSHAKE_SECONDS = 10.0
 LINGER_SECONDS = 2.0
@@ -74,6 +76,23 @@ class Connection(web.RequestHandler):
             return await super().finish_response(*arguments)
         finally:
             self._place.waiting_since = self._listener.now
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is refused in the shape of all errors, with nothing of the parser's inside."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("a part of the answer is out already") from exc
+        if status >= 500:
+            log.error("a request failed before its handler: %s", message, exc_info=exc)
+        refusal = from_http(status, "The request is not HTTP as this server understands it; see its first lines.")
+        response = error_answer(refusal, messagepack=False)
+        response.force_close()
+        return response
 
     def pause_writing(self) -> None:
         """The peer does not read fast enough."""
