@@ -119,11 +119,7 @@ class Connection:
         encrypted.ConnectionCls = Encrypted
         return encrypted
 
-    def call(self, method: str, target: str, body: Any = None, **how: Any) -> Any:
-        """The answer's members; the arguments are those of `call_sized`."""
-        return self.call_sized(method, target, body, **how)[0]
-
-    def call_sized(
+    def call(
         self,
         method: str,
         target: str,
@@ -133,8 +129,8 @@ class Connection:
         wait: float = 0.0,
         seconds: float | None = None,
         retry: bool = True,
-    ) -> tuple[Any, int]:
-        """Call and decode; also how many bytes the answer had.
+    ) -> Any:
+        """Call and give the members of the answer.
 
         Args:
             method: The HTTP method.
@@ -175,9 +171,7 @@ class Connection:
             self._refuse_if_closed()
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
 
-    def _attempt(
-        self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float
-    ) -> tuple[Any, int]:
+    def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
         """One request and its answer."""
         self._refuse_if_closed()
         try:
@@ -202,7 +196,7 @@ class Connection:
         members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
         if answer.status != 200:
             raise error_from_answer(answer.status, members)
-        return members, len(answer.data)
+        return members
 
     def _unreachable(self, error: Exception) -> DartError:
         """The error for a broken or missing connection."""

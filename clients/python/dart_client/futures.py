@@ -40,6 +40,9 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
     job: Job
     _task_id: str
     answer: dict[str, Any] | None
+    """The result with all its members, once it is there."""
+    location: str
+    """The worker that `submit_each` chose; empty otherwise."""
 
     def __init__(self, job: Job, condition: Condition, task_id: str = "") -> None:
         # Not the parent's __init__, which makes a lock a future; these are the members that it sets.
@@ -52,6 +55,7 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
         self.job = job
         self._task_id = task_id
         self.answer = None
+        self.location = ""
 
     @property
     def task_id(self) -> str:

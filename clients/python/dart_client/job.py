@@ -96,6 +96,8 @@ class Job:
         try:
             answer = self.client.submit(self.name, [{"parameter": parameter, "each": each, **policy}])
             made = [TaskFuture(self, self._poller.condition, task_id) for task_id in answer["tasks"]]
+            for future, location in zip(made, answer["locations"]):
+                future.location = location
         finally:
             self._poller.end_post(made)
         return made

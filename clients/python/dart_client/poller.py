@@ -29,9 +29,8 @@ IDLE_SECONDS = 2.0
 """A poller with nothing to wait for ends after so long."""
 PATIENCE_SECONDS = 300.0
 """A server away for so long fails the futures; its tasks go on all the same."""
-AMOUNT_MAX = 10_000
-ANSWER_BYTES = 16 << 20
-"""Aim for the size of one answer."""
+AMOUNT = 10_000
+"""Results of one answer; the server bounds its bytes."""
 GATHER_SECONDS = 0.02
 """Pause between polls while many results are outstanding and few come at a time."""
 GATHER_ABOVE = 256
@@ -51,7 +50,6 @@ class Poller:
         self._early: dict[str, dict[str, Any]] = {}
         self._thread: threading.Thread | None = None
         self._cancelled_seen = 0
-        self._amount = 1000
         self._away_since = 0.0
 
     # Callers: the threads that submit.
@@ -158,10 +156,10 @@ class Poller:
 
     def _poll(self) -> float:
         """One long poll and what it brings; gives the pause before the next."""
-        answer, size = self._connection.call_sized(
+        answer = self._connection.call(
             "GET",
             path("job", self._job, "results"),
-            query={"wait": WAIT_SECONDS, "after": self._cursor, "amount": self._amount},
+            query={"wait": WAIT_SECONDS, "after": self._cursor, "amount": AMOUNT},
             wait=WAIT_SECONDS,
             retry=False,
         )
@@ -170,7 +168,6 @@ class Poller:
         if not results:
             self.sweep()
             return 0.0
-        self._amount = max(1, min(AMOUNT_MAX, ANSWER_BYTES * len(results) // max(size, 1)))
         ended = []
         with self.condition:
             for result in results:
