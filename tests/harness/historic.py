@@ -13,14 +13,14 @@ class HistoricClient:
     def __init__(self, server: str, key: str) -> None:
         self.server, self.key = server, key
 
-    def call(self, method: str, path: str, **body: Any) -> requests.Response:
+    def call(self, method: str, path: str, /, **body: Any) -> requests.Response:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
             return requests.request(
                 method, self.server + path, json={"key": self.key, **body}, verify=False, timeout=60
             )
 
-    def good(self, method: str, path: str, **body: Any) -> Any:
+    def good(self, method: str, path: str, /, **body: Any) -> Any:
         answer = self.call(method, path, **body)
         assert answer.status_code == requests.codes.ok, (method, path, answer.status_code, answer.text[:2000])
         return answer.json()
