@@ -49,7 +49,7 @@ def read_store(running: Cluster) -> Stored:
         open_tasks = {row[0] for row in connection.execute("SELECT id FROM task")}
         leased: set[int] = set()
         for (blob,) in connection.execute("SELECT attempts FROM lease"):
-            leased |= {reference[0] for reference in msgpack.unpackb(blob)} & open_tasks
+            leased |= set(msgpack.unpackb(blob)[::3]) & open_tasks  # (task, incarnation, number) each
     finally:
         connection.close()
     return Stored(recorded, len(leased), len(open_tasks) - len(leased))
