@@ -92,7 +92,8 @@ class Delivery:
             found.update(await self._read(missing))
         except DartError as error:
             log.warning("Parameters of %d tasks could not be read: %s", len(missing), error.message)
-            self._held.pop(command.session, None)
+            del self._held[command.session]
+            self._outlet.end(command.session)
             self._lost(command.session, "the parameters of its tasks could not be read")
             return
         self._send_tasks(command, found)

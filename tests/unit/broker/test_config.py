@@ -1,0 +1,67 @@
+"""Options of a server."""
+
+from pathlib import Path
+
+import pytest
+
+from dart.broker import config
+from dart.broker.config import ServerConfig, advertised, in_url, is_loopback, is_wildcard
+from dart.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"store": "clay"}, "--store"),
+        ({"port": -1}, "--port"),
+        ({"agent_port": 65_536}, "--agent-port"),
+        ({"port": 5, "agent_port": 5}, "two ports"),
+        ({"tls_cert": Path("c")}, "--tls-key"),
+        ({"no_tls": True, "tls_cert": Path("c"), "tls_key": Path("k")}, "--no-tls"),
+        ({"no_tls": True, "host": "0.0.0.0"}, "--no-tls"),  # noqa: S104 - refused
+        ({"legacy_keys": ("000",), "host": "192.0.2.1"}, "--allow-weak-key"),
+        ({"legacy_keys": ("",)}, "--legacy-key"),
+        ({"advertise": "0.0.0.0"}, "--advertise"),  # noqa: S104 - refused
+        ({"advertise": "::"}, "--advertise"),
+    ],
+)
+def test_what_cannot_be_is_refused(options, named):
+    """With an error that names the option."""
+    with pytest.raises(ConfigError, match=named):
+        ServerConfig(**options).check()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"no_tls": True},
+        {"no_tls": True, "host": "localhost"},
+        {"legacy_keys": ("000",)},
+        {"legacy_keys": ("000",), "host": "192.0.2.1", "allow_weak_key": True},
+        {"port": 0, "agent_port": 0},
+        {"tls_cert": Path("c"), "tls_key": Path("k")},
+    ],
+)
+def test_what_can_be_passes(options):
+    """Without an error."""
+    ServerConfig(**options).check()
+
+
+def test_nobody_is_told_a_wildcard(monkeypatch):
+    """The configured address, or that of listening, or the host's main one, or loopback if it has none."""
+    assert advertised("192.0.2.1", "") == "192.0.2.1"
+    assert advertised("0.0.0.0", "broker.example") == "broker.example"  # noqa: S104 - as given
+    monkeypatch.setattr(config, "main_address", lambda: "192.0.2.7")
+    assert advertised("::", "") == "192.0.2.7"
+    monkeypatch.setattr(config, "main_address", lambda: "")
+    assert advertised("0.0.0.0", "") == "127.0.0.1"  # noqa: S104 - as given
+
+
+def test_addresses_are_told_apart():
+    """Wildcards, loopback, and how they stand in URLs."""
+    assert [is_wildcard(host) for host in ("*", "0.0.0.0", "::", "host", "::1")] == [True, True, True, False, False]  # noqa: S104
+    assert [is_loopback(host) for host in ("localhost", "127.3.2.1", "::1", "host", "10.0.0.1")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+    assert (in_url("::1"), in_url("host")) == ("[::1]", "host")
