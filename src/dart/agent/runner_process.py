@@ -206,8 +206,8 @@ class RunnerProcess:
 
     def leave(self) -> None:
         """Let it end by itself: no more tasks will come."""
+        # Our copy of its end stays: what it has not read can still be taken back from there.
         self._tasks.close()
-        self._tasks_theirs.close()
 
     def has_ended(self) -> bool:
         """Whether it is dead (and waits to be reaped)."""

@@ -35,10 +35,8 @@ def wanted(state: State) -> int:
     slots = sum(1 for slot in state.slots if slot.ready)
     if slots == 0:
         return 0
-    welcome = state.session.welcome
     # HELLO must be able to name all that is held.
-    most = state.limits.batch_items_max if welcome is None else welcome.batch_items_max
-    return max(0, min(slots + prefetch(state, slots), most) - len(state.held))
+    return max(0, min(slots + prefetch(state, slots), state.limits.hello_items_max) - len(state.held))
 
 
 def tell(state: State) -> Credit:

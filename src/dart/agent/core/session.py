@@ -56,7 +56,7 @@ def on_link_up(state: State, event: LinkUp) -> None:
     if state.phase is not Phase.CONNECTING or state.session.sent:
         return
     identity = state.identity
-    most = state.limits.batch_items_max
+    most = state.limits.hello_items_max
     attempts = [ref for ref, held in state.held.items() if held.fate is not Fate.ABANDONED]
     results = [ref for ref, kept in state.kept.items() if kept.store_id == state.store_id]
     state.session.hello_store_id = state.store_id

@@ -1,0 +1,363 @@
+"""The agent process: one selectors loop that joins core, link, spool and supervisor; signals; good order at the end."""
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from dart.agent import enrol, events
+from dart.agent.capabilities import probe
+from dart.agent.config import USAGE, AgentConfig, read_config, state_root
+from dart.agent.core import AgentCore, Identity, SpoolMode
+from dart.agent.home import Home
+from dart.agent.link import Endpoint, Link
+from dart.agent.spool import Spool
+from dart.agent.supervisor import Supervisor, SupervisorOptions
+from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
+from dart.ids import BootId, StoreId
+from dart.limits import Limits, limits_from_environment
+from dart.logs import log_to_stderr
+from dart.wire import curve
+
+_LOG = logging.getLogger("dart.agent")
+_FAILED, _USAGE, _UNREACHABLE, _NOT_ALLOWED = 1, 2, 3, 4
+_RUNNERS_END_SECONDS = 3.0
+"""How long runners have at the very end, before they are killed."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Clock:
+    """Unix time that does not jump: the wall's at the start, then what has passed since."""
+
+    def __init__(self) -> None:
+        self._offset = time.time() - time.monotonic()
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self._offset + time.monotonic()
+
+
+class Agent:
+    """One run of an agent, from its first connection to its last word.
+
+    Args:
+        config: What the owner decided.
+        enrolment: How the server knows this agent.
+        keys: Its key pair.
+        limits: All bounds.
+    """
+
+    def __init__(self, config: AgentConfig, enrolment: enrol.Enrolment, keys: curve.KeyPair, limits: Limits) -> None:
+        self._config = config
+        self._enrolment = enrolment
+        self._clock = Clock()
+        self._selector = selectors.DefaultSelector()
+        self._events: deque[events.Event] = deque()
+        self._exit_code: int | None = None
+        self._joined = False
+        self._sent = False
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._register(self._wake_read, self._woken)
+        self._spool = Spool(
+            config.home / "spool",
+            limits,
+            self._from_thread,
+            gather=config.spool_mode is not SpoolMode.BEFORE_SEND,
+        )
+        self._supervisor = Supervisor(
+            SupervisorOptions(
+                slots=config.slots,
+                worker=config.name,
+                host=config.host,
+                module_prefix=config.module_prefix,
+                output_directory=config.output_directory,
+                python_home=config.python_home,
+                shared_bytes=config.shm_bytes,
+            ),
+            limits,
+            register=self._register,
+            unregister=self._unregister,
+            emit=self._events.append,
+            clock=self._clock,
+        )
+        self._link = Link(
+            find=self._find_broker,
+            keys=keys,
+            limits=limits,
+            emit=self._events.append,
+            watch=lambda descriptor: self._register(descriptor, self._link_is_ready),
+            unwatch=self._unregister,
+        )
+        identity = Identity(
+            name=config.name,
+            slots=config.slots,
+            capabilities=config.capabilities,
+            host=config.host,
+            boot_id=BootId(os.urandom(16).hex()),
+            facts=probe(),
+            store_id=StoreId(enrolment.store_id),
+            spool_mode=config.spool_mode,
+            stop_grace_seconds=config.stop_grace_seconds,
+        )
+        self._core = AgentCore(identity, limits, self._clock())
+
+    def run(self) -> int:
+        """Work until the core says that it is over.
+
+        Returns:
+            The exit code.
+        """
+        self._events.append(events.Started(self._spool.stored))
+        with self._signals():
+            try:
+                self._supervisor.start()
+                while self._exit_code is None:
+                    self._turn()
+                self._end_runners()
+            finally:
+                self._close()
+        return self._exit_code
+
+    def _turn(self) -> None:
+        """Wait, gather what happened, let the core decide, do it."""
+        self._listen(self._patience())
+        if self._sent:
+            # The socket's descriptor may have changed while it was written to, and would not tell again.
+            self._sent = False
+            self._link_is_ready()
+        now = self._clock()
+        self._supervisor.on_time(now)
+        happened = tuple(self._take_events()) or (events.TimePassed(),)
+        for command in self._core.handle_all(happened, now):
+            self._carry_out(command)
+
+    def _patience(self) -> float | None:
+        if self._events or self._sent:
+            return 0.0
+        deadlines = (self._core.next_deadline(), self._supervisor.next_deadline())
+        first = min((deadline for deadline in deadlines if deadline is not None), default=None)
+        return None if first is None else max(0.0, first - self._clock())
+
+    def _take_events(self) -> Iterator[events.Event]:
+        for _ in range(len(self._events)):
+            yield self._events.popleft()
+
+    def _carry_out(self, command: events.Command) -> None:
+        match command:
+            case events.Give(slot, leases):
+                self._supervisor.give(slot, leases)
+            case events.Send(sequence, message):
+                self._link.send(sequence, message)
+                self._sent = True
+            case events.SpoolWrite(number, store_id, results):
+                self._spool.write(number, store_id, results)
+            case events.SpoolForget(refs):
+                self._spool.forget(refs)
+            case events.TakeBack(slot):
+                self._supervisor.take_back(slot)
+            case events.Kill(slot, grace_seconds):
+                self._supervisor.kill(slot, grace_seconds)
+            case _:
+                self._carry_out_rare(command)
+
+    def _carry_out_rare(self, command: events.Command) -> None:
+        match command:
+            case events.Connect():
+                self._link.connect()
+                self._sent = True
+            case events.Disconnect(flush_seconds):
+                self._link.disconnect(flush_seconds)
+            case events.Say(level, text):
+                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case events.Joined(name, slots):
+                self._tell_joined(name, slots)
+            case events.Exit(code):
+                self._exit_code = code
+
+    def _tell_joined(self, name: str, slots: int) -> None:
+        _LOG.info("joined as %s with %d slots", name, slots)
+        if not self._joined:
+            self._joined = True
+            # Whoever started this agent may have gone and closed the pipe; that is no reason to end.
+            with contextlib.suppress(OSError):
+                print(f"joined {name} slots {slots}", flush=True)  # noqa: T201 - the promised line
+
+    def _find_broker(self) -> Endpoint:
+        """Where the broker is now: a local server may have come back with other ports."""
+        url, key = self._enrolment.agents_url, self._enrolment.server_public_key
+        if self._config.server.startswith(("tcp:", "ipc:")):
+            url = self._config.server
+        elif self._enrolment.state_directory:
+            server = _find_server(Path(self._enrolment.state_directory))
+            if server.server_public_key != key:
+                raise ConfigError(
+                    f"the server of {self._enrolment.state_directory} has another key than the one this agent enrolled "
+                    "with; start the agent again to enrol anew"
+                )
+            url = server.agents_url
+        return Endpoint(url, key.encode("ascii"))
+
+    # ---- the loop's ears ----
+
+    def _listen(self, patience: float | None) -> None:
+        for key, _ in self._selector.select(patience):
+            # What was called before may have closed this one, and its number may be used again.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
+
+    def _register(self, descriptor: int, callback: Callable[[], None]) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+
+    def _unregister(self, descriptor: int) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(descriptor)
+
+    def _link_is_ready(self) -> None:
+        if self._link.ready():
+            self._sent = True  # there is more: look again without waiting
+
+    def _from_thread(self, event: events.Event) -> None:
+        self._events.append(event)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b"\0")
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._wake_read, 4096):
+                pass
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM, SIGINT and SIGHUP ask to stop; the wake-up descriptor gets the loop out of its sleep."""
+        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        wake_before = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wake_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        _LOG.info("%s: stopping", signal.Signals(number).name)
+        self._events.append(events.StopAsked())
+
+    # ---- the end ----
+
+    def _end_runners(self) -> None:
+        self._supervisor.stop(_RUNNERS_END_SECONDS / 2)
+        end = self._clock() + _RUNNERS_END_SECONDS
+        while not self._supervisor.stopped and self._clock() < end:
+            deadline = self._supervisor.next_deadline()
+            until = end if deadline is None else min(end, deadline)
+            self._listen(max(0.0, until - self._clock()))
+            self._supervisor.on_time(self._clock())
+
+    def _close(self) -> None:
+        self._supervisor.close()
+        if not self._spool.close():
+            _LOG.error("not all results could be written to the spool; their tasks run again")
+        self._link.close()
+        self._selector.close()
+        os.close(self._wake_read)
+        os.close(self._wake_write)
+
+
+def _find_server(state_directory: Path) -> enrol.LocalServer:
+    try:
+        return enrol.find_server(state_directory)
+    except HostUnreachableError as error:
+        raise ConfigError(error.message) from None
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run an agent with these arguments.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 wrong usage, 3 no server to enrol with, 4 not allowed.
+    """
+    if "--help" in arguments or "-h" in arguments:
+        print(USAGE, end="")  # noqa: T201 - asked for
+        return 0
+    try:
+        log_to_stderr(os.environ.get("DART_LOG_LEVEL", "info"))
+        limits = limits_from_environment()
+        config = read_config(arguments, limits)
+    except (ConfigError, ValueError) as error:
+        return _complain(str(error), _USAGE)
+    try:
+        return _run(config, limits)
+    except DartError as error:
+        codes = {ConfigError: _USAGE, HostUnreachableError: _UNREACHABLE, ForbiddenError: _NOT_ALLOWED}
+        return _complain(error.message, codes.get(type(error), _FAILED))
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"dart agent: {text}", file=sys.stderr)  # noqa: T201 - the promised sentence
+    return code
+
+
+def _run(config: AgentConfig, limits: Limits) -> int:
+    for warning in config.warnings:
+        _LOG.warning("%s", warning)
+    home = Home(config.home)
+    try:
+        keys = enrol.own_keys(config.home)
+        enrolment = _enrolment(config)
+        home.announce(name=config.name, slots=config.slots)
+        return Agent(config, enrolment, keys, limits).run()
+    finally:
+        home.close()
+
+
+def _enrolment(config: AgentConfig) -> enrol.Enrolment:
+    """The enrolment that is kept, if it is still that of the server meant; else enrol and begin anew."""
+    known = enrol.read_enrolment(config.home)
+    if known is not None and known.name != config.name:
+        raise ConfigError(
+            f"{config.home} belongs to an agent named {known.name!r}; give {config.name!r} another --home "
+            "(one agent's key is enrolled for one name)."
+        )
+    if known is not None and (config.server.startswith(("tcp:", "ipc:")) or not _is_outdated(config, known)):
+        return known
+    return _enrol(config)
+
+
+def _enrol(config: AgentConfig) -> NoReturn:
+    state_directory = config.state_directory or _default_state_directory()
+    if config.server and not (state_directory / enrol.SERVER_FILE).exists():
+        raise ConfigError(
+            f"This agent is not enrolled at {config.server}, and no server on this machine could do it. Start it "
+            f"once on the server's machine and bring {config.home} here; tokens come with a later version."
+        )
+    enrol.enrol(config.home, config.name, state_directory)
+    _LOG.info("enrolled as %s with the server of %s", config.name, state_directory)
+    # TLS takes megabytes and is not needed again: begin anew without it.
+    sys.stdout.flush()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program
+
+
+def _is_outdated(config: AgentConfig, known: enrol.Enrolment) -> bool:
+    """Whether the local server is another one than at enrolment; a server that is not there tells nothing."""
+    state_directory = config.state_directory or (Path(known.state_directory) if known.state_directory else None)
+    if state_directory is None:
+        return False
+    if known.state_directory != str(state_directory):
+        return True
+    try:
+        server = enrol.find_server(state_directory)
+    except HostUnreachableError:
+        return False
+    return server.server_public_key != known.server_public_key
+
+
+def _default_state_directory() -> Path:
+    configured = os.environ.get("DART_STATE_DIR")
+    return Path(configured) if configured else state_root(os.environ) / "server"

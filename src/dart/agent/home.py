@@ -1,0 +1,49 @@
+"""An agent's home directory: private, used by one process at a time, with a file that tells which."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from dart.agent.enrol import write_private
+from dart.errors import ConfigError
+
+LOCK_FILE = "agent.lock"
+PROCESS_FILE = "agent.json"
+
+
+class Home:
+    """A locked home directory.
+
+    Args:
+        path: Made if it is missing, 0700.
+
+    Raises:
+        ConfigError: Another agent uses it, or it cannot be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._lock = os.open(path / LOCK_FILE, flags, 0o600)
+        except OSError as error:
+            raise ConfigError(f"The home directory {path} cannot be used: {error.strerror}.") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise ConfigError(
+                f"Another agent runs in the home directory {path}; stop it, or give this one another --home."
+            ) from None
+
+    def announce(self, *, name: str, slots: int) -> None:
+        """Tell `dart agent status` and `stop` of this process."""
+        members = {"pid": os.getpid(), "name": name, "slots": slots}
+        write_private(self.path / PROCESS_FILE, json.dumps(members) + "\n")
+
+    def close(self) -> None:
+        """Take back the announcement and let another agent in."""
+        (self.path / PROCESS_FILE).unlink(missing_ok=True)
+        os.close(self._lock)

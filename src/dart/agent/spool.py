@@ -1,0 +1,289 @@
+"""Results on disk until the broker has them: segments in HOME/spool, written and synced by a thread of their own.
+
+The loop hands in results and what may be forgotten, and never waits. The thread takes whatever is there, writes it,
+syncs once, and tells. A segment is deleted when all its results are forgotten. Nothing is ever emptied in silence.
+"""
+
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from dart.agent import spool_file
+from dart.agent.events import Event, SpoolFull, SpoolRoom, SpoolSynced
+from dart.errors import ConfigError
+from dart.ids import AttemptRef, StoreId
+from dart.limits import Limits
+from dart.wire.messages import Result
+
+_LOG = logging.getLogger("dart.agent.spool")
+_RETRY_SECONDS = 1.0
+"""A disk that could not be written is tried again so often."""
+_GATHER_SECONDS = 0.005
+"""Results are gathered for so long before they are written: with a broker near by most are acknowledged before."""
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+Write = tuple[int, StoreId, tuple[Result, ...]]
+
+
+class Spool:
+    """The results that this agent keeps on disk.
+
+    Args:
+        folder: Made if it is missing, 0700.
+        limits: Size of segments and of the whole.
+        emit: Takes `SpoolSynced`, `SpoolFull` and `SpoolRoom`; called from the spool's thread.
+        gather: Whether to wait a moment for more, or for ACKs that make writing needless.
+
+    Raises:
+        ConfigError: The folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, limits: Limits, emit: Callable[[Event], None], *, gather: bool = True) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._emit = emit
+        self._gather_seconds = _GATHER_SECONDS if gather else 0.0
+        self._segments: dict[int, set[AttemptRef]] = {}
+        """Results in each segment that are not forgotten."""
+        self._where: dict[AttemptRef, int] = {}
+        self._file = -1
+        self._number = 0
+        self._written_bytes = 0
+        self._full = False
+        self._condition = threading.Condition()
+        self._writes: deque[Write] = deque()
+        self._forgets: set[AttemptRef] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.stored = self._load()
+            """What was kept from earlier boots, oldest first."""
+        except OSError as error:
+            raise ConfigError(f"The spool {folder} cannot be used: {error.strerror}.") from None
+        self._thread.start()
+
+    # ---- called by the loop ----
+
+    def write(self, number: int, store_id: StoreId, results: tuple[Result, ...]) -> None:
+        """Keep results; `SpoolSynced(number)` follows."""
+        with self._condition:
+            self._writes.append((number, store_id, results))
+            self._condition.notify()
+
+    def forget(self, refs: tuple[AttemptRef, ...]) -> None:
+        """Results that are not needed any more; those not yet written never will be."""
+        with self._condition:
+            self._forgets.update(refs)
+            self._condition.notify()
+
+    def close(self, timeout_seconds: float = 10.0) -> bool:
+        """Write what is left, then end the thread.
+
+        Returns:
+            Whether everything is on disk.
+        """
+        with self._condition:
+            self._closing = True
+            self._condition.notify()
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive() and not self._writes
+
+    # ---- the thread ----
+
+    def _work(self) -> None:
+        while True:
+            writes, forgets, closing = self._wait()
+            try:
+                self._carry_out(writes, forgets)
+            except OSError as error:
+                with self._condition:
+                    self._forgets |= forgets
+                self._tell_full(f"{self._folder}: {error.strerror or error}")
+                self._give_up(writes)
+            else:
+                with self._condition:
+                    for _ in writes:
+                        self._writes.popleft()
+                self._tell_room()
+                if writes:
+                    self._emit(SpoolSynced(writes[-1][0]))
+            if closing and (self._full or not self._writes):
+                self._leave_segment()
+                return
+
+    def _wait(self) -> tuple[list[Write], set[AttemptRef], bool]:
+        """Sleep until there is something to do."""
+        with self._condition:
+            while not (self._writes or self._forgets or self._closing):
+                self._condition.wait()
+            if not self._closing:
+                seconds = _RETRY_SECONDS if self._full else self._gather_seconds
+                self._condition.wait_for(lambda: self._closing, seconds)
+            forgets, self._forgets = self._forgets, set()
+            return list(self._writes), forgets, self._closing
+
+    def _carry_out(self, writes: list[Write], forgets: set[AttemptRef]) -> None:
+        marks = [ref for ref in forgets if ref in self._where]
+        if marks:
+            self._forget(marks)
+        wrote = False
+        for _, store_id, results in writes:
+            for result in results:
+                if result.ref not in forgets and result.ref not in self._where:
+                    self._append(spool_file.pack_result(store_id, result))
+                    self._segments[self._number].add(result.ref)
+                    self._where[result.ref] = self._number
+                    wrote = True
+        if wrote:
+            os.fdatasync(self._file)
+
+    def _give_up(self, writes: list[Write]) -> None:
+        """Count nothing of a failed group as written: all of it is written again, into another segment."""
+        for _, _, results in writes:
+            for result in results:
+                number = self._where.pop(result.ref, None)
+                if number is not None:
+                    self._segments[number].discard(result.ref)
+        try:
+            self._leave_segment()
+        except OSError as error:
+            _LOG.error("the spool file %s cannot be closed: %s", self._path(self._number), error.strerror)
+
+    def _forget(self, refs: list[AttemptRef]) -> None:
+        emptied: set[int] = set()
+        marks: list[AttemptRef] = []
+        for ref in refs:
+            number = self._where.pop(ref)
+            self._segments[number].discard(ref)
+            if self._segments[number]:
+                marks.append(ref)
+            else:
+                emptied.add(number)
+        for number in emptied:
+            self._delete(number)
+        # A mark lost with the power costs a result sent twice, so marks are written and not synced. Results whose
+        # segment is gone need none.
+        if marks and any(self._segments.values()):
+            self._append(spool_file.pack_forget(marks))
+
+    def _append(self, record: bytes) -> None:
+        if self._file < 0 or self._written_bytes >= self._limits.spool_segment_bytes:
+            self._open_segment()
+        view = memoryview(record)
+        while view:
+            done = os.write(self._file, view)
+            view = view[done:]
+        self._written_bytes += len(record)
+
+    def _open_segment(self) -> None:
+        if self._file >= 0:
+            os.fdatasync(self._file)
+        self._leave_segment()
+        self._number += 1
+        self._file = os.open(self._path(self._number), _FLAGS, 0o600)
+        os.fchmod(self._file, 0o600)
+        self._segments[self._number] = set()
+        self._written_bytes = 0
+        os.write(self._file, spool_file.MAGIC)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _leave_segment(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._number in self._segments and not self._segments[self._number]:
+            self._delete(self._number)
+
+    def _delete(self, number: int) -> None:
+        if number == self._number and self._file >= 0:
+            # It is about to be used again: emptying costs less than a new file.
+            os.ftruncate(self._file, len(spool_file.MAGIC))
+            self._written_bytes = 0
+            return
+        self._path(number).unlink(missing_ok=True)
+        del self._segments[number]
+
+    def _tell_full(self, reason: str) -> None:
+        if not self._full:
+            self._full = True
+            self._emit(SpoolFull(reason))
+
+    def _tell_room(self) -> None:
+        if self._full:
+            self._full = False
+            self._emit(SpoolRoom())
+
+    # ---- at the start ----
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:016d}.spool"
+
+    def _load(self) -> tuple[tuple[StoreId, Result], ...]:
+        results: dict[AttemptRef, tuple[StoreId, Result]] = {}
+        forgotten: set[AttemptRef] = set()
+        for path in sorted(self._folder.glob("*.spool")):
+            number = int(path.stem) if path.stem.isdigit() else None
+            if number is None:
+                continue
+            self._number = max(self._number, number)
+            contents = self._read(path)
+            forgotten |= contents.forgotten
+            self._segments[number] = set(contents.results)
+            for ref in contents.results:
+                self._where[ref] = number
+            results.update(contents.results)
+        for ref in forgotten:
+            place = self._where.pop(ref, None)
+            if place is not None:
+                self._segments[place].discard(ref)
+            results.pop(ref, None)
+        for number in [number for number, refs in self._segments.items() if not refs]:
+            self._delete(number)
+        return tuple(results.values())
+
+    def _read(self, path: Path) -> spool_file.Contents:
+        """Read a segment; a torn end is cut off, a damaged segment is moved aside and written anew."""
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "r+b") as file:
+            data = file.read()
+            contents = spool_file.read_segment(data)
+            torn_bytes = len(data) - contents.whole_bytes
+            if torn_bytes and not contents.damaged_bytes:
+                _LOG.warning("the last %d bytes of %s were not written whole and are cut off", torn_bytes, path)
+                file.truncate(contents.whole_bytes)
+                os.fsync(descriptor)
+        if contents.damaged_bytes:
+            self._write_anew(path, contents)
+        return contents
+
+    def _write_anew(self, path: Path, contents: spool_file.Contents) -> None:
+        aside = path.with_suffix(".damaged")
+        _LOG.error(
+            "the spool file %s is damaged (%d bytes cannot be read): %d results in it are kept, the file was moved to "
+            "%s; what else it held is lost unless the tasks run again. Check the disk",
+            path,
+            contents.damaged_bytes,
+            len(contents.results),
+            aside,
+        )
+        path.replace(aside)
+        descriptor = os.open(path, _FLAGS, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(spool_file.MAGIC)
+            for store_id, result in contents.results.values():
+                file.write(spool_file.pack_result(store_id, result))
+            file.write(spool_file.pack_forget(contents.forgotten))
+            file.flush()
+            os.fsync(descriptor)
+        self._sync_folder()
