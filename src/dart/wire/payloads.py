@@ -31,7 +31,7 @@ class Packer:
     def add(self, payload: Buffer) -> tuple[int, int]:
         """Takes the next payload; returns the frame it will be in, and its size."""
         size = len(payload)
-        if size > SHARED_BYTES_MAX and len(self._frames) + 3 <= self._frames_max:
+        if size > SHARED_BYTES_MAX and len(self._frames) + bool(self._shared) + 2 <= self._frames_max:
             self._close_shared()
             self._frames.append(payload)
             return len(self._frames) - 1, size
