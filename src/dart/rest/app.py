@@ -16,7 +16,7 @@ from dart.rest import jobs, results, server, tasks, workers
 from dart.rest.answers import answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key, caller_of
 from dart.rest.bodies import Body, Budget
-from dart.rest.call import Call, Route, Tools
+from dart.rest.call import REQUEST_ID, Call, Route, Tools
 from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
@@ -80,8 +80,8 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
     return app
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["X-Request-Id"] = request.get("request_id", "")
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Request-Id"] = REQUEST_ID.get()
     response.headers["Cache-Control"] = "no-store"
 
 
@@ -100,7 +100,7 @@ class _Desk:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Every error becomes the one shape, those of routing included."""
-        request["request_id"] = f"{self._run}-{next(self._numbers)}"
+        REQUEST_ID.set(f"{self._run}-{next(self._numbers)}")
         try:
             return await handler(request)
         except DartError as error:
@@ -108,12 +108,12 @@ class _Desk:
         except web.HTTPException as error:
             return self._routing_error(request, error)
         except Exception:  # noqa: BLE001 - our fault, whatever it is: logged, and nothing of it shown
-            _log.exception("request %s failed: %s %s", request["request_id"], request.method, request.path)
+            _log.exception("request %s failed: %s %s", REQUEST_ID.get(), request.method, request.path)
             return self._refusal(request, DartError(""))
 
     def _refusal(self, request: web.Request, error: DartError) -> web.Response:
         if status_of(error) >= 500:
-            _log.warning("request %s: %s: %s", request["request_id"], type(error).__name__, error.message)
+            _log.warning("request %s: %s: %s", REQUEST_ID.get(), type(error).__name__, error.message)
         response = error_answer(error, messagepack=wants_messagepack(request))
         if isinstance(error, UnauthorizedError) and request.can_read_body:
             # What a stranger still sends is not read.
@@ -157,7 +157,6 @@ class _Desk:
         """Answers `Expect: 100-continue`: what can be refused by its head is, before the body is sent."""
 
         async def check(request: web.Request) -> web.StreamResponse | None:
-            request["request_id"] = f"{self._run}-{next(self._numbers)}"
             try:
                 text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
                 if text is not None:

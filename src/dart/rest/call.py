@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
@@ -19,6 +20,9 @@ from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
 
 T = TypeVar("T")
+REQUEST_ID: ContextVar[str] = ContextVar("dart_request_id", default="")
+"""Names the request that is being handled, in its answer and in the log."""
+
 Answer = dict[str, Any] | web.StreamResponse
 
 

@@ -13,7 +13,7 @@ from dart.broker.gateway import FinishedTask
 from dart.errors import TooLargeError, UnknownTaskError
 from dart.rest import schemas
 from dart.rest.bodies import JSON
-from dart.rest.call import Answer, Call
+from dart.rest.call import REQUEST_ID, Answer, Call
 from dart.rest.json_values import LARGE_BYTES, is_large_text, pieces_of_text
 from dart.rest.rows import row_of, row_with, rows_of
 
@@ -111,9 +111,11 @@ async def _gathered(
     call: Call, wanted: _Wanted, rows: list[FinishedTask], pages: AsyncIterator[list[FinishedTask]]
 ) -> Answer:
     """MessagePack says how long a list is before the list, so it cannot be streamed; hence a bound."""
+    size = sum(len(row.payload) for row in rows)
     async for page in pages:
         rows += page
-        if sum(len(row.payload) for row in page) + len(rows) > call.limits.body_bytes_max:
+        size += sum(len(row.payload) for row in page)
+        if size > call.limits.body_bytes_max:
             raise TooLargeError(
                 f"The results have more than {call.limits.body_bytes_max} bytes; ask for them with `after` and the"
                 " `cursor` of each answer, or as JSON."
@@ -143,7 +145,7 @@ async def _streamed(
         await response.write_eof()
     except Exception:  # noqa: BLE001 - our fault or the network's, logged
         # The head is out: all that can be said now is an answer that visibly breaks off.
-        _log.exception("the answer to request %s broke off", call.request["request_id"])
+        _log.exception("the answer to request %s broke off", REQUEST_ID.get())
         if call.request.transport is not None:
             call.request.transport.abort()
     return response

@@ -1,0 +1,83 @@
+"""A broker with REST in the test's own loop: everything real but TLS and the disk."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from dart.limits import Limits
+from dart.rest import app
+from dart.rest.auth import KeyRing, Scope
+from dart.rest.connections import Listener
+from dart.wire.messages import Results
+from harness.broker_stack import Stack, broker
+from harness.raw_agent import RawAgent
+
+KEY = "dart_test"
+
+
+@dataclass
+class RestStack:
+    """What a test may reach."""
+
+    broker: Stack
+    session: aiohttp.ClientSession
+    url: str
+    port: int
+    stops: list[int]
+    runner: web.AppRunner
+    listener: Listener
+
+    async def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
+        """One call with the admin key and a JSON body (`json=`); its decoded answer."""
+        options.setdefault("headers", {"Authorization": f"Bearer {KEY}"})
+        async with self.session.request(method, self.url + path, **options) as answer:
+            body = await answer.json() if answer.content_type == "application/json" else await answer.read()
+            assert answer.status == status, (answer.status, str(body)[:500])
+            return body
+
+    async def define(self, name: str = "j", **members: Any) -> None:
+        await self.call("POST", "/job/", json={"name": name, "module_path": "m", "method": "run", **members})
+
+    async def submit(self, *entries: dict[str, Any], job: str = "j", **options: Any) -> Any:
+        body = {"location_and_parameters": list(entries)}
+        return await self.call("POST", f"/job/{job}/tasks/", json=body, **options)
+
+    async def finish(self, agent: RawAgent, *payloads: bytes, success: bool = True) -> None:
+        """Let a joined agent answer so many leases with these encoded values."""
+        agent.credit(len(payloads))
+        for lease, payload in zip(await agent.leases(len(payloads)), payloads, strict=True):
+            agent.send(Results((agent.result(lease.ref, payload, success=success),), None))
+
+    async def results(self, **query: Any) -> list[dict[str, Any]]:
+        return (await self.call("GET", "/job/j/results/", params=query))["results"]
+
+
+@asynccontextmanager
+async def rest(limits: Limits | None = None) -> AsyncIterator[RestStack]:
+    """Started on a port of the system's choice; keys `dart_test` (admin), `submit`, `read` and the legacy `000`."""
+    limits = limits or Limits()
+    async with broker(limits=limits) as stack:
+        stops: list[int] = []
+        stack.gateway._stop = lambda: stops.append(1)
+        keys = KeyRing(KEY, ["000"])
+        keys.add("submit", name="submit", scope=Scope.SUBMIT)
+        keys.add("read", name="read", scope=Scope.READ)
+        runner = web.AppRunner(app.create(stack.gateway, keys, limits), handler_cancellation=True, shutdown_timeout=1)
+        await runner.setup()
+        listener = Listener(runner, limits=limits, tls=None)
+        port = listener.bind("127.0.0.1", 0)
+        listener.start()
+        try:
+            async with aiohttp.ClientSession() as session:
+                yield RestStack(stack, session, f"http://127.0.0.1:{port}", port, stops, runner, listener)
+        finally:
+            listener.stop_accepting()
+            stack.gateway.close()
+            with contextlib.suppress(TimeoutError):
+                await runner.cleanup()
+            listener.close()
