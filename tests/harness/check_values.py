@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 
-def untag(tagged, values):
+def untag(tagged, values):  # noqa: PLR0911 - one branch a tag
     """The Python value that tagged JSON means; arrays and pickles in their opaque form."""
     if isinstance(tagged, list):
         return [untag(item, values) for item in tagged]
@@ -67,9 +67,11 @@ def check(values, vectors):
         if not same(found, expected, values):
             failures.append(f"{vector['name']}: decoded {found!r:.80}")
         written = vector.get("written", True)
-        for value in (expected, found):
-            if (values.encode(value) == data) is not written:
-                failures.append(f"{vector['name']}: {value!r:.80} encoded {values.encode(value).hex():.80}")
+        failures.extend(
+            f"{vector['name']}: {value!r:.80} encoded {values.encode(value).hex():.80}"
+            for value in (expected, found)
+            if (values.encode(value) == data) is not written
+        )
     for vector in json.loads((Path(vectors) / "refused.json").read_text())["values"]:
         try:
             found = values.decode(bytes.fromhex(vector["hex"]))

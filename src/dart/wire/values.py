@@ -268,12 +268,9 @@ def _explain(value: Any, path: str, room: int, depth_max: int) -> str:
     if room <= 0:
         shown = path if len(path) <= 120 else f"{path[:60]} ... {path[-40:]}"
         return f"{shown}: nested deeper than {depth_max}, or a part of itself"
-    if not isinstance(value, dict):
-        found = (_explain(item, f"{path}[{index}]", room - 1, depth_max) for index, item in enumerate(value))
-        return next(filter(None, found), "")
-    for key, item in value.items():
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         if not _is_key(key):
-            return f"{path}: a key of type {type(key).__name__}: {key!r:.60}; keys are text, bytes, numbers, None"
+            return f"{path}: a key of type {type(key).__name__}; keys are text, bytes, None and 64-bit numbers"
         step = f".{key}" if isinstance(key, str) and key.isidentifier() else f"[{key!r:.60}]"
         reason = _fault(key, f"{path}: a key") or _explain(item, path + step, room - 1, depth_max)
         if reason:
@@ -305,16 +302,9 @@ def decode(data: Buffer, *, depth_max: int = DEPTH_MAX, pickle_allowed: bool = F
         BadValue: Anything else than one value within the bounds, or a pickle that is not allowed.
     """
     extension = functools.partial(_read_extension, pickle_allowed=pickle_allowed, opaque=opaque)
-    elements_max = min(len(data), ELEMENTS_MAX)
+    bounds = dict.fromkeys(("max_array_len", "max_map_len"), min(len(data), ELEMENTS_MAX))
     try:
-        value = _msgpack.unpackb(
-            data,
-            strict_map_key=False,
-            object_pairs_hook=_read_map,
-            ext_hook=extension,
-            max_array_len=elements_max,
-            max_map_len=elements_max,
-        )
+        value = _msgpack.unpackb(data, strict_map_key=False, object_pairs_hook=_read_map, ext_hook=extension, **bounds)
     except BadValue:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the decoder raises, the bytes are at fault

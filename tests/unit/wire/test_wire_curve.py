@@ -115,7 +115,7 @@ def test_read_refuses_what_is_no_key_file(path, content):
     """Anything but two keys in JSON is refused with what to do."""
     path.write_bytes(content.encode(errors="surrogateescape"))
     path.chmod(0o600)
-    with pytest.raises(ConfigError, match="is no key file .* restore it, or remove it"):
+    with pytest.raises(ConfigError, match=r"is no key file .* restore it, or remove it"):
         curve.read(path)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from harness import check_values
-from harness.reference_messagepack import pack
 
 from dart.ids import Attempt, AttemptRef
 from dart.limits import Limits
 from dart.wire import messages, values
 from dart.wire.codec import decode_from_agent, decode_from_broker, encode
+from harness import check_values
+from harness.reference_messagepack import pack
 
 TESTS = Path(__file__).parents[2]
 VECTORS = TESTS / "vectors"
