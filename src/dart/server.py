@@ -205,7 +205,7 @@ def _broker_keys(state: StateDirectory) -> curve.KeyPair:
 def _bind(which: str, bind: Callable[[str, int], int], host: str, port: int) -> int:
     try:
         return bind(host, port)
-    except OSError as error:  # zmq's is one too
+    except (OSError, zmq.ZMQError) as error:
         raise ConfigError(
             f"--{which}host {host} --{which}port {port} cannot be listened on: {error.strerror or error}. "
             "Is another server running? Port 0 lets the system choose."

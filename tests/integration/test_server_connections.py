@@ -1,0 +1,170 @@
+"""REST's connections: bounded in number, none may dawdle."""
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from dart.certificates import own_certificate, tls_context
+from dart.limits import Limits
+from dart.rest.connections import Listener
+from harness.broker_stack import until
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Rest:
+    """A listener over a small application."""
+
+    def __init__(self, listener, port, tls):
+        self.listener = listener
+        self.port = port
+        self.tls = tls
+        self.go = asyncio.Event()
+
+    async def connect(self, *, tls=True):
+        return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls if tls else None)
+
+
+@asynccontextmanager
+async def rest(limits, *, directory=None):
+    server_tls = client_tls = None
+    if directory is not None:
+        server_tls, _ = tls_context(*own_certificate(directory, ()))
+        client_tls = ssl.create_default_context()
+        client_tls.check_hostname = False
+        client_tls.verify_mode = ssl.CERT_NONE
+    application = web.Application()
+    runner = web.AppRunner(application, handler_cancellation=True, shutdown_timeout=1.0)
+
+    async def answer(_request):
+        return web.Response(text="hello")
+
+    async def wait(_request):
+        await it.go.wait()
+        return web.Response(text="waited")
+
+    async def pour(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 1_000_000)
+
+    application.router.add_get("/", answer)
+    application.router.add_get("/wait", wait)
+    application.router.add_get("/pour", pour)
+    await runner.setup()
+    listener = Listener(runner, limits=limits, tls=server_tls)
+    it = Rest(listener, listener.bind("127.0.0.1", 0), client_tls)
+    listener.start()
+    try:
+        yield it
+    finally:
+        listener.stop_accepting()
+        await runner.cleanup()
+        listener.close()
+
+
+async def get(reader, writer, request=REQUEST):
+    """Status line and body of one answer."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head.partition(b"\r\n")[0], await reader.readexactly(length)
+
+
+async def closed(reader):
+    """Wait for the end of a connection, whichever way it ends."""
+    async with asyncio.timeout(10):
+        try:
+            while await reader.read(1_000):
+                pass
+        except (ConnectionError, ssl.SSLError):
+            pass
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_connection_serves_many_requests(tmp_path, encrypted):
+    """Kept alive; its place is free when it leaves."""
+    async with rest(Limits(), directory=tmp_path if encrypted else None) as it:
+        reader, writer = await it.connect()
+        for _ in range(3):
+            assert await get(reader, writer) == (b"HTTP/1.1 200 OK", b"hello")
+        assert len(it.listener) == 1
+        writer.close()
+        await until(lambda: len(it.listener) == 0)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", REQUEST + b"GET / HT"])
+async def test_an_incomplete_head_ends_its_connection(tmp_path, encrypted, sent):
+    """The first and any later one; nothing at all from the beginning, too."""
+    limits = Limits(request_seconds_max=0.3, keepalive_seconds=0.5)
+    async with rest(limits, directory=tmp_path if encrypted else None) as it:
+        reader, writer = await it.connect()
+        writer.write(sent)
+        await closed(reader)
+        await until(lambda: len(it.listener) == 0)
+        writer.close()
+
+
+async def test_a_handshake_that_does_not_go_on_ends(tmp_path):
+    """A connection counts from its first packet."""
+    async with rest(Limits(request_seconds_max=0.3), directory=tmp_path) as it:
+        reader, writer = await it.connect(tls=False)
+        writer.write(b"\x16\x03\x01")
+        await until(lambda: len(it.listener) == 1)
+        await closed(reader)
+        await until(lambda: len(it.listener) == 0)
+        writer.close()
+
+
+async def test_noise_in_place_of_a_handshake_ends(tmp_path):
+    """Plain HTTP to a TLS port harms nobody."""
+    async with rest(Limits(), directory=tmp_path) as it:
+        reader, writer = await it.connect(tls=False)
+        writer.write(REQUEST)
+        await closed(reader)
+        await until(lambda: len(it.listener) == 0)
+        writer.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_silent_connections_take_nobodys_place(tmp_path, encrypted):
+    """Whoever has waited longest without a request gives way."""
+    limits = Limits(connections_max=5)
+    async with rest(limits, directory=tmp_path if encrypted else None) as it:
+        silent = [await it.connect(tls=False) for _ in range(20)]
+        async with asyncio.timeout(5):
+            reader, writer = await it.connect()
+            assert (await get(reader, writer))[1] == b"hello"
+        assert len(it.listener) <= 5
+        for _, other in [*silent, (reader, writer)]:
+            other.close()
+
+
+async def test_whoever_is_served_is_not_cut():
+    """When all are at work, the newcomer is refused."""
+    async with rest(Limits(connections_max=2)) as it:
+        busy = [await it.connect() for _ in range(2)]
+        answers = [asyncio.create_task(get(*pair, b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")) for pair in busy]
+        await until(lambda: all(place.waiting_since is None for place in it.listener._places) and len(it.listener) == 2)
+        reader, writer = await it.connect()
+        await closed(reader)
+        it.go.set()
+        assert [body for _, body in [await answer for answer in answers]] == [b"waited", b"waited"]
+        for _, other in [*busy, (reader, writer)]:
+            other.close()
+
+
+async def test_an_answer_that_nobody_reads_ends():
+    """A stalled reader does not hold memory and a place for ever."""
+    async with rest(Limits(request_seconds_max=0.3)) as it:
+        _, writer = await it.connect()
+        writer.write(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.transport.pause_reading()
+        await until(lambda: len(it.listener) == 1)
+        await until(lambda: len(it.listener) == 0)
+        writer.transport.abort()
