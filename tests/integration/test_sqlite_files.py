@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dart.broker.core.records import JobForgotten
+from dart.broker.core.records import JobForgotten, SubmissionClosed, SubmissionOpened
 from dart.broker.store import sqlite_file, sqlite_schema
 from dart.broker.store.sqlite import SqliteStore
 from dart.errors import StoreError
 from dart.limits import Limits
-from harness.store_samples import done, job, result_ids, results, tasks
+from harness.store_samples import answered, done, job, result_ids, results, tasks
 
 LIMITS = Limits()
 
@@ -244,10 +244,24 @@ def test_space_of_forgotten_jobs_is_given_back(path):
     store.close()
 
 
+def test_tasks_of_abandoned_submissions_are_deleted(path):
+    """Bit by bit, all of them."""
+    store = SqliteStore(path, replace(LIMITS, sweep_rows_max=10))
+    store.recover()
+    store.commit([job(1), SubmissionOpened(2, 99), tasks(1, *range(2, 90))])
+    store.commit([SubmissionClosed(2, complete=False)])
+    left = [store._writing.execute("SELECT count(*) FROM task").fetchone()[0]]
+    while left[-1]:
+        store.commit([])
+        left.append(store._writing.execute("SELECT count(*) FROM task").fetchone()[0])
+        assert left[-2] - 12 <= left[-1] < left[-2]
+    store.commit([])
+    assert store._writing.execute("SELECT count(*) FROM submission").fetchone() == (0,)
+    store.close()
+
+
 def test_expired_answers_are_deleted(path):
     """Each new answer takes up to two expired ones away."""
-    from harness.store_samples import answered
-
     store = SqliteStore(path, LIMITS)
     store.recover()
     lifetime = int(LIMITS.idempotency_seconds * 1000)

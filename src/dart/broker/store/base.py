@@ -4,6 +4,8 @@ Constraints:
     - `commit` MUST apply a group as a whole or not at all, and MUST NOT return before it is durable.
     - One thread commits; one other thread reads at the same time. Reads see whole groups only, each as of its call.
     - A store MUST NOT be open twice; the second opening MUST fail with `StoreError`.
+    - Records that name what is not there (a job forgotten, a task finished) MUST be no error and bring nothing back;
+      records that add what is there already MUST fail the group.
     - What cannot be read MUST raise `StoreError`; a store is never silently started empty.
 """
 
@@ -58,7 +60,7 @@ class Store(ABC):
         """Raise the incarnation, void unfinished submissions, and tell all that is known.
 
         Called once after opening and again after a failed commit. With `forget_jobs` all jobs, tasks, outcomes and
-        leases are deleted first; the highest id and the enrolments stay.
+        leases are deleted first, and the answers that told of them; the highest id and the enrolments stay.
         """
 
     @abstractmethod

@@ -106,14 +106,13 @@ class SqliteStore(Store):
         self._refuse_if_closed()
         with as_store_errors(self._path):
             connection = self._writing
+            _roll_back(connection)
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # After some errors SQLite has rolled back by itself.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
     @contextmanager
@@ -130,3 +129,9 @@ class SqliteStore(Store):
     def _refuse_if_closed(self) -> None:
         if self._closed:
             raise StoreError(f"Database {self._path} is closed. The server is stopping.")
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """After some errors SQLite has done so by itself; after others even this fails, and is tried again next time."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
