@@ -6,7 +6,7 @@ the core is built again from the store, by the same code as at a start.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -78,6 +78,7 @@ class Service:
         self._delivery: Delivery
         self._show: dict[type, Callable[[Any], None]] = {}
         self._reactor: Reactor | None = None
+        self._enrolments: Container[AgentId] = ()
         self._events: list[Event] = []
         self._turn_is_due = False
         self._turn_number = 0
@@ -141,7 +142,7 @@ class Service:
 
     def knows(self, agent_id: AgentId) -> bool:
         """Whether an agent with this key may connect."""
-        return self._reactor is not None and agent_id in self._reactor.state.enrolments
+        return agent_id in self._enrolments
 
     def post(self, events: Sequence[Event]) -> None:
         """Take events that nobody waits for; while there is no core they are dropped."""
@@ -381,6 +382,8 @@ class Service:
     def _build(self, recovered: Recovered) -> None:
         now = self._clock()
         self._reactor = Reactor(recovered, self._limits, now)
+        # Stays in use while the core is being built again: a refused handshake would cost an agent more than a wait.
+        self._enrolments = self._reactor.state.enrolments
         self.recovered = recovered._replace(tasks=(), jobs=(), leases=())
         self._outbox.committed(self._turn_number)
         self.trouble = ""

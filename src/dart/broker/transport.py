@@ -158,7 +158,11 @@ class Transport:
             self.end(peer.session)
 
     def _send(self, peer: Peer, frame: Frame) -> str:
-        parts = codec.encode(frame, limits=self._limits)
+        try:
+            parts = codec.encode(frame, limits=self._limits)
+        except Exception:  # one message that cannot be made must not hold up all others
+            log.exception("A %s could not be made into a frame.", type(frame.message).__name__)
+            return "a message for it could not be made"
         try:
             self._socket.send_multipart([peer.routing_id, *parts], zmq.NOBLOCK, copy=False)
         except zmq.Again:
