@@ -17,7 +17,6 @@ from dart.agent.events import (
     SpoolRoom,
     SpoolSynced,
     Started,
-    StopAsked,
     TakenBack,
     TaskPrinted,
     TaskProgressed,
@@ -117,11 +116,11 @@ class AgentCore:
             case SpoolRoom():
                 state.spool_full = False
                 state.say("info", "the spool writes again")
-            case StopAsked():
-                leaving.on_stop_asked(state)
             case Started():
                 outcomes.on_started(state, event)
                 session.on_started(state)
+            case _:  # StopAsked
+                leaving.on_stop_asked(state)
 
 
 def _settle(state: State) -> None:

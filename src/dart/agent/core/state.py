@@ -193,12 +193,9 @@ class State:
     exit_code: int = 0
     exited: bool = False
 
-    def free(self, ref: AttemptRef) -> Held | None:
-        """Forget an attempt that ended or left; None if it was not held."""
-        held = self.held.pop(ref, None)
-        if held is not None:
-            self.held_bytes -= len(held.lease.parameter)
-        return held
+    def free(self, ref: AttemptRef) -> None:
+        """Hold an attempt no more: it ended, or left."""
+        self.held_bytes -= len(self.held.pop(ref).lease.parameter)
 
     def send(self, message: AgentMessage) -> None:
         """Send in the present session; the caller has made sure that there is one."""
