@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import fcntl
+import importlib
 import importlib.util
 import os
 import sys
@@ -37,6 +38,25 @@ def load_private(name: str, path: str, *, package: bool = False) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def load_msgpack(path: str, *, pure: bool) -> None:
+    """Load the agent's msgpack as `_dart_msgpack`; with `pure` without its compiled part.
+
+    Where the owner's Python has this very package, it is imported by its own name and shared: a compiled module
+    exists once in a process, and would otherwise bring our classes into the owner's `msgpack`.
+    """
+    found = None if pure else importlib.util.find_spec("msgpack")
+    if found is not None and found.origin is not None and os.path.realpath(found.origin) == os.path.realpath(path):
+        sys.modules["_dart_msgpack"] = importlib.import_module("msgpack")
+        return
+    if pure:
+        os.environ["MSGPACK_PUREPYTHON"] = "1"
+    load_private("_dart_msgpack", path, package=True)
+    if pure:
+        del os.environ["MSGPACK_PUREPYTHON"]
+    # The compiled module also enters itself by the name that it was built under.
+    sys.modules.pop("msgpack._cmsgpack", None)
 
 
 def die_with_agent(lifeline: int) -> None:
@@ -71,11 +91,7 @@ def main(arguments: dict[str, str]) -> None:
         stream.reconfigure(  # type: ignore[union-attr]  # nobody has replaced them yet
             encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
-    if arguments["pure"] == "1":
-        os.environ["MSGPACK_PUREPYTHON"] = "1"
-    load_private("_dart_msgpack", os.path.join(arguments["msgpack"], "__init__.py"), package=True)
-    if arguments["pure"] == "1":
-        del os.environ["MSGPACK_PUREPYTHON"]
+    load_msgpack(os.path.join(arguments["msgpack"], "__init__.py"), pure=arguments["pure"] == "1")
     values = load_private("_dart_values", arguments["values"])
     wire = load_private("_dart_format", os.path.join(_HERE, "runner_format.py"))
     modules = load_private("_dart_modules", os.path.join(_HERE, "runner_modules.py"))
@@ -109,4 +125,7 @@ def main(arguments: dict[str, str]) -> None:
 if __name__ == "__main__":
     if sys.path and os.path.realpath(sys.path[0]) == _HERE:
         del sys.path[0]
-    main(dict(argument.split("=", 1) for argument in sys.argv[1:]))
+    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
+    # A module that reads the command line is to find none.
+    del sys.argv[1:]
+    main(given)

@@ -3,7 +3,8 @@
 from dart.agent import runner_format as wire
 from dart.ids import Attempt, AttemptRef, TaskId
 
-_Lines = list[tuple[AttemptRef | None, tuple[str, ...]]]
+PrintedLines = list[tuple[AttemptRef | None, tuple[str, ...]]]
+"""Lines in order, each group with the task that printed it; None: no task was running."""
 
 
 class OutputSplitter:
@@ -28,11 +29,11 @@ class OutputSplitter:
         self._allowed_at = 0.0
         self._left_out = 0
 
-    def split(self, data: bytes, running: AttemptRef | None, now: float) -> tuple[bytes, _Lines]:
+    def split(self, data: bytes, running: AttemptRef | None, now: float) -> tuple[bytes, PrintedLines]:
         """Text without marks, and lines in order; what follows the last mark is `running`'s."""
         self._allowance = min(self._allowance + max(now - self._allowed_at, 0.0) * self._rate, float(self._rate))
         self._allowed_at = now
-        text, lines = b"", _Lines()
+        text, lines = b"", PrintedLines()
         data = self._unsure + data
         self._unsure = b""
         while (at := data.find(self._mark)) >= 0 and len(data) - at >= self._mark_bytes:
@@ -46,11 +47,11 @@ class OutputSplitter:
         self._take(data, running, lines, ended=False)
         return text + data, lines
 
-    def end(self, running: AttemptRef | None, now: float) -> tuple[bytes, _Lines]:
+    def end(self, running: AttemptRef | None, now: float) -> tuple[bytes, PrintedLines]:
         """The runner is gone: what was kept back."""
         unsure, self._unsure = self._unsure, b""
         self._allowed_at = now
-        lines = _Lines()
+        lines = PrintedLines()
         self._take(unsure, running, lines, ended=True)
         return unsure, lines
 
@@ -61,7 +62,7 @@ class OutputSplitter:
                 return size
         return 0
 
-    def _take(self, data: bytes, ref: AttemptRef | None, lines: _Lines, *, ended: bool) -> None:
+    def _take(self, data: bytes, ref: AttemptRef | None, lines: PrintedLines, *, ended: bool) -> None:
         *whole, rest = (self._begun + data).split(b"\n")
         if ended and rest:
             whole.append(rest)

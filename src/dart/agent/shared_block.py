@@ -1,6 +1,7 @@
 """Memory that is passed to runners as a descriptor: anonymous, gone with its last user."""
 
 import contextlib
+import errno
 import os
 
 from dart.wire.messages import Buffer
@@ -17,6 +18,9 @@ class SharedBlock:
     """
 
     def __init__(self, size: int) -> None:
+        if size > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+            # The kernel would agree, and kill the task that writes to the part that does not exist.
+            raise OSError(errno.ENOMEM, "this machine has less memory")
         self.size = size
         self.descriptor = _anonymous("dart-shared")
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from dart.agent import events
 from dart.agent import runner_format as wire
 from dart.agent.runner_answers import Answer, BrokenStreamError
-from dart.agent.runner_output import OutputSplitter
+from dart.agent.runner_output import OutputSplitter, PrintedLines
 from dart.agent.runner_process import RunnerPlan, RunnerProcess
 from dart.agent.shared_block import SharedBlock
 from dart.agent.worker_log import WorkerLog
@@ -32,6 +32,8 @@ _LOOK_SECONDS = 0.5
 """How often to look whether a runner lives where the kernel does not tell (no pidfd), or a full system has room."""
 _LAST_READS = 16
 """Of a dead runner; its sockets hold less, but a child that escaped may print for ever."""
+_LAST_WORDS_BYTES = 4096
+"""Kept of what a runner prints before it is ready: the reason why it will not be."""
 _CLOSED_SECONDS = 1.0
 """A runner that has closed its sockets is dying, or has to be helped."""
 _CLOSE_SECONDS = 2.0
@@ -277,8 +279,10 @@ class Supervisor:
             return
         untouched = runner.take_back()
         running = runner.running
-        reason = self._forget(state, runner)
-        reason = state.fault or reason
+        if state.splitter is not None:
+            self._print(state, *state.splitter.end(running, self._clock()))
+        ended = self._forget(state, runner)
+        reason = state.fault or ended
         if not state.ready and not state.asked_to_die:
             said = state.last_words.decode("utf-8", "replace").strip().rpartition("\n")[2]
             # Perhaps it is msgpack's compiled part that the owner's Python does not bear.
@@ -300,7 +304,7 @@ class Supervisor:
         state.registered.clear()
         reason = runner.reap(_CLOSE_SECONDS)
         runner.close()
-        state.runner = None
+        state.runner = state.kill_at = None
         return reason
 
     # ---- what runners say ----
@@ -319,7 +323,7 @@ class Supervisor:
         answers = self._answers(state, runner)
         output = runner.printed()
         if output:
-            self._print(state, splitter, runner, output)
+            self._print(state, *splitter.split(output, runner.running, self._clock()))
         self._tell(state, answers)
         self._refuse(state, runner.pass_on())
         if runner.output_over:
@@ -352,11 +356,10 @@ class Supervisor:
             state.registered.remove(descriptor)
             self._unregister(descriptor)
 
-    def _print(self, state: _SlotState, splitter: OutputSplitter, runner: RunnerProcess, output: bytes) -> None:
-        text, printed = splitter.split(output, runner.running, self._clock())
+    def _print(self, state: _SlotState, text: bytes, printed: PrintedLines) -> None:
         self._log.write(text)
         if not state.ready:
-            state.last_words = (state.last_words + text)[-4096:]
+            state.last_words = (state.last_words + text)[-_LAST_WORDS_BYTES:]
         for ref, lines in printed:
             self._emit(events.TaskPrinted(ref, lines))
 
