@@ -1,0 +1,161 @@
+"""Portable values as JSON and back."""
+
+import json
+import math
+import struct
+from datetime import UTC, datetime
+
+import pytest
+
+from dart.errors import InvalidRequestError, ValueNotPortableError
+from dart.rest import json_values
+from dart.wire import values
+
+NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000001"))[0]
+
+
+def shown(value):
+    """As a client sees it."""
+    return json.loads(json_values.to_json(values.encode(value)).text)
+
+
+def back(value, **options):
+    data = json_values.encode_parameter(value, may_have_tags=True, **{"bytes_max": 1 << 20, **options})
+    return values.decode(data, opaque=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, -5, 2**64 - 1, 2**70, 1.5, -0.0, "", "\U0001f600", [], {}, [1, [2, {"a": [None]}]], {"a": 1.5}],
+)
+def test_what_json_has_is_itself(value):
+    """Both ways."""
+    assert shown(value) == value
+    assert back(value) == value
+
+
+def test_bytes_are_text_where_they_can_be():
+    """Old modules return base64 text as bytes; it comes back untouched."""
+    text = json_values.to_json(values.encode(b"gASV\n"))
+    assert (json.loads(text.text), text.is_base64) == ("gASV\n", False)
+    raw = json_values.to_json(values.encode(b"\xff\x00"))
+    assert (json.loads(raw.text), raw.is_base64) == ("/wA=", True)
+
+
+@pytest.mark.parametrize(
+    ("value", "tag"),
+    [
+        ([b"\xff"], None),
+        (math.inf, "float"),
+        (-math.inf, "float"),
+        ({1: "a", b"b": [math.inf]}, "map"),
+        ({"__dart__": "x"}, "map"),
+        (values.Array("<f8", (1, 2), bytes(16)), "array"),
+        (values.Array("|u1", (), b"\x07"), "array"),
+        (values.Timestamp(-(1 << 40), 5), "timestamp"),
+        (values.BlobReference(bytes(32), 7), "blob"),
+    ],
+)
+def test_what_json_lacks_is_tagged_and_read_back(value, tag):
+    """Nothing is lost."""
+    assert tag is None or shown(value)["__dart__"] == tag
+    assert back(shown(value)) == value
+
+
+def test_not_a_number_keeps_its_bits():
+    """The common one is plain."""
+    assert shown(math.nan) == {"__dart__": "float", "value": "nan"}
+    for value in (math.nan, NAN):
+        assert struct.pack(">d", back(shown(value))) == struct.pack(">d", value)
+
+
+def test_datetimes_are_timestamps():
+    """In seconds and nanoseconds, whatever the year."""
+    instant = datetime(1969, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC)
+    assert shown(instant) == {"__dart__": "timestamp", "seconds": -1, "nanoseconds": 500_000_000}
+    assert back([shown(instant)]) == [instant]
+
+
+def test_pickles_are_shown_and_not_taken():
+    """They are made where they are allowed."""
+    tagged = shown(values.Pickled("cpython", (3, 11), 4, b"x"))
+    assert tagged == {"__dart__": "pickle", "writer": "cpython 3.11", "protocol": 4, "base64": "eA=="}
+    with pytest.raises(InvalidRequestError):
+        back(tagged)
+
+
+@pytest.mark.parametrize(
+    "tagged",
+    [
+        {"__dart__": 5}, {"__dart__": []}, {"__dart__": "odd"}, {"__dart__": "bytes"},
+        {"__dart__": "bytes", "base64": "?"}, {"__dart__": "bytes", "base64": 5},
+        {"__dart__": "float", "value": "x"}, {"__dart__": "float", "bits": "00"},
+        {"__dart__": "map", "items": [[1]]}, {"__dart__": "map", "items": [[[], 1]]}, {"__dart__": "map", "items": 5},
+        {"__dart__": "array", "dtype": "O", "shape": [], "base64": ""},
+        {"__dart__": "array", "dtype": "|u1", "shape": ["x"], "base64": ""},
+        {"__dart__": "array", "dtype": "|u1", "shape": [2], "base64": "AA=="},
+        {"__dart__": "array", "dtype": 5, "shape": [2], "base64": "AA=="},
+        {"__dart__": "timestamp", "seconds": "x"}, {"__dart__": "timestamp", "seconds": 1.5},
+        {"__dart__": "timestamp", "seconds": 0, "nanoseconds": 10**9},
+        {"__dart__": "blob", "sha256": "00", "bytes": 5}, {"__dart__": "blob", "sha256": "00" * 32, "bytes": "x"},
+    ],
+)  # fmt: skip
+def test_tagged_objects_that_mean_nothing_are_refused(tagged):
+    """With the member's name, wherever they stand."""
+    with pytest.raises((InvalidRequestError, ValueNotPortableError)):
+        back([tagged])
+
+
+def test_values_that_cannot_be_sent_name_the_place():
+    """Too deep, too large, lone surrogates."""
+    deep = []
+    for _ in range(200):
+        deep = [deep]
+    with pytest.raises(ValueNotPortableError, match="deep"):
+        back(deep)
+    for _ in range(3000):
+        deep = [deep]
+    with pytest.raises(ValueNotPortableError, match="deep"):
+        back(deep)
+    with pytest.raises(ValueNotPortableError, match="at most 5"):
+        back("x" * 10, bytes_max=5)
+    with pytest.raises(ValueNotPortableError, match=r"parameter\.a"):
+        back({"a": "\ud800"})
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01", b"\xd4\x7f\x00"])
+def test_bytes_that_are_no_value_are_shown_as_they_are(data):
+    """A damaged result is no reason to fail the whole list."""
+    assert json.loads(json_values.to_json(data).text)["__dart__"] == "damaged"
+
+
+def test_text_that_is_not_utf_8_is_shown_with_replacements():
+    """An agent's fault; the codec has not looked into the value."""
+    assert json.loads(json_values.to_json(b"\xa1\xff").text) == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "x" * 300_000,
+        '\u00e9\U0001f600"\\' * 60_000,
+        b"\xff" * 300_000,
+        "\u00e9".encode() * 150_000,
+        b"\xc3" * 1 + b"a" * 300_000,
+        b"a" * 300_000 + b"\xc3",
+    ],
+)
+def test_large_texts_and_bytes_come_in_pieces_that_join(value):
+    """The same JSON as at a go."""
+    data = values.encode(value)
+    assert json_values.is_large_text(data)
+    *pieces, is_base64 = json_values.pieces_of_text(data)
+    whole = json_values.to_json(data)
+    assert len(pieces) > 3
+    assert (b"".join(pieces), is_base64) == (whole.text, whole.is_base64)
+
+
+def test_small_ones_and_containers_do_not():
+    """They are encoded at a go."""
+    assert not json_values.is_large_text(values.encode("x"))
+    assert not json_values.is_large_text(values.encode(["x" * 300_000]))
