@@ -40,14 +40,14 @@ class Server:
             parts.hostname or "", parts.port or 443, context=context, timeout=60
         )
 
-    def call(self, method: str, path: str, **members: Any) -> Any:
+    def call(self, verb: str, path: str, /, **members: Any) -> Any:
         """One call; an answer other than 200 ends the program with the server's explanation."""
         body = json.dumps({"key": self.key, **members})
-        self.connection.request(method, path, body, {"Content-Type": "application/json"})
+        self.connection.request(verb, path, body, {"Content-Type": "application/json"})
         answer = self.connection.getresponse()
         data = answer.read()
         if answer.status != http.client.OK:
-            sys.exit(f"{method} {path}: {answer.status} {data.decode(errors='replace')}")
+            sys.exit(f"{verb} {path}: {answer.status} {data.decode(errors='replace')}")
         return json.loads(data)
 
 

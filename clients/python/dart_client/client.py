@@ -13,6 +13,7 @@ from dart_client.discovery import find
 from dart_client.dispatcher import Dispatcher
 from dart_client.errors import ClosedError, JobExistsError
 from dart_client.job import Job
+from dart_client.poller import Poller
 
 RUNNING = 1
 TIMEOUT_SECONDS = 60.0
@@ -52,7 +53,8 @@ class Client:
         self.fingerprint = server.fingerprint
         self.connection = Connection(server, timeout=timeout)
         self.dispatcher = Dispatcher()
-        self._jobs: weakref.WeakSet[Job] = weakref.WeakSet()
+        # Not the jobs: one that nobody holds any more may still have its thread, which holds the poller.
+        self._pollers: weakref.WeakSet[Poller] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Client:  # noqa: PYI034 - typing has no Self in 3.9
@@ -69,9 +71,10 @@ class Client:
         self.connection.close()
         self.dispatcher.close(5.0)
         with self._lock:
-            jobs = list(self._jobs)
-        for job in jobs:
-            job.close(ClosedError("The client was closed before this task's result came; the task itself goes on."))
+            pollers = list(self._pollers)
+        for poller in pollers:
+            poller.fail_all(ClosedError("The client was closed before this task's result came; the task goes on."))
+            poller.join(5.0)
         self.connection.close()
 
     # Jobs with futures
@@ -89,20 +92,26 @@ class Client:
             UnknownJobError: No job of this name, and no module was given to define it with.
             JobExistsError: It exists and runs something else.
         """
-        made = False
+        known = False
         if module_path is not None and method is not None:
             try:
                 self.define_job(name, module_path, method, **defaults)
-                made = True
+                known = True
             except JobExistsError:
                 config = self.job_info(name)["config"]
                 if (config["module_path"], config["method"]) != (module_path, method):
                     raise
-        cursor = None if made else self.results(name, 0).get("cursor")
-        job = Job(self, name, cursor=cursor)
+                known = True
+        if not known:
+            self.job_info(name)
+        return Job(self, name)
+
+    def poller(self, job: str) -> Poller:
+        """What brings a job's results, until the client is closed."""
+        made = Poller(self.connection, job)
         with self._lock:
-            self._jobs.add(job)
-        return job
+            self._pollers.add(made)
+        return made
 
     # Server
 
@@ -223,7 +232,7 @@ class Client:
     def results(
         self, job: str, amount: int, *, worker_regex: str = "", after: str | None = None, wait: float = 0.0
     ) -> dict[str, Any]:
-        """One page of results as the REST interface gives it: `results`, `job`, `cursor`.
+        """Results as the REST interface gives them: `results`, `job`, and `cursor` if `after` or `wait` was given.
 
         Args:
             job: Its name.

@@ -11,7 +11,6 @@ from dart_client import futures
 from dart_client.connection import path
 from dart_client.errors import DartError, NotFoundError, TaskCancelled
 from dart_client.futures import TaskFuture
-from dart_client.poller import Poller
 from dart_client.results import Result, result_of
 from dart_client.submission import Entry, body_of, encode_parameter, posts, prefix_of
 
@@ -22,16 +21,18 @@ LOOK_AHEAD = 10_000
 """Tasks that `map` has outstanding at most, unless told otherwise."""
 MAP_CHUNK = 1000
 RESULTS_PAGE = 1000
+FOLLOW_SECONDS = 2.0
+"""How long a follower may go on unaware that the job was stopped."""
 
 
 class Job:
     """One method of one module on the workers. Made by `Client.job`; safe to use from many threads."""
 
-    def __init__(self, client: Client, name: str, *, cursor: str | None) -> None:
+    def __init__(self, client: Client, name: str) -> None:
         self.client = client
         self.name = name
         self._connection = client.connection
-        self._poller = Poller(client.connection, name, cursor=cursor)
+        self._poller = client.poller(name)
         self._prefixes: dict[Any, bytes] = {}
 
     def __repr__(self) -> str:
@@ -152,10 +153,10 @@ class Job:
             worker_regex: Only of workers whose whole name matches.
             follow: Go on with those still to come, until the job is stopped and nothing is left.
         """
-        cursor: str | None = None
+        cursor = "0"
         while True:
             answer = self.client.results(
-                self.name, RESULTS_PAGE, worker_regex=worker_regex, after=cursor, wait=10.0 if follow else 0.0
+                self.name, RESULTS_PAGE, worker_regex=worker_regex, after=cursor, wait=FOLLOW_SECONDS if follow else 0.0
             )
             cursor = answer.get("cursor", cursor)
             yield from map(result_of, answer["results"])
@@ -200,11 +201,6 @@ class Job:
                 self._post(piece, mine)
             except DartError as error:
                 futures.fail(self._poller.condition, mine, error)
-
-    def close(self, error: DartError) -> None:
-        """Fail what is open; the client calls this at its end."""
-        self._poller.fail_all(error)
-        self._poller.join(5.0)
 
     def _post(self, piece: list[Entry], made: list[TaskFuture]) -> list[TaskFuture]:
         """One POST; its futures get their ids and are waited for."""

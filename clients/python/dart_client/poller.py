@@ -40,11 +40,11 @@ PAGE = 1000
 class Poller:
     """The open futures of one job, by task id, and the thread that settles them."""
 
-    def __init__(self, connection: Connection, job: str, *, cursor: str | None) -> None:
+    def __init__(self, connection: Connection, job: str) -> None:
         self.condition = threading.Condition(threading.RLock())
         self._connection = connection
         self._job = job
-        self._cursor = cursor
+        self._cursor = "0"
         self._open: dict[str, futures.TaskFuture] = {}
         self._posting = 0
         self._early: dict[str, dict[str, Any]] = {}

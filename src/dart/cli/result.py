@@ -7,7 +7,7 @@ import click
 
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output, when
-from dart_client import Job, Result
+from dart_client import Result
 
 
 @click.group("result")
@@ -45,8 +45,7 @@ def list_(
 ) -> None:
     """Results of a job, oldest first."""
     with server.client() as client:
-        client.job_info(job)
-        found = Job(client, job, cursor=None).results(worker_regex=worker_regex, follow=follow)
+        found = client.job(job).results(worker_regex=worker_regex, follow=follow)
         rows = (_row(entry, output) for entry in islice(found, amount))
         if follow and output.form == "table":
             for row in rows:
