@@ -57,7 +57,7 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
 
     When it is shut down, calls that wait for results answer what there is.
     """
-    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event())
+    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), set())
     desk = _Desk(keys, limits, tools)
 
     @web.middleware

@@ -35,6 +35,8 @@ class Tools(NamedTuple):
     answers: Answers
     closing: asyncio.Event
     """Set when the server ends: who waits answers what there is."""
+    undisturbed: set[asyncio.Future[Any]]
+    """What goes on although its caller went away."""
 
 
 class Call:
@@ -98,8 +100,22 @@ class Call:
         if idempotency is not None:
             # Raises if a definition or submission had this key.
             await self.gateway.recall_answer(idempotency)
-        answer: Answer = await self.tools.answers.once(idempotency, make)
-        return answer
+        return await self.finish(idempotency, self.tools.answers.once(idempotency, make))
+
+    async def finish(self, idempotency: Idempotency | None, doing: Awaitable[T]) -> T:
+        """Do it. With an `Idempotency-Key` it goes on when the caller goes away, who will come and ask again."""
+        if idempotency is None:
+            return await doing
+        task = asyncio.ensure_future(doing)
+        self.tools.undisturbed.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        self.tools.undisturbed.discard(task)
+        if not task.cancelled():
+            # Its caller has this error too, or is gone.
+            task.exception()
 
     async def waiting(self, wait: Awaitable[T]) -> T | None:
         """Wait, but not beyond the end of the server; None: it ends."""

@@ -9,6 +9,8 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from aiohttp import web
@@ -39,7 +41,21 @@ class Place:
         self.head_since: float | None = now
         """A request head (or handshake) is incomplete since then; None: nothing has begun."""
         self.stalled_since: float | None = None
-        """The answer is not being read since then."""
+        """Nothing of the answer went out since then, though some waits."""
+        self.unsent_bytes = 0
+        """What waited at the last look."""
+
+    def too_long(self, now: float, limits: Limits) -> bool:
+        """Whether it dawdles: with a request head, with reading an answer, or with leaving after the last one."""
+        if self.stalled_since is not None and self.connection is not None and self.connection.transport is not None:
+            unsent = self.connection.transport.get_write_buffer_size()
+            if unsent < self.unsent_bytes:
+                self.stalled_since = now
+            self.unsent_bytes = unsent
+        if self.waiting_since is not None and now - self.waiting_since > limits.keepalive_seconds + LINGER_SECONDS:
+            return True
+        since = self.stalled_since if self.head_since is None else self.head_since
+        return since is not None and now - since > limits.request_seconds_max
 
     def abort(self) -> None:
         """Cut it."""
@@ -117,9 +133,17 @@ class Listener:
         runner: Set up already.
         limits: How many connections, how slow they may be.
         tls: None: plain HTTP.
+        spare_descriptors: Within it a connection may take a descriptor that is kept for REST.
     """
 
-    def __init__(self, runner: web.AppRunner, *, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        *,
+        limits: Limits,
+        tls: ssl.SSLContext | None,
+        spare_descriptors: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         server = runner.server
         if server is None:
             raise RuntimeError("the runner is not set up")
@@ -128,6 +152,7 @@ class Listener:
         server.request_factory = self._begin  # type: ignore[assignment]  # the same signature, spelled with Any
         self._limits = limits
         self._tls = tls
+        self._spare_descriptors = spare_descriptors
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._places: set[Place] = set()
@@ -192,7 +217,8 @@ class Listener:
             if self._socket is None:
                 return
             try:
-                sock, _ = self._socket.accept()
+                with self._spare_descriptors():
+                    sock, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -258,10 +284,9 @@ class Listener:
                 self.leave(place)
 
     def _sweep(self) -> None:
-        """Cut who has been sending one request head, or not reading an answer, for too long."""
-        now, longest = self.now, self._limits.request_seconds_max
+        """Cut those that dawdle."""
+        now = self.now
         for place in list(self._places):
-            since = place.head_since if place.head_since is not None else place.stalled_since
-            if since is not None and now - since > longest:
+            if place.too_long(now, self._limits):
                 place.abort()
-        self._sweep_timer = self._loop.call_later(min(1.0, longest / 10), self._sweep)
+        self._sweep_timer = self._loop.call_later(min(1.0, self._limits.request_seconds_max / 10), self._sweep)

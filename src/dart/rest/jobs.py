@@ -25,7 +25,8 @@ async def define(call: Call) -> Answer:
         names.check_method(wanted.method, call.limits),
         _defaults(wanted, call),
     )
-    await call.gateway.define_job(name, config, await call.idempotency())
+    idempotency = await call.idempotency()
+    await call.finish(idempotency, call.gateway.define_job(name, config, idempotency))
     return call.answer(job={"name": name, "status": int(JobStatus.RUNNING)})
 
 

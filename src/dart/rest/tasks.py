@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dart.broker.core.model import TaskState
+from dart.broker.core.model import Idempotency, TaskState
 from dart.broker.core.views import TaskView
 from dart.broker.gateway import FinishedTask
 from dart.errors import ConflictError, InvalidRequestError, UnknownJobError
@@ -32,44 +32,52 @@ async def submit(call: Call) -> Answer:
     if not wanted.tasks:
         return call.answer(tasks=[], **({"locations": []} if wanted.expanded else {}))
 
-    async def queue() -> Answer:
+    if wanted.expanded and idempotency is not None and await call.gateway.recall_answer(idempotency) is not None:
+        # Who was connected then is known to the memory of this process alone.
+        queued = await call.tools.answers.once(idempotency, _forgotten)
+    else:
+        queued = await call.finish(idempotency, _queue(call, name, wanted, idempotency))
+    return call.answer(**queued, **(await _awaited(call, name, wanted, queued["tasks"])))
+
+
+async def _queue(call: Call, job: str, wanted: Submission, idempotency: Idempotency | None) -> dict[str, Any]:
+    """Submit; what the answer says of it."""
+
+    async def submit_all() -> dict[str, Any]:
         ids = await call.gateway.submit(
-            name,
+            job,
             wanted.tasks,
             refuse_if_stopped=wanted.refuse_if_stopped,
             if_offline=wanted.if_offline,
             idempotency=idempotency,
         )
-        return await _queued(call, name, wanted, ids)
+        tasks = [str(number) for number in ids]
+        if not wanted.expanded:
+            return {"tasks": tasks}
+        return {"tasks": tasks, "locations": [task.policy.location for task in wanted.tasks]}
 
-    if not wanted.expanded or idempotency is None:
-        return await queue()
-    if await call.gateway.recall_answer(idempotency) is not None:
-        # Who was connected then is known to the memory of this process alone.
-        return await call.tools.answers.once(idempotency, _forgotten)  # type: ignore[no-any-return]
-    return await call.tools.answers.once(idempotency, queue)  # type: ignore[no-any-return]
+    if not wanted.expanded:
+        # The broker remembers the first id and the body says how many follow.
+        return await submit_all()
+    answer: dict[str, Any] = await call.tools.answers.once(idempotency, submit_all)
+    return answer
 
 
-async def _forgotten() -> Answer:
+async def _forgotten() -> dict[str, Any]:
     raise ConflictError(
         "This Idempotency-Key was answered before the server was started again; which workers its `each` met then is"
         " not known any more. The list of the job's tasks shows them."
     )
 
 
-async def _queued(call: Call, job: str, wanted: Submission, ids: range) -> Answer:
-    """The answer to a submission, with what it was asked to wait for."""
-    answer: dict[str, Any] = {"tasks": [str(number) for number in ids]}
-    if wanted.expanded:
-        answer["locations"] = [task.policy.location for task in wanted.tasks]
-    if wanted.wait_seconds:
-        wait = call.gateway.wait_for_tasks(
-            job, [TaskId(number) for number in ids], min(wanted.wait_seconds, call.limits.wait_seconds_max)
-        )
-        ended = await call.waiting(wait) or []
-        shown = [task for task in ended if task.state is not TaskState.CANCELLED]
-        answer["results"] = rows_of(job, shown, messagepack=call.messagepack)
-    return call.answer(**answer)
+async def _awaited(call: Call, job: str, wanted: Submission, ids: list[str]) -> dict[str, Any]:
+    """Results of these tasks, if the caller asked to wait for them; cancelled ones have none."""
+    if not wanted.wait_seconds:
+        return {}
+    seconds = min(wanted.wait_seconds, call.limits.wait_seconds_max)
+    ended = await call.waiting(call.gateway.wait_for_tasks(job, [TaskId(int(number)) for number in ids], seconds)) or []
+    shown = [task for task in ended if task.state is not TaskState.CANCELLED]
+    return {"results": rows_of(job, shown, messagepack=call.messagepack)}
 
 
 async def list_all(call: Call) -> Answer:
