@@ -8,7 +8,7 @@ from dart.broker.core.events import FrameArrived
 from dart.broker.core.liveness import arm, end_session, short
 from dart.broker.core.model import Agent, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
-from dart.broker.core.state import Core, note, send
+from dart.broker.core.state import Core, note, send, session_of
 from dart.ids import AgentId, SessionId
 from dart.wire.messages import PROTOCOL_VERSIONS, Drain, Error, ErrorCode, Hello, Welcome
 
@@ -40,7 +40,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     if agent is None:
         agent = Agent(event.agent_id, name, hello.boot_id, hello.host, hello.slots, frozenset(), {})
         core.agents[agent.id] = agent
-    asked_to_drain = same_boot and agent.draining
+    asked_to_drain = core.drained.get(agent.id) == hello.boot_id
     agent.boot_id = hello.boot_id
     agent.host = hello.host
     agent.slots = hello.slots
@@ -119,11 +119,9 @@ def _begin(core: Core, agent: Agent, event: FrameArrived, version: int, now: flo
 
 def _welcome(core: Core, agent: Agent, version: int, verdicts: Verdicts) -> Welcome:
     limits = core.limits
-    if agent.session is None:
-        raise RuntimeError("WELCOME is for a connected agent.")
     return Welcome(
         version,
-        agent.session.id,
+        session_of(agent).id,
         core.store_id,
         core.incarnation,
         limits.heartbeat_seconds,

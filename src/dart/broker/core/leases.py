@@ -2,9 +2,10 @@
 
 from heapq import heapify, heappush
 
-from dart.broker.core.lifecycle import HELD_STATES, Transition, move
+from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
 from dart.broker.core.model import Agent, HeldLease, OnLost, Task, TaskState
 from dart.broker.core.ready_queue import key_of
+from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted, TaskFinished
 from dart.broker.core.state import Core, milliseconds, persist
 from dart.errors import TaskErrorCode
@@ -49,6 +50,8 @@ def let_go(core: Core, agent: Agent, task: Task) -> None:
         del core.lease_counts[held.lease_id]
         core.closed_leases.append(held.lease_id)
     core.ripe[agent.id] = None
+    if held.recalled:
+        recall_answered(core, agent)
     if not agent.leases and agent.session is None:
         del core.agents[agent.id]
 
@@ -73,8 +76,8 @@ def leave(core: Core, task: Task) -> None:
     """
     if task.state is TaskState.QUEUED:
         core.ready.remove(task)
-    elif task.agent_id is not None:
-        let_go(core, core.agents[task.agent_id], task)
+    else:
+        let_go(core, holder_of(core, task), task)
     del core.tasks[task.id]
     del task.job.open[task.id]
     if task.policy.expires_at_ms:
@@ -82,6 +85,13 @@ def leave(core: Core, task: Task) -> None:
         if len(core.expiries) > 2 * core.expiring + 64:
             core.expiries = [entry for entry in core.expiries if entry[1] in core.tasks]
             heapify(core.expiries)
+
+
+def holder_of(core: Core, task: Task) -> Agent:
+    """The agent that holds a task; only held tasks have one."""
+    if task.state not in HELD_STATES or task.agent_id is None:
+        raise RuntimeError(f"nobody holds {story(task)}.")
+    return core.agents[task.agent_id]
 
 
 def interrupt(core: Core, task: Task) -> None:
@@ -150,8 +160,8 @@ def cancel(core: Core, task: Task, now: float) -> None:
     """Record that a task was cancelled, and interrupt it."""
     interrupt(core, task)
     worker = task.policy.location
-    if task.state in HELD_STATES and task.agent_id is not None:
-        worker = core.agents[task.agent_id].name
+    if task.state in HELD_STATES:
+        worker = holder_of(core, task).name
     finish(core, task, Transition.CANCEL, now, worker=worker, attempts=attempts_made(task))
 
 

@@ -93,11 +93,14 @@ def _room(agent: Agent) -> Room | None:
 def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:
     """Give to all rooms in rounds: each takes its share of what is queued for it, until all is full or given."""
     while rooms:
-        rooms = [room for room in rooms if _take_share(core, room, len(rooms), prefetch=prefetch)]
+        sharers = range(len(rooms), 0, -1)
+        rooms = [
+            room for room, left in zip(rooms, sharers, strict=True) if _take_share(core, room, left, prefetch=prefetch)
+        ]
 
 
 def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool:
-    """Give one agent its share; False: it can take no more in this phase."""
+    """Give one agent its share, with so many left to share; False: it can take no more in this phase."""
     queues = core.ready.matching(room.agent.name, room.agent.capabilities)
     limit = room.tasks if prefetch else min(room.idle, room.tasks)
     share = min(limit, -(-sum(queue.size for queue in queues) // sharers))

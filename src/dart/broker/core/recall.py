@@ -1,7 +1,8 @@
 """Leases that wait behind others are taken back when another candidate has an idle slot.
 
-One RECALL at a time is out to a holder, so that each RELEASED answers exactly one; what it does not give back had
-begun. Only leases beyond the holder's slots are asked for, newest first, and each only once.
+One RECALL at a time is out to a holder. It counts as answered when RELEASED comes, when one of the leases leaves the
+holder in another way or begins, and at the holder's next heartbeat, for an agent says nothing of what had begun.
+Only leases beyond the holder's slots are asked for, newest first, and each only once.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def recall_all(core: Core, agent: Agent, now: float) -> None:
 
 
 def recall_answered(core: Core, holder: Agent) -> None:
-    """The holder gave back what it could: those that still want may ask again."""
+    """The holder gave back what it could: agents that still have an idle slot may ask again."""
     if core.recalls.pop(holder.id, None) is not None:
         core.ripe.update(core.hungry)
 

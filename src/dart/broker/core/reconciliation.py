@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dart.broker.core.leases import give_back, hold, let_go, lose, new_lease_id
+from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, new_lease_id
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move
 from dart.broker.core.model import Agent, Task, TaskState
 from dart.broker.core.records import LeaseAdded
@@ -82,14 +82,12 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
     if task.policy.location not in ("", agent.name) or not agent.capabilities.issuperset(task.policy.requires):
         return False
     # Of a task with a recorded lease, that one must be older, and its agent must not have confirmed it since.
-    return task.state is TaskState.QUEUED or (
-        task.agent_id is not None and task.agent_id != agent.id and not core.agents[task.agent_id].boot_id
-    )
+    return task.state is TaskState.QUEUED or not holder_of(core, task).boot_id
 
 
 def _adopt(core: Core, agent: Agent, task: Task, ref: AttemptRef, lease_id: LeaseId) -> None:
-    if task.state in HELD_STATES and task.agent_id is not None:
-        let_go(core, core.agents[task.agent_id], task)
+    if task.state in HELD_STATES:
+        let_go(core, holder_of(core, task), task)
         move(task, Transition.RELEASE)
     else:
         core.ready.remove(task)

@@ -6,7 +6,7 @@ from dart.broker.core.liveness import short
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted
-from dart.broker.core.state import Core, note, persist, send
+from dart.broker.core.state import Core, note, persist, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
 from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
@@ -71,9 +71,7 @@ def _take(core: Core, agent: Agent, task: Task, result: Result, now: float) -> N
 
 def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
     """Note what the agent takes beyond the TASKS frames that it has not seen yet."""
-    session = agent.session
-    if session is None:
-        return
+    session = session_of(agent)
     session.credit_tasks = credit.tasks
     session.credit_bytes = credit.payload_bytes
     session.credit_seen = credit.seen
@@ -85,13 +83,15 @@ def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
     core.ripe[agent.id] = None
 
 
-def on_started(_core: Core, agent: Agent, message: Started, _now: float) -> None:
+def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
     """Note which leases run."""
     for start in message.starts:
         held = _held(agent, start.ref)
         if held is not None and held.task.state is TaskState.LEASED:
             move(held.task, Transition.START)
             held.task.started_at_ms = start.start_time_ms
+            if held.recalled:
+                recall_answered(core, agent)
 
 
 def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> None:

@@ -11,7 +11,7 @@ from dart.broker.core.liveness import end_session, short
 from dart.broker.core.model import Agent
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.results import on_credit, on_progress, on_released, on_results, on_started
-from dart.broker.core.state import Core, note, send
+from dart.broker.core.state import Core, note, send, session_of
 from dart.wire.messages import (
     Bye,
     Credit,
@@ -81,8 +81,7 @@ def _on_error(core: Core, agent: Agent, message: Error, _now: float) -> None:
 
 
 def _on_bye(core: Core, agent: Agent, message: Bye, now: float) -> None:
-    if agent.session is not None:
-        core.commands.append(EndSession(agent.session.id))
+    core.commands.append(EndSession(session_of(agent).id))
     end_session(core, agent, f"it left: {message.reason}")
     if agent.leases:
         lose_all(core, agent, now, f"its agent {agent.name!r} left")

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dart.broker.core.commands import Command, Note, Persist, Send
-from dart.broker.core.model import Agent, Enrolment, Idempotency, Job, Task
+from dart.broker.core.model import Agent, Enrolment, Idempotency, Job, Session, Task
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
 from dart.errors import UnknownJobError
@@ -53,6 +53,9 @@ class Core:
     """Agents with a session, by name."""
     superseded: dict[AgentId, deque[BootId]] = field(default_factory=dict)
     """Boots that gave way to a newer one with the same key; the latest few of each agent."""
+
+    drained: dict[AgentId, BootId] = field(default_factory=dict)
+    """Boots that a client asked to drain: told again when they say HELLO."""
 
     ready: ReadyQueues = field(default_factory=ReadyQueues)
     holders: dict[str, dict[tuple[str, ...], dict[AgentId, int]]] = field(default_factory=dict)
@@ -103,11 +106,16 @@ def note(core: Core, level: str, text: str) -> None:
     core.commands.append(Note(level, text))
 
 
+def session_of(agent: Agent) -> Session:
+    """The session of a connected agent."""
+    if agent.session is None:
+        raise RuntimeError(f"agent {agent.id} of name {agent.name!r} is not connected.")
+    return agent.session
+
+
 def next_sequence(agent: Agent, now: float) -> tuple[SessionId, int]:
     """Session and running number of the next frame to a connected agent."""
-    session = agent.session
-    if session is None:
-        raise RuntimeError(f"agent {agent.id} of name {agent.name!r} is not connected.")
+    session = session_of(agent)
     session.sent += 1
     session.sent_at = now
     return session.id, session.sent

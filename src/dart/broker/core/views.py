@@ -6,7 +6,7 @@ from heapq import nsmallest
 from itertools import islice
 from typing import NamedTuple
 
-from dart.broker.core.leases import attempts_made
+from dart.broker.core.leases import attempts_made, holder_of
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
 from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
 from dart.broker.core.state import Core
@@ -169,7 +169,7 @@ def _listing(core: Core, known: Job) -> list[TaskId]:
 
 
 def _task(core: Core, found: Task) -> TaskView:
-    held = core.agents[found.agent_id] if found.state in HELD_STATES and found.agent_id is not None else None
+    held = holder_of(core, found) if found.state in HELD_STATES else None
     return TaskView(
         found.id,
         found.state,
@@ -187,8 +187,8 @@ def _task(core: Core, found: Task) -> TaskView:
 
 def pending_reason(core: Core, waiting: Task) -> str:
     """Why a task does not run, for people; empty unless it is queued or leased."""
-    if waiting.state is TaskState.LEASED and waiting.agent_id is not None:
-        holder = core.agents[waiting.agent_id]
+    if waiting.state is TaskState.LEASED:
+        holder = holder_of(core, waiting)
         if holder.session is None:
             return f"Leased to worker {holder.name!r}, which is silent and keeps the task until its lease ends."
         return f"Leased to worker {holder.name!r}, which has not said that the task runs."

@@ -7,7 +7,7 @@ from dart.broker.core.events import AgentEnrolled, Stopping, Token, WorkersDrain
 from dart.broker.core.model import Agent, Enrolment
 from dart.broker.core.recall import recall_all
 from dart.broker.core.records import EnrolmentAdded
-from dart.broker.core.state import Core, milliseconds, persist, send
+from dart.broker.core.state import Core, milliseconds, persist, send, session_of
 from dart.errors import ConflictError, UnknownWorkerError
 from dart.ids import AgentId
 from dart.wire.messages import Bye, Drain, Heartbeat
@@ -33,6 +33,7 @@ def on_workers_drained(core: Core, event: WorkersDrained, now: float) -> None:
     agents = _connected(core, event.token, event.name)
     for agent in agents:
         agent.draining = True
+        core.drained[agent.id] = agent.boot_id
         core.hungry.pop(agent.id, None)
         send(core, agent, Drain("asked for by a client"), now)
         recall_all(core, agent, now)
@@ -45,8 +46,7 @@ def on_workers_pinged(core: Core, event: WorkersPinged, now: float) -> None:
     sessions = []
     for agent in _connected(core, event.token, event.name):
         send(core, agent, Heartbeat(event.nonce, reply=False, load=0.0), now)
-        if agent.session is not None:
-            sessions.append(agent.session.id)
+        sessions.append(session_of(agent).id)
     if sessions:
         core.commands.append(Reply(event.token, tuple(sessions)))
 

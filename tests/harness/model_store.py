@@ -1,0 +1,133 @@
+"""What a store must remember, as plain dictionaries: applies records, and tells what a core starts from.
+
+Not a `Store`: it knows no threads, groups or payloads. Lazy records wait for the next other one, as they may in the
+real store, and a crash loses them.
+"""
+
+from collections import defaultdict
+
+from dart.broker.core.model import JobStatus, Recovered, RecoveredJob, RecoveredLease, RecoveredTask
+from dart.broker.core.records import (
+    LAZY_RECORDS,
+    AttemptsCounted,
+    EnrolmentAdded,
+    JobAdded,
+    JobForgotten,
+    JobStatusSet,
+    LeaseAdded,
+    LeasesClosed,
+    RequestAnswered,
+    ResultForgotten,
+    SubmissionClosed,
+    SubmissionOpened,
+    TaskFinished,
+    TasksAdded,
+)
+
+
+class ModelStore:
+    """Holds everything in dictionaries and asserts what records must never do."""
+
+    def __init__(self, store_id="5" * 32):
+        self.store_id = store_id
+        self.incarnation = 0
+        self.highest_id = 0
+        self.jobs = {}
+        self.tallies = defaultdict(lambda: defaultdict(int))
+        self.tasks = {}
+        self.outcomes = {}
+        self.leases = {}
+        self.enrolments = {}
+        self.submissions = {}
+        self.answers = {}
+        self.pending = []
+
+    def write(self, records):
+        """Take the records of one turn."""
+        self.pending += records
+        if any(not isinstance(record, LAZY_RECORDS) for record in records):
+            pending, self.pending = self.pending, []
+            for record in pending:
+                self._apply(record)
+
+    def crash(self):
+        """Lose what was not committed."""
+        self.pending = []
+
+    def recover(self):
+        """What a core starts from."""
+        self.incarnation += 1
+        for first, last in self.submissions.items():
+            for task_id in range(first, last + 1):
+                self.tasks.pop(task_id, None)
+        self.submissions = {}
+        jobs = tuple(
+            RecoveredJob(added.id, added.name, added.config, status, added.defined_at_ms, dict(self.tallies[added.id]))
+            for added, status in self.jobs.values()
+        )
+        tasks = tuple(
+            RecoveredTask(task_id, job_id, policy, tag, len(parameter), errors, losses)
+            for task_id, (job_id, policy, tag, parameter, errors, losses) in sorted(self.tasks.items())
+        )
+        leases = tuple(
+            RecoveredLease(lease_id, lease.agent_id, lease.attempts) for lease_id, lease in sorted(self.leases.items())
+        )
+        enrolments = tuple(self.enrolments.values())
+        return Recovered(self.store_id, self.incarnation, self.highest_id, jobs, tasks, leases, enrolments)
+
+    def _apply(self, record):
+        match record:
+            case JobAdded():
+                assert record.id > self.highest_id
+                self.highest_id = record.id
+                self.jobs[record.id] = (record, JobStatus.RUNNING)
+            case JobStatusSet():
+                self.jobs[record.id] = (self.jobs[record.id][0], record.status)
+            case JobForgotten():
+                del self.jobs[record.id]
+                self.tasks = {key: row for key, row in self.tasks.items() if row[0] != record.id}
+                self.outcomes = {key: row for key, row in self.outcomes.items() if row.job_id != record.id}
+                self.tallies.pop(record.id, None)
+            case SubmissionOpened():
+                assert record.first_id > self.highest_id
+                self.submissions[record.first_id] = record.last_id
+                self.highest_id = record.last_id
+            case SubmissionClosed():
+                last = self.submissions.pop(record.first_id)
+                came = [task_id for task_id in range(record.first_id, last + 1) if task_id in self.tasks]
+                if record.complete:
+                    assert len(came) == last - record.first_id + 1
+                else:
+                    for task_id in came:
+                        del self.tasks[task_id]
+            case TasksAdded():
+                assert record.job_id in self.jobs
+                for task_id, (policy, tag, parameter) in enumerate(record.rows, record.first_id):
+                    assert task_id not in self.tasks
+                    assert task_id not in self.outcomes
+                    self.tasks[task_id] = (record.job_id, policy, tag, parameter, 0, 0)
+                    self.highest_id = max(self.highest_id, task_id)
+            case TaskFinished():
+                assert record.id not in self.outcomes
+                assert self.tasks.pop(record.id)[0] == record.job_id
+                self.outcomes[record.id] = record
+                self.tallies[record.job_id][record.worker, record.state] += 1
+            case AttemptsCounted():
+                self.tasks[record.id] = (*self.tasks[record.id][:4], record.errors, record.losses)
+            case ResultForgotten():
+                found = self.outcomes.get(record.id)
+                if found is not None and found.job_id == record.job_id:
+                    del self.outcomes[record.id]
+            case LeaseAdded():
+                assert record.lease_id not in self.leases
+                self.leases[record.lease_id] = record
+            case LeasesClosed():
+                for lease_id in record.lease_ids:
+                    del self.leases[lease_id]
+            case EnrolmentAdded():
+                assert record.enrolment.agent_id not in self.enrolments
+                self.enrolments[record.enrolment.agent_id] = record.enrolment
+            case RequestAnswered():
+                self.answers[record.idempotency.key] = record.answer
+            case _:
+                raise AssertionError(f"a record of no known kind: {record}")

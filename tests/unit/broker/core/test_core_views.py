@@ -1,0 +1,146 @@
+"""What the outside sees of the state."""
+
+import pytest
+
+from dart.broker.core import views
+from dart.broker.core.events import Stopping
+from dart.broker.core.model import JobStatus, TaskState
+from harness.recorder import CONFIG, Recorder
+
+
+@pytest.fixture
+def r():
+    recorder = Recorder()
+    recorder.define()
+    return recorder
+
+
+def reason(r, task_id):
+    return views.task(r.core, "job", task_id).pending_reason
+
+
+def test_workers(r):
+    """One entry a name, in order, with the sums and unions of its agents."""
+    r.agent("w", key=b"a" * 32, slots=2, capabilities=("gpu", "big"))
+    busy = r.agent("w", key=b"b" * 32, slots=3, credit=5, capabilities=("gpu",))
+    r.agent("v", slots=1)
+    r.submit(4, location="w")
+    r.now += 2
+    v, w = views.workers(r.core, r.now)
+    assert (v.name, v.slots, v.agents[0].busy) == ("v", 1, 0)
+    assert (w.name, w.slots, w.capabilities, w.hosts) == ("w", 5, ("big", "gpu"), ("host-w",))
+    one = next(agent for agent in w.agents if agent.id == busy.id)
+    assert (one.slots, one.busy, one.leases, one.silent_seconds) == (3, 3, 4, 2.0)
+    assert (one.facts, one.draining, one.capabilities) == ({"machine": "test"}, False, ("gpu",))
+
+
+def test_silent_agents_are_no_workers(r):
+    """An agent that is away is not listed, though it holds leases."""
+    agent = r.agent(credit=1)
+    r.submit(1)
+    agent.lose()
+    assert views.workers(r.core, r.now) == []
+
+
+def test_job(r):
+    """Counts by state, outcomes included; workers of results, without those of cancelled tasks."""
+    agent = r.agent("w", slots=3, credit=3)
+    r.agent("x", credit=1)
+    r.submit(4, location="w")
+    agent.finish(agent.given[0])
+    agent.start(agent.given[1])
+    (elsewhere,) = r.submit(1, location="x")
+    r.cancel(elsewhere)
+    view = views.job(r.core, "job")
+    assert view.counts == {
+        TaskState.QUEUED: 1,
+        TaskState.LEASED: 1,
+        TaskState.RUNNING: 1,
+        TaskState.SUCCEEDED: 1,
+        TaskState.CANCELLED: 1,
+    }
+    assert view.workers == ("w",)
+    assert (view.name, view.status, view.config) == ("job", JobStatus.RUNNING, CONFIG)
+    assert views.job(r.core, "nothing") is None
+
+
+def test_jobs_by_page(r):
+    """Jobs come by name, after a name, at most so many."""
+    for name in ("c", "a", "b"):
+        r.define(name)
+    assert [view.name for view in views.jobs(r.core, "", 2)] == ["a", "b"]
+    assert [view.name for view in views.jobs(r.core, "b", 9)] == ["c", "job"]
+
+
+def test_open_tasks_by_page(r):
+    """A job's open tasks come by id, after an id, of the states asked for."""
+    agent = r.agent(slots=2, credit=2)
+    first, second, third, fourth = r.submit(4)
+    agent.start(agent.given[1])
+
+    def listed(*arguments):
+        return [view.id for view in views.open_tasks(r.core, "job", *arguments)]
+
+    assert listed(0, 3) == [first, second, third]
+    assert listed(second, 9) == [third, fourth]
+    assert listed(0, 9, frozenset({TaskState.RUNNING})) == [second]
+    assert listed(first, 9, frozenset({TaskState.LEASED, TaskState.RUNNING})) == [second]
+    assert listed(0, 9, frozenset({TaskState.QUEUED, TaskState.RUNNING})) == [second, third, fourth]
+    agent.finish(agent.given[0])
+    assert listed(0, 9) == [second, third, fourth]
+    (fifth,) = r.submit(1)
+    assert listed(third, 9) == [fourth, fifth]
+    r.stop()
+    assert listed(0, 9) == []
+    assert views.open_tasks(r.core, "nothing", 0, 9) == []
+
+
+def test_open_tasks_of_one_job_only(r):
+    """Tasks of other jobs do not show, held ones neither."""
+    r.define("other")
+    agent = r.agent(slots=9, credit=9)
+    (mine,) = r.submit(1)
+    (theirs,) = r.submit(1, job="other")
+    held = frozenset({TaskState.LEASED})
+    assert [view.id for view in views.open_tasks(r.core, "job", 0, 9, held)] == [mine]
+    assert [view.id for view in views.open_tasks(r.core, "other", 0, 9)] == [theirs]
+    assert len(agent.given) == 2
+
+
+def test_task(r):
+    """One task with who has it and how far it is."""
+    agent = r.agent("w", credit=1)
+    running, waiting = r.submit(2, priority=3, tag="blue")
+    agent.start(agent.given[0])
+    agent.progress(agent.given[0], 0.5, "half")
+    view = views.task(r.core, "job", running)
+    assert (view.state, view.worker, view.host, view.attempts) == (TaskState.RUNNING, "w", "host-w", 1)
+    assert (view.start_time_ms, view.fraction, view.progress_text, view.pending_reason) == (7, 0.5, "half", "")
+    assert (view.tag, view.policy.priority) == ("blue", 3)
+    view = views.task(r.core, "job", waiting)
+    assert (view.state, view.worker, view.attempts) == (TaskState.QUEUED, "", 0)
+    assert views.task(r.core, "job", 999) is None
+    assert views.task(r.core, "nothing", running) is None
+
+
+def test_pending_reasons(r):
+    """Why a task waits is said in words."""
+    (anywhere,) = r.submit(1)
+    (there,) = r.submit(1, location="w")
+    (able,) = r.submit(1, location="w", requires=("fpga", "gpu"))
+    assert reason(r, anywhere) == "No worker is connected."
+    assert reason(r, there) == "No worker called 'w' is connected."
+    a = r.agent("w", key=b"a" * 32, credit=1, capabilities=("gpu",))
+    assert a.given[0].task_id == there
+    assert reason(r, there) == "Leased to worker 'w', which has not said that the task runs."
+    assert reason(r, able) == "No agent of worker 'w' has the capability fpga."
+    assert reason(r, anywhere) == "Waits for a free slot of any connected worker."
+    r.agent("w", key=b"b" * 32, capabilities=("fpga",))
+    assert reason(r, able) == "No agent of worker 'w' has the capability fpga, gpu together."
+    a.drain()
+    (second,) = r.submit(1, requires=("gpu",))
+    assert reason(r, second) == "All agents of any connected worker that could run it are draining."
+    a.lose()
+    assert reason(r, there) == "Leased to worker 'w', which is silent and keeps the task until its lease ends."
+    r.ask(Stopping)
+    assert reason(r, anywhere) == "The server is stopping."
