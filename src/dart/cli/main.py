@@ -1,7 +1,6 @@
 """`dart`: one command a noun and verb; errors are one sentence on stderr and an exit code."""
 
 import importlib
-import os
 import sys
 
 import click
@@ -66,9 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed("Interrupted.", ExitCode.FAILED)
     except (DartError, ClientError) as error:
         return _failed(error.message, exit_code(error))
-    except BrokenPipeError:
-        # Whoever read our output has seen enough; the interpreter's own flush must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # What click makes of a closed pipe: whoever read our output has seen enough.
         return ExitCode.DONE
     return code if isinstance(code, int) else ExitCode.DONE
 
