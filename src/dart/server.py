@@ -4,7 +4,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import ssl
 import sys
@@ -25,6 +24,7 @@ from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.transport import Transport
 from dart.certificates import own_certificate, tls_context
+from dart.descriptors import Descriptors
 from dart.errors import ConfigError, DartError
 from dart.limits import Limits, limits_from_environment
 from dart.logs import log_to_stderr
@@ -40,7 +40,7 @@ EXIT_AT_ONCE = 130
 """After a second signal."""
 
 GARBAGE_THRESHOLD = 100_000
-"""Objects between two collections: tasks come by the ten thousand and are no garbage, so Python's 700 only costs time."""
+"""Objects between two collections: tasks come by the ten thousand and are no garbage; Python's 700 only costs time."""
 
 log = logging.getLogger("dart.server")
 
@@ -55,15 +55,15 @@ def run(config: ServerConfig) -> int:
     log_to_stderr(config.log_level)
     config.check()
     limits = limits_from_environment()
-    _raise_descriptor_limit()
+    descriptors = Descriptors(reserve=limits.connections_max)
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     with StateDirectory(config.state_dir) as state, asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, limits, state))
+        return runner.run(_serve(config, limits, state, descriptors))
 
 
-async def _serve(config: ServerConfig, limits: Limits, state: StateDirectory) -> int:
+async def _serve(config: ServerConfig, limits: Limits, state: StateDirectory, descriptors: Descriptors) -> int:
     stop = asyncio.Event()
-    server = Server(config, limits, state, on_stop=stop.set)
+    server = Server(config, limits, state, descriptors, on_stop=stop.set)
     _catch_signals(stop)
     try:
         await server.start()
@@ -82,17 +82,25 @@ class Server:
         config: Checked options.
         limits: Bounds of everything.
         state: Open; closed by the caller.
+        descriptors: Some of them are kept for REST.
         on_stop: Called when a client asks the server to stop.
     """
 
     gateway: Gateway
 
     def __init__(
-        self, config: ServerConfig, limits: Limits, state: StateDirectory, *, on_stop: Callable[[], None]
+        self,
+        config: ServerConfig,
+        limits: Limits,
+        state: StateDirectory,
+        descriptors: Descriptors,
+        *,
+        on_stop: Callable[[], None],
     ) -> None:
         self._config = config
         self._limits = limits
         self._state = state
+        self._descriptors = descriptors
         self._on_stop = on_stop
         self._context: zmq.Context[Any] = zmq.Context()
         self._store: Store | None = None
@@ -129,7 +137,7 @@ class Server:
             shutdown_timeout=limits.stop_seconds / 4,
         )
         await runner.setup()
-        listener = self._listener = Listener(runner, limits=limits, tls=tls)
+        listener = self._listener = Listener(runner, limits=limits, tls=tls, spare_descriptors=self._descriptors.spare)
         gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
         admission.start()
         transport.start()
@@ -230,16 +238,6 @@ def _catch_signals(stop: asyncio.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, caught, number)
-
-
-def _raise_descriptor_limit() -> None:
-    """Each connection costs a descriptor, and agents and clients share them."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (ValueError, OSError) as error:
-            log.warning("The limit of open files stays at %d: %s.", soft, error)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
