@@ -53,13 +53,21 @@ class Committer:
         self._on_failed = on_failed
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Turn | _Call | None] = queue.SimpleQueue()
+        self._following: list[_Turn | _Call | None] = []
+        """What was taken from the queue and does not belong to the group before it: at most one."""
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="dart-committer", daemon=True)
+        self._start()
+
+    def _start(self) -> None:
         self._thread.start()
+
+    def _enqueue(self, item: _Turn | _Call) -> None:
+        self._queue.put(item)
 
     def put(self, number: int, records: Sequence[Record]) -> None:
         """Have a turn committed; numbers grow."""
-        self._queue.put(_Turn(number, records))
+        self._enqueue(_Turn(number, records))
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run something else with the store in this thread, after what waits. Raises what it raises."""
@@ -73,7 +81,7 @@ class Committer:
             else:
                 self._tell(_settle, future, result, None)
 
-        self._queue.put(_Call(run))
+        self._enqueue(_Call(run))
         return await future
 
     def recovered(self) -> None:
@@ -94,27 +102,31 @@ class Committer:
             log.debug("The loop has ended before the committer.")
 
     def _run(self) -> None:
-        item = self._queue.get()
-        while item is not None:
-            if isinstance(item, _Call):
-                item.function()
-                item = self._queue.get()
-                continue
-            records: list[Record] = list(item.records)
-            rows, number = _rows(item.records), item.number
-            following: _Turn | _Call | bool | None = False
-            while rows < self._group_records_max:
-                try:
-                    following = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if not isinstance(following, _Turn):
-                    break
-                records.extend(following.records)
-                rows, number = rows + _rows(following.records), following.number
-                following = False
-            self._commit(number, records)
-            item = self._queue.get() if following is False else following  # type: ignore[assignment]
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Do the next group or call; False: this was the end."""
+        item = self._following.pop() if self._following else self._queue.get()
+        if item is None:
+            return False
+        if isinstance(item, _Call):
+            item.function()
+            return True
+        records: list[Record] = list(item.records)
+        rows, number = _rows(item.records), item.number
+        while rows < self._group_records_max:
+            try:
+                following = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if not isinstance(following, _Turn):
+                self._following.append(following)
+                break
+            records.extend(following.records)
+            rows, number = rows + _rows(following.records), following.number
+        self._commit(number, records)
+        return True
 
     def _commit(self, number: int, records: list[Record]) -> None:
         if self._failed:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
-from dart.broker.clock import Clock
 from dart.broker.committer import Committer
 from dart.broker.core import commands as out
 from dart.broker.core.events import Event, SessionLost, TimePassed, Token
@@ -58,15 +57,18 @@ class Service:
         store: Opened; closed by its owner after `close`.
         limits: Bounds of groups, cache and outbox.
         clock: Unix time that does not jump.
+        committer: Another kind of it, for simulations.
     """
 
-    def __init__(self, store: Store, *, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, *, limits: Limits, clock: Callable[[], float], committer: type[Committer] = Committer
+    ) -> None:
         self._store = store
         self._limits = limits
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dart-reader")
-        self._committer = Committer(
+        self._committer = committer(
             store,
             group_records_max=limits.group_records_max,
             on_committed=self._on_committed,
