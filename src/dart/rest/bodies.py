@@ -20,8 +20,10 @@ from dart.rest.schemas import invalid
 JSON: Final = "application/json"
 MESSAGEPACK: Final = "application/msgpack"
 _MESSAGEPACK_TYPES = frozenset({MESSAGEPACK, "application/x-msgpack", "application/vnd.msgpack"})
-# Clients that say nothing, curl's own default, and what old libraries send with text: all of them carry JSON.
-_JSON_TYPES = frozenset({"", JSON, "text/json", "text/plain", "application/x-www-form-urlencoded"})
+# Clients that say nothing, and what curl and other libraries say of any text or bytes: all of them carry JSON.
+_JSON_TYPES = frozenset(
+    {"", JSON, "text/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream"}
+)
 
 _json = msgspec.json.Decoder(dict[str, Any])
 _messagepack = msgspec.msgpack.Decoder(dict[str, Any])

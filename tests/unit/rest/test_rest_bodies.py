@@ -100,6 +100,7 @@ async def test_a_body_that_breaks_off_is_malformed():
         None,
         "application/json; charset=utf-8",
         "text/plain",
+        "application/octet-stream",
         "application/problem+json",
         "application/x-www-form-urlencoded",
     ],
