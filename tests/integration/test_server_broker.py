@@ -7,11 +7,13 @@ import pytest
 import zmq
 
 from dart.broker.core.model import Idempotency, TaskState
+from dart.broker.core.records import LeaseAdded, TasksAdded
 from dart.broker.store.memory import MemoryStore
 from dart.errors import (
     IdempotencyConflictError,
     JobExistsError,
     LimitError,
+    StoreError,
     UnavailableError,
     UnknownJobError,
     UnknownTaskError,
@@ -423,3 +425,134 @@ async def test_nothing_is_shown_before_it_is_durable(monkeypatch):
         assert (await second_view).counts == {TaskState.LEASED: 1}
         assert (await view).counts in ({}, {TaskState.QUEUED: 1}, {TaskState.LEASED: 1})
         assert [lease.ref.task_id for lease in await agent.leases(1)] == list(ids)
+
+
+async def test_a_submission_cancelled_at_its_first_slice_is_void():
+    """Also when the caller never learned its ids."""
+    async with broker(limits=Limits(slice_tasks_max=10)) as stack:
+        await stack.gateway.define_job("job", CONFIG)
+        submission = asyncio.create_task(stack.gateway.submit("job", specs(*[b"x"] * 100)))
+        await asyncio.sleep(0)
+        submission.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await submission
+        await stack.gateway.submit("job", specs(b"y"))
+        await until(lambda: not stack.service.reactor.state.submissions)
+        assert (await stack.gateway.job("job")).counts == {TaskState.QUEUED: 1}
+
+
+async def test_a_submission_refused_on_its_way_tells_the_first_reason():
+    """The job is purged between two slices."""
+    async with broker(limits=Limits(slice_tasks_max=10)) as stack:
+        await stack.gateway.define_job("job", CONFIG)
+        submission = asyncio.create_task(stack.gateway.submit("job", specs(*[b"x"] * 5_000)))
+        await until(lambda: stack.service.reactor.state.submissions)
+        await stack.gateway.purge_jobs(["job"])
+        with pytest.raises(UnknownJobError):
+            await submission
+        assert not stack.service.reactor.state.submissions
+
+
+async def test_a_large_submission_waits_for_the_store(monkeypatch):
+    """Its slices come no faster than they can be written, so that memory stays bounded."""
+    store = MemoryStore()
+    highest = 0
+    real_commit = store.commit
+
+    def watched_commit(records):
+        nonlocal highest
+        highest = max(highest, sum(len(record.rows) for record in records if isinstance(record, TasksAdded)))
+        real_commit(records)
+
+    monkeypatch.setattr(store, "commit", watched_commit)
+    async with broker(store, Limits(slice_tasks_max=10, outbox_bytes_max=40_000)) as stack:
+        await stack.gateway.define_job("job", CONFIG)
+        assert len(await stack.gateway.submit("job", specs(*[b"x" * 100] * 2_000))) == 2_000
+    assert 0 < highest <= 120
+
+
+async def test_an_agent_that_is_gone_is_noticed_at_the_next_send():
+    """Its session ends; its lease time runs."""
+    async with broker(limits=Limits(heartbeat_seconds=0.2, silence_seconds=60.0)) as stack:
+        async with await stack.agent() as agent:
+            await agent.join()
+        await until(lambda: not stack.service.reactor.state.sessions)
+
+
+async def test_connections_are_remembered_up_to_a_bound():
+    """One too many makes the oldest begin anew, nothing else."""
+    async with broker(limits=Limits(agents_max=1)) as stack:
+        keys = curve.KeyPair.make()
+        for _ in range(5):
+            async with await stack.agent(keys=keys) as agent:
+                assert isinstance(await agent.join(), Welcome)
+        assert len(stack.transport._peers) <= 2
+
+
+async def test_a_stop_while_the_store_cannot_write_ends():
+    """There is nothing to wait for."""
+    store = MemoryStore()
+    async with asyncio.timeout(10):
+        async with broker(store) as stack:
+            await stack.gateway.define_job("job", CONFIG)
+            store.failing = True
+            with pytest.raises(UnavailableError):
+                await stack.gateway.submit("job", specs(b"x"))
+
+
+async def test_lazy_records_are_written_in_time(monkeypatch):
+    """A lease is in the store soon although nothing else is written."""
+    store = MemoryStore()
+    leases = []
+    real_commit = store.commit
+
+    def watched_commit(records):
+        leases.extend(record for record in records if isinstance(record, LeaseAdded))
+        real_commit(records)
+
+    monkeypatch.setattr(store, "commit", watched_commit)
+    async with broker(store) as stack, await stack.agent() as agent:
+        await stack.gateway.define_job("job", CONFIG)
+        await agent.join()
+        ids = await stack.gateway.submit("job", specs(b"x"))
+        agent.credit(1)
+        await agent.leases(1)
+        await until(lambda: leases)
+        assert [ref.task_id for ref in leases[0].attempts] == list(ids)
+
+
+async def test_a_read_that_fails_is_told():
+    """The error is the store's, and the broker goes on."""
+
+    class Unreadable(MemoryStore):
+        def parameters(self, ids):
+            raise StoreError("no")
+
+    async with broker(Unreadable(), Limits(cache_bytes_max=0)) as stack, await stack.agent() as agent:
+        await stack.gateway.define_job("job", CONFIG)
+        await agent.join()
+        agent.credit(1)
+        await stack.gateway.submit("job", specs(b"x"))
+        await until(lambda: not stack.service.reactor.state.sessions)
+        agent.credit(1)
+        assert (await agent.receive(Error)).code == ErrorCode.SAY_HELLO
+        assert len(await stack.gateway.submit("job", specs(b"y"))) == 1
+
+
+@pytest.mark.parametrize(
+    "request_parts",
+    [
+        [],
+        [b"1.0", b"7"],
+        [b"1.0", b"7", b"dart", b"1.2.3.4", b"", b"PLAIN", b"user", b"password"],
+        [b"1.0", b"7", b"other", b"1.2.3.4", b"", b"CURVE", b"k" * 32],
+        [b"2.0", b"7", b"dart", b"1.2.3.4", b"", b"CURVE", b"k" * 32],
+        [b"1.0", b"7", b"dart", b"\xff", b"", b"CURVE", b"short"],
+        [b"1.0", b"7", b"dart", b"1.2.3.4", b"", b"CURVE"],
+        [b"1.0", b"7", b"dart", b"1.2.3.4", b"", b"CURVE", b"k" * 32],
+    ],
+)
+async def test_admission_refuses_what_it_does_not_know(request_parts):
+    """Whatever the mechanism, the domain or the key."""
+    async with broker() as stack:
+        assert stack.admission.answer(request_parts)[2] == b"400"

@@ -168,3 +168,20 @@ async def test_an_answer_that_nobody_reads_ends():
         await until(lambda: len(it.listener) == 1)
         await until(lambda: len(it.listener) == 0)
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_an_answer_that_is_read_slowly_goes_on(tmp_path, encrypted):
+    """As long as something moves, however long it takes."""
+    limits = Limits(request_seconds_max=0.3)
+    async with rest(limits, directory=tmp_path if encrypted else None) as it:
+        reader, writer = await it.connect()
+        writer.write(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + 1.5
+        while loop.time() < ends_at:
+            await reader.readexactly(400_000)
+            await asyncio.sleep(0.05)
+        assert len(it.listener) == 1
+        writer.transport.abort()
+        await until(lambda: len(it.listener) == 0)

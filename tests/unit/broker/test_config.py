@@ -65,3 +65,9 @@ def test_addresses_are_told_apart():
         True, True, True, False, False,
     ]  # fmt: skip
     assert (in_url("::1"), in_url("host")) == ("[::1]", "host")
+
+
+def test_the_main_address_is_one_to_connect_to():
+    """Or nothing, on a host without a network."""
+    address = config.main_address()
+    assert address == "" or not (is_wildcard(address) or is_loopback(address))
