@@ -65,6 +65,7 @@ def die_with_agent(lifeline: int) -> None:
     That needs no thread and takes children along, whatever they are doing. Where the kernel (or an emulator) refuses,
     at least this process dies with its parent.
     """
+    os.set_blocking(lifeline, False)
     try:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, _SIGKILL)
