@@ -49,6 +49,8 @@ class Spool:
         self._segments: dict[int, set[AttemptRef]] = {}
         """Results in each segment that are not forgotten."""
         self._where: dict[AttemptRef, int] = {}
+        self._marks: dict[int, set[int]] = {}
+        """In each segment: of which segments it says that results are forgotten."""
         self._file = -1
         self._number = 0
         self._written_bytes = 0
@@ -154,21 +156,23 @@ class Spool:
             _LOG.error("the spool file %s cannot be closed: %s", self._path(self._number), error.strerror)
 
     def _forget(self, refs: list[AttemptRef]) -> None:
-        emptied: set[int] = set()
-        marks: list[AttemptRef] = []
-        for ref in refs:
-            number = self._where.pop(ref)
+        places = {ref: self._where.pop(ref) for ref in refs}
+        for ref, number in places.items():
             self._segments[number].discard(ref)
-            if self._segments[number]:
-                marks.append(ref)
-            else:
-                emptied.add(number)
-        for number in emptied:
-            self._delete(number)
+        self._sweep()
         # A mark lost with the power costs a result sent twice, so marks are written and not synced. Results whose
         # segment is gone need none.
-        if marks and any(self._segments.values()):
+        marks = [ref for ref, number in places.items() if self._segments.get(number)]
+        if marks:
             self._append(spool_file.pack_forget(marks))
+            self._marks[self._number].update(places[ref] for ref in marks)
+
+    def _sweep(self) -> None:
+        """Delete segments that hold nothing that is needed, and marks only for segments that are gone."""
+        for number in sorted(self._segments):
+            needed = (place for place in self._marks[number] if place != number and self._segments.get(place))
+            if not self._segments[number] and not any(needed):
+                self._delete(number)
 
     def _append(self, record: bytes) -> None:
         if self._file < 0 or self._written_bytes >= self._limits.spool_segment_bytes:
@@ -187,6 +191,7 @@ class Spool:
         self._file = os.open(self._path(self._number), _FLAGS, 0o600)
         os.fchmod(self._file, 0o600)
         self._segments[self._number] = set()
+        self._marks[self._number] = set()
         self._written_bytes = 0
         os.write(self._file, spool_file.MAGIC)
         self._sync_folder()
@@ -202,17 +207,18 @@ class Spool:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        if self._number in self._segments and not self._segments[self._number]:
-            self._delete(self._number)
+        self._sweep()
 
     def _delete(self, number: int) -> None:
         if number == self._number and self._file >= 0:
             # It is about to be used again: emptying costs less than a new file.
-            os.ftruncate(self._file, len(spool_file.MAGIC))
+            if self._written_bytes:
+                os.ftruncate(self._file, len(spool_file.MAGIC))
             self._written_bytes = 0
+            self._marks[number].clear()
             return
         self._path(number).unlink(missing_ok=True)
-        del self._segments[number]
+        del self._segments[number], self._marks[number]
 
     def _tell_full(self, reason: str) -> None:
         if not self._full:
@@ -231,25 +237,29 @@ class Spool:
 
     def _load(self) -> tuple[tuple[StoreId, Result], ...]:
         results: dict[AttemptRef, tuple[StoreId, Result]] = {}
-        forgotten: set[AttemptRef] = set()
+        marks: dict[int, set[AttemptRef]] = {}
         for path in sorted(self._folder.glob("*.spool")):
             number = int(path.stem) if path.stem.isdigit() else None
             if number is None:
                 continue
             self._number = max(self._number, number)
             contents = self._read(path)
-            forgotten |= contents.forgotten
             self._segments[number] = set(contents.results)
             for ref in contents.results:
+                # A write that failed on the way may have left it in an earlier segment as well.
+                self._segments[self._where.get(ref, number)].discard(ref)
+                self._segments[number].add(ref)
                 self._where[ref] = number
             results.update(contents.results)
-        for ref in forgotten:
+            marks[number] = contents.forgotten
+        for number, refs in marks.items():
+            self._marks[number] = {self._where[ref] for ref in refs if ref in self._where}
+        for ref in set().union(*marks.values()):
             place = self._where.pop(ref, None)
             if place is not None:
                 self._segments[place].discard(ref)
-            results.pop(ref, None)
-        for number in [number for number, refs in self._segments.items() if not refs]:
-            self._delete(number)
+                del results[ref]
+        self._sweep()
         return tuple(results.values())
 
     def _read(self, path: Path) -> spool_file.Contents:
