@@ -8,7 +8,6 @@ from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dart.errors import (
-    InvalidRequestError,
     LimitError,
     MalformedError,
     TooLargeError,
@@ -147,5 +146,3 @@ def decode(body: Any, decoder: Any, *, messagepack: bool, where: str = "") -> An
         raise MalformedError(f"The body is no {name}: text that is not UTF-8.") from None
     except RecursionError:
         raise MalformedError(f"The body's {name} is nested too deep.") from None
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidRequestError(f"The body has a value that cannot be read: {str(error)[:200]}.") from None

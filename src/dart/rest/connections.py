@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -19,6 +20,8 @@ from dart.limits import Limits
 from dart.rest.answers import error_answer
 from dart.rest.errors import from_http
 
+TCP_INFO_BYTES_ACKED = 120
+"""Where `struct tcp_info` of Linux has the bytes that the peer has acknowledged, 64 bits."""
 HANDSHAKE_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """How long the rest of a refused body is read away, so that the refusal is not lost in a reset."""
@@ -33,7 +36,9 @@ log = logging.getLogger("dart.rest.connections")
 class Place:
     """One accepted connection, from the first packet on."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, sock: socket.socket, now: float) -> None:
+        self.sock = sock
+        """The event loop's to read, write and close."""
         self.task: asyncio.Task[None] | None = None
         self.connection: Connection | None = None
         self.waiting_since: float | None = now
@@ -41,17 +46,17 @@ class Place:
         self.head_since: float | None = now
         """A request head (or handshake) is incomplete since then; None: nothing has begun."""
         self.stalled_since: float | None = None
-        """Nothing of the answer went out since then, though some waits."""
-        self.unsent_bytes = 0
-        """What waited at the last look."""
+        """The peer has taken nothing of the answer since then, though some waits."""
+        self.taken_bytes = 0
+        """What it had taken at the last look."""
 
     def too_long(self, now: float, limits: Limits) -> bool:
         """Whether it dawdles: with a request head, with reading an answer, or with leaving after the last one."""
-        if self.stalled_since is not None and self.connection is not None and self.connection.transport is not None:
-            unsent = self.connection.transport.get_write_buffer_size()
-            if unsent < self.unsent_bytes:
+        if self.stalled_since is not None:
+            taken = _taken_bytes(self.sock)
+            if taken != self.taken_bytes:
                 self.stalled_since = now
-            self.unsent_bytes = unsent
+            self.taken_bytes = taken
         if self.waiting_since is not None and now - self.waiting_since > limits.keepalive_seconds + LINGER_SECONDS:
             return True
         since = self.stalled_since if self.head_since is None else self.head_since
@@ -250,11 +255,11 @@ class Listener:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        place = Place(self.now)
+        place = Place(sock, self.now)
         self._places.add(place)
-        place.task = self._loop.create_task(self._shake_hands(place, sock))
+        place.task = self._loop.create_task(self._shake_hands(place))
 
-    async def _shake_hands(self, place: Place, sock: socket.socket) -> None:
+    async def _shake_hands(self, place: Place) -> None:
         def connection() -> Connection:
             return Connection(
                 self,
@@ -275,7 +280,7 @@ class Listener:
                 "ssl_shutdown_timeout": LINGER_SECONDS,
             }
         try:
-            await self._loop.connect_accepted_socket(connection, sock, **options)
+            await self._loop.connect_accepted_socket(connection, place.sock, **options)
         except (OSError, TimeoutError) as error:
             log.debug("A connection ended in its handshake: %s.", error)
         finally:
@@ -290,3 +295,13 @@ class Listener:
             if place.too_long(now, self._limits):
                 place.abort()
         self._sweep_timer = self._loop.call_later(min(1.0, self._limits.request_seconds_max / 10), self._sweep)
+
+
+def _taken_bytes(sock: socket.socket) -> int:
+    """What the peer has acknowledged: the only measure that buffers of TLS and of the loop do not blur."""
+    try:
+        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_ACKED + 8)
+        taken: int = struct.unpack_from("=Q", told, TCP_INFO_BYTES_ACKED)[0]
+    except (OSError, struct.error):  # closed
+        return 0
+    return taken

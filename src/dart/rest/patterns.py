@@ -96,7 +96,7 @@ class Patterns:
                 f"takes longer than {self._limits.pattern_milliseconds_max} ms for {len(names)} names"
                 " (limit pattern_milliseconds_max); make it simpler"
             ) from None
-        except (RecursionError, MemoryError):
+        except MemoryError:
             raise _refused("is too complex; make it simpler") from None
         return tuple(found)
 

@@ -71,9 +71,11 @@ async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[
     reader = _Reader(call, defaults)
     for start in range(0, len(outer.location_and_parameters), call.limits.slice_tasks_max):
         for number, raw in enumerate(outer.location_and_parameters[start : start + call.limits.slice_tasks_max], start):
-            if reader.add(raw, number):
-                continue
-            await reader.add_each(raw, number)
+            task = reader.read(raw, number)
+            if isinstance(task.each, msgspec.UnsetType):
+                reader.add(task, raw, number)
+            else:
+                await reader.add_each(task, task.each, raw, number)
         await asyncio.sleep(0)
     return Submission(
         tasks=reader.tasks,
@@ -100,11 +102,8 @@ class _Reader:
         self._bytes_max = call.limits.value_bytes_max
         self._workers: list[WorkerView] | None = None
 
-    def add(self, raw: msgspec.Raw, number: int) -> bool:
-        """Add the task of this entry; False: it has `each` and needs to know the workers."""
-        task = self._task(raw, number)
-        if task.each is not msgspec.UNSET:
-            return False
+    def add(self, task: schemas.NewTask, raw: msgspec.Raw, number: int) -> None:
+        """Add the task of this entry."""
         try:
             policy, if_offline = self._policies.of(task)
             if task.tag:
@@ -114,17 +113,12 @@ class _Reader:
             raise _at(error, number) from None
         self.if_offline.add(if_offline)
         self.tasks.append(TaskSpec(policy, parameter, task.tag))
-        return True
 
-    async def add_each(self, raw: msgspec.Raw, number: int) -> None:
+    async def add_each(self, task: schemas.NewTask, each: schemas.Each, raw: msgspec.Raw, number: int) -> None:
         """Add a task for each worker connected now that the entry's `each` matches."""
         if self._workers is None:
             self._workers = await self._call.gateway.workers()
         self.expanded = True
-        task = self._task(raw, number)
-        each = task.each
-        if isinstance(each, msgspec.UnsetType):
-            return
         if task.location:
             raise _at(InvalidRequestError("An entry has `location` or `each`, not both.", field="each"), number)
         try:
@@ -142,10 +136,11 @@ class _Reader:
         except (InvalidRequestError, ValueNotPortableError) as error:
             raise _at(error, number) from None
 
-    def _task(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:
+    def read(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:
+        """The entry as a type; members that nobody knows are warned of."""
         try:
             return self._strict.decode(raw)  # type: ignore[no-any-return]
-        except (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             where = f"location_and_parameters[{number}]"
             # An old program may send members that nobody knows; anything else wrong is wrong here too.
             task: schemas.NewTask = decode(raw, self._lenient, messagepack=self._messagepack, where=where)
