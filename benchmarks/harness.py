@@ -210,7 +210,15 @@ class Bench:
         trips.sort()
         at = {f"p{percent}_ms": round(trips[min(count - 1, count * percent // 100)], 3) for percent in (50, 95, 99)}
         mean = round(statistics.fmean(trips), 3)
-        self.emit("W2", n=count, **at, mean_ms=mean, cpu_us_total=meter.cpu_us_total, foreign_pct=meter.foreign)
+        self.emit(
+            "W2",
+            n=count,
+            **at,
+            mean_ms=mean,
+            cpu_us_per_task=meter.cpu_us,
+            cpu_us_total=meter.cpu_us_total,
+            foreign_pct=meter.foreign,
+        )
 
     def w3(self) -> None:
         for label, count, size in (("W3a", 64, 1), ("W3b", 4, 64)):

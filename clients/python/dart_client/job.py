@@ -92,7 +92,7 @@ class Job:
     ) -> list[TaskFuture]:
         """Queue one task for each worker that is connected now and matches."""
         each = {"worker_regex": worker_regex, "requires": list(requires)}
-        self._poller.begin_post()
+        self._poller.begin_post(0)
         made: list[TaskFuture] = []
         try:
             answer = self.client.submit(self.name, [{"parameter": parameter, "each": each, **policy}])
@@ -100,7 +100,7 @@ class Job:
             for future, location in zip(made, answer["locations"]):
                 future.location = location
         finally:
-            self._poller.end_post(made)
+            self._poller.end_post(made, (), waited=False)
         return made
 
     def map(
@@ -205,15 +205,20 @@ class Job:
     def _post(self, piece: list[Entry], made: list[TaskFuture]) -> list[TaskFuture]:
         """One POST; its futures get their ids and are waited for."""
         poller = self._poller
-        poller.begin_post()
+        wait = poller.begin_post(len(piece))
+        query = {"wait": wait} if wait else None
         answered: list[TaskFuture] = []
+        results: Sequence[dict[str, Any]] = ()
         try:
-            answer = self._connection.call("POST", path("job", self.name, "tasks"), body_of(piece))
+            answer = self._connection.call(
+                "POST", path("job", self.name, "tasks"), body_of(piece), query=query, wait=wait
+            )
+            results = answer.get("results", ())
             for future, task_id in zip(made, answer["tasks"]):
                 future._task_id = task_id  # noqa: SLF001 - the SDK's own
             answered = made
         finally:
-            poller.end_post(answered)
+            poller.end_post(answered, results, waited=bool(wait))
         return made
 
     def _prefix(self, location: str, policy: dict[str, Any]) -> bytes:

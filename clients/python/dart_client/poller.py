@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dart_client import futures
@@ -34,6 +35,10 @@ AMOUNT = 10_000
 GATHER_SECONDS = 0.02
 """Pause between polls while many results are outstanding and few come at a time."""
 GATHER_ABOVE = 256
+QUICK_SECONDS = 0.05
+"""A single task done within this is quick; the next one's submission waits so long for its result."""
+UNPOLLED_MAX = 500
+"""Results that came with submissions lie before the cursor; after so many, one poll moves it on."""
 PAGE = 1000
 
 
@@ -50,33 +55,46 @@ class Poller:
         self._early: dict[str, dict[str, Any]] = {}
         self._thread: threading.Thread | None = None
         self._cancelled_seen = 0
+        self._posted_at = 0.0
+        self._quick = False
+        self._unpolled = 0
         self._away_since = 0.0
 
     # Callers: the threads that submit.
 
-    def begin_post(self) -> None:
-        """A submission is about to be sent; from now on unknown results are kept until its ids are known."""
+    def begin_post(self, count: int) -> float:
+        """So many tasks are about to be sent; from now on unknown results are kept until their ids are known.
+
+        Gives the seconds that the server should wait for the result before it answers: where one quick task follows
+        the other, its result then comes with the answer and needs no request of its own.
+        """
         with self.condition:
             self._posting += 1
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=f"dart results {self._job}", daemon=True)
-                self._thread.start()
-            else:
-                self.condition.notify_all()
+            self._posted_at = time.monotonic()
+            alone = count == 1 and self._posting == 1 and not self._open
+            return QUICK_SECONDS if alone and self._quick and self._unpolled < UNPOLLED_MAX else 0.0
 
-    def end_post(self, made: list[futures.TaskFuture]) -> None:
-        """The submission was answered: these futures have their ids now. Empty: it failed."""
+    def end_post(self, made: list[futures.TaskFuture], results: Sequence[dict[str, Any]], *, waited: bool) -> None:
+        """The submission was answered: these futures have their ids now, some their results. Empty: it failed."""
+        here = {result["id"]: result for result in results}
         ended = []
         with self.condition:
             self._posting -= 1
             for future in made:
-                result = self._early.pop(future._task_id, None)  # noqa: SLF001 - not the property, which waits
+                task_id = future._task_id  # noqa: SLF001 - not the property, which waits
+                result = here.get(task_id) or self._early.pop(task_id, None)
                 if result is None:
-                    self._open[future._task_id] = future  # noqa: SLF001
+                    self._open[task_id] = future
                 else:
                     ended.append((future, result))
+            if waited:
+                self._quick = bool(here)
+                self._unpolled += len(here)
             if not self._posting:
                 self._early.clear()
+            if self._open and self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=f"dart results {self._job}", daemon=True)
+                self._thread.start()
             self.condition.notify_all()
         if ended:
             futures.settle(self.condition, ended)
@@ -138,9 +156,9 @@ class Poller:
     def _needed(self) -> bool:
         """Whether to go on; waits a while for new work before it says no."""
         with self.condition:
-            if not (self._open or self._posting):
+            if not self._open:
                 deadline = time.monotonic() + IDLE_SECONDS
-                while not (self._open or self._posting):
+                while not self._open:
                     left = deadline - time.monotonic()
                     if left <= 0 or self._connection.closed:
                         # Under the lock, so that who submits next starts another.
@@ -177,6 +195,8 @@ class Poller:
                 elif self._posting:
                     self._early[result["id"]] = result
             outstanding = len(self._open)
+            self._unpolled = 0
+            self._quick = len(ended) == 1 and not outstanding and time.monotonic() - self._posted_at < QUICK_SECONDS
         futures.settle(self.condition, ended)
         return GATHER_SECONDS if outstanding > GATHER_ABOVE and len(results) < GATHER_ABOVE else 0.0
 
