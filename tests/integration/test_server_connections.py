@@ -50,7 +50,7 @@ async def rest(limits, *, directory=None):
         response = web.StreamResponse()
         await response.prepare(request)
         while True:
-            await response.write(b"x" * 1_000_000)
+            await response.write(b"x" * 8_000_000)
 
     application.router.add_get("/", answer)
     application.router.add_get("/wait", wait)

@@ -21,7 +21,7 @@ from dart.broker.service import Service
 from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414 - part of what REST is given here
 from dart.broker.store.base import ResultQuery
 from dart.broker.submission import submit
-from dart.broker.waiters import Waiters
+from dart.broker.waiters import Waiters, set_in_time
 from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError
 from dart.ids import AgentId, JobId, TaskId
 from dart.limits import Limits
@@ -309,7 +309,7 @@ class Gateway:
         event = self._waiters.join(job.id)
         try:
             while not self._stopping and not await self._service.read(self._service.store.results, query):
-                if not await _set(event, ends_at):
+                if not await set_in_time(event, ends_at):
                     break
                 event.clear()
         finally:
@@ -326,7 +326,7 @@ class Gateway:
                 core = self._service.reactor.state
                 while pending and not _is_open(core, pending[-1]):
                     pending.pop()
-                if not pending or self._stopping or not await _set(event, ends_at):
+                if not pending or self._stopping or not await set_in_time(event, ends_at):
                     break
                 event.clear()
         finally:
@@ -373,16 +373,6 @@ class Gateway:
 
     def _wait_ends(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + min(seconds, self._limits.wait_seconds_max)
-
-
-async def _set(event: asyncio.Event, ends_at: float) -> bool:
-    """Whether the event was set in time."""
-    try:
-        async with asyncio.timeout_at(ends_at):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 def _is_open(core: Core, task_id: TaskId) -> bool:

@@ -1,10 +1,11 @@
 """What waits to become visible: first in, first out, each until the turn it depends on is durable."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from dart.broker.core.commands import Command
+from dart.broker.core.records import Record, TaskFinished, TasksAdded
 
 
 class Barrier(NamedTuple):
@@ -54,3 +55,14 @@ class Outbox:
         self._sizes.clear()
         self.bytes = 0
         return entries
+
+
+def payload_bytes(records: Sequence[Record]) -> int:
+    """What a turn holds in memory until it is durable, without its small members."""
+    size = 0
+    for record in records:
+        if isinstance(record, TasksAdded):
+            size += sum(len(parameter) for _, _, parameter in record.rows)
+        elif isinstance(record, TaskFinished):
+            size += len(record.payload)
+    return size

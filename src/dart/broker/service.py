@@ -10,14 +10,15 @@ from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+from dart.broker.alarm import Alarm
 from dart.broker.committer import Committer
 from dart.broker.core import commands as out
 from dart.broker.core.events import Event, SessionLost, TimePassed, Token
 from dart.broker.core.model import Recovered
 from dart.broker.core.reactor import Reactor
-from dart.broker.core.records import LAZY_RECORDS, Record, TaskFinished, TasksAdded
+from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
-from dart.broker.outbox import Barrier, Outbox
+from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.parameters import ParameterCache
 from dart.broker.store.base import Store
 from dart.errors import DartError, StoreError, UnavailableError
@@ -31,8 +32,6 @@ LAZY_SECONDS = 0.5
 RETRY_SECONDS_MIN = 0.1
 RETRY_SECONDS_MAX = 5.0
 """Between attempts to write again after a failed commit; doubles."""
-TIMER_SECONDS_MIN = 0.001
-"""A deadline in the past is served after this, so that it cannot starve the loop."""
 
 log = logging.getLogger("dart.broker.service")
 
@@ -86,8 +85,7 @@ class Service:
         self._turn_number = 0
         self._lazy: list[Record] = []
         self._lazy_timer: asyncio.TimerHandle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
+        self._alarm = Alarm(lambda: self.post([TimePassed()]))
         self._last_token = 0
         self._asked: dict[Token, asyncio.Future[Any]] = {}
         self._recovery: asyncio.Task[None] | None = None
@@ -124,7 +122,7 @@ class Service:
         """Write what waits, show it, and end the threads."""
         if self._recovery is not None:
             self._recovery.cancel()
-        self._stop_timers()
+        self._alarm.stop()
         self._flush_lazy()
         await self._committer.close()
         await asyncio.sleep(0)  # what the committer told last
@@ -231,7 +229,7 @@ class Service:
             self._begin_recovery("the server met a fault of its own and restores its state")
             return
         self._take(wanted)
-        self._set_timer(deadline, now)
+        self._alarm.set(deadline, now)
 
     def _take(self, wanted: list[out.Command]) -> None:
         records: list[Record] = []
@@ -246,7 +244,7 @@ class Service:
                 self._outbox.put(self._turn_number, command)
         if durable_ones:
             self._cache.watch(records)
-            self._outbox.weigh(self._turn_number, _payload_bytes(records))
+            self._outbox.weigh(self._turn_number, payload_bytes(records))
             self._committer.put(self._turn_number, [*self._lazy, *records])
             self._lazy.clear()
             self._stop_lazy_timer()
@@ -299,32 +297,10 @@ class Service:
     async def _read_parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         return await self.read(self._store.parameters, ids)
 
-    # ---- time ----
-
-    def _set_timer(self, deadline: float | None, now: float) -> None:
-        if deadline == self._timer_at and self._timer is not None:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timer_at = deadline
-        if deadline is not None:
-            self._timer = self._loop.call_later(max(TIMER_SECONDS_MIN, deadline - now), self._time_passed)
-
-    def _time_passed(self) -> None:
-        self._timer = None
-        self.post([TimePassed()])
-
     def _stop_lazy_timer(self) -> None:
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
             self._lazy_timer = None
-
-    def _stop_timers(self) -> None:
-        self._stop_lazy_timer()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     # ---- when the store fails ----
 
@@ -344,7 +320,8 @@ class Service:
         self._recovery = self._loop.create_task(self._recover())
 
     def _void(self) -> None:
-        self._stop_timers()
+        self._alarm.stop()
+        self._stop_lazy_timer()
         self._events.clear()
         self._lazy.clear()
         self._cache.clear()
@@ -368,15 +345,15 @@ class Service:
         while True:
             try:
                 recovered = await self._committer.call(recover)
+                self._build(recovered)
                 break
             except DartError as error:
                 log.warning("The store still cannot be written, next try in %.1f s: %s", wait, error.message)
             except Exception:
-                log.exception("The store failed in a way it should not; next try in %.1f s.", wait)
+                log.exception("The state could not be restored; next try in %.1f s.", wait)
             await asyncio.sleep(wait)
             wait = min(2 * wait, RETRY_SECONDS_MAX)
         self._recovery = None
-        self._build(recovered)
         self._paused = False
         self._gate.resume()
         log.warning("The store can be written again; the state was restored from it.")
@@ -389,7 +366,7 @@ class Service:
         self.recovered = recovered._replace(tasks=(), jobs=(), leases=())
         self._outbox.committed(self._turn_number)
         self.trouble = ""
-        self._set_timer(self._reactor.next_deadline(), now)
+        self._alarm.set(self._reactor.next_deadline(), now)
 
     def _unavailable(self) -> UnavailableError:
         trouble = self.trouble or "the server is stopping"
@@ -398,13 +375,3 @@ class Service:
 
 def _show_note(note: out.Note) -> None:
     log.log(logging.WARNING if note.level == "warning" else logging.INFO, "%s", note.text)
-
-
-def _payload_bytes(records: Sequence[Record]) -> int:
-    size = 0
-    for record in records:
-        if isinstance(record, TasksAdded):
-            size += sum(len(parameter) for _, _, parameter in record.rows)
-        elif isinstance(record, TaskFinished):
-            size += len(record.payload)
-    return size

@@ -47,3 +47,13 @@ class Waiters:
         for waiting in self._waiting.values():
             for event in waiting:
                 event.set()
+
+
+async def set_in_time(event: asyncio.Event, ends_at: float) -> bool:
+    """Whether the event was set in time."""
+    try:
+        async with asyncio.timeout_at(ends_at):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
