@@ -489,3 +489,30 @@ async def test_readiness_says_why_not():
         answer = await stack.call("GET", "/readyz", headers={}, status=503)
         assert "stopping" in answer["error"]["message"]
         await stack.call("GET", "/healthz", headers={})
+
+
+async def test_many_middling_values_are_streamed_in_batches():
+    """Neither one write a row nor one for all."""
+    payload = values.encode(["x" * 100_000])
+    async with joined() as (stack, agent):
+        await stack.submit(*[{"parameter": 1}] * 7)
+        await stack.finish(agent, *[payload] * 7)
+        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        assert [row["success"] for row in await stack.results(amount=9)] == [["x" * 100_000]] * 7
+
+
+async def test_an_answer_by_cursor_is_bounded_and_the_next_goes_on():
+    """However many were asked for: what one page of the store holds, and the cursor says where it ends."""
+    async with joined(replace(Limits(), answer_page_bytes_max=3000, page_items_max=2)) as (stack, agent):
+        await stack.submit(*[{"parameter": 1}] * 5)
+        await stack.finish(agent, *[values.encode(f"{number}" * 1000) for number in range(5)])
+        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        found, cursor = [], "0"
+        while True:
+            answer = await stack.call("GET", "/job/j/results/", params={"after": cursor, "amount": 1000})
+            if not answer["results"]:
+                break
+            assert len(answer["results"]) < 5
+            found += [row["success"][0] for row in answer["results"]]
+            cursor = answer["cursor"]
+        assert found == list("01234")

@@ -66,10 +66,13 @@ async def _page_or_wait(call: Call, pattern: str, wanted: _Wanted, seconds: floa
     """Results after the cursor, as many as one answer takes; waits for the first of them."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + min(seconds, call.limits.wait_seconds_max)
+    woken = False
     while not (page := await _one_page(call, wanted)):
         left = ends_at - loop.time()
-        if left <= 0 or wanted.amount == 0 or call.tools.closing.is_set():
+        # A server that stops wakes all who wait, with nothing.
+        if left <= 0 or wanted.amount == 0 or call.tools.closing.is_set() or (woken and call.gateway.ready()):
             break
+        woken = True
         await call.waiting(call.gateway.wait_for_results(wanted.job, after=wanted.after, seconds=left))
         wanted = await _wanted(call, pattern, wanted.after, wanted.amount)
         if pattern and not (page := await _one_page(call, wanted)):

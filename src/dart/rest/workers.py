@@ -140,6 +140,7 @@ def _agent(agent: AgentView) -> dict[str, Any]:
         "facts": dict(agent.facts),
         "draining": agent.draining,
         "silent_seconds": round(agent.silent_seconds, 3),
+        "results_held": agent.results_held,
     }
 
 
