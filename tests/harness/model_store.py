@@ -5,8 +5,9 @@ real store, and a crash loses them.
 """
 
 from collections import defaultdict
+from copy import deepcopy
 
-from dart.broker.core.model import JobStatus, Recovered, RecoveredJob, RecoveredLease, RecoveredTask
+from dart.broker.core.model import IdGap, JobStatus, Recovered, RecoveredJob, RecoveredLease, RecoveredTask, TaskState
 from dart.broker.core.records import (
     LAZY_RECORDS,
     AttemptsCounted,
@@ -25,6 +26,13 @@ from dart.broker.core.records import (
 )
 
 
+class _Counts(defaultdict[tuple[str, TaskState], int]):
+    """Zero where nothing was counted; can be copied."""
+
+    def __init__(self):
+        super().__init__(int)
+
+
 class ModelStore:
     """Holds everything in dictionaries and asserts what records must never do."""
 
@@ -33,12 +41,13 @@ class ModelStore:
         self.incarnation = 0
         self.highest_id = 0
         self.jobs = {}
-        self.tallies = defaultdict(lambda: defaultdict(int))
+        self.tallies = defaultdict(_Counts)
         self.tasks = {}
         self.outcomes = {}
         self.leases = {}
         self.enrolments = {}
         self.submissions = {}
+        self.gaps = []
         self.answers = {}
         self.pending = []
 
@@ -53,6 +62,16 @@ class ModelStore:
     def crash(self):
         """Lose what was not committed."""
         self.pending = []
+
+    def restored(self, incarnations=1000, ids=1000):
+        """Another store, as it is after this one was backed up now and restored at any later time."""
+        store = deepcopy(self)
+        store.crash()
+        store.incarnation += incarnations
+        store.gaps += [IdGap(first, last) for first, last in store.submissions.items()]
+        store.gaps.append(IdGap(store.highest_id + 1, store.highest_id + ids))
+        store.highest_id += ids
+        return store
 
     def recover(self):
         """What a core starts from."""
@@ -73,7 +92,8 @@ class ModelStore:
             RecoveredLease(lease_id, lease.agent_id, lease.attempts) for lease_id, lease in sorted(self.leases.items())
         )
         enrolments = tuple(self.enrolments.values())
-        return Recovered(self.store_id, self.incarnation, self.highest_id, jobs, tasks, leases, enrolments)
+        numbers = self.store_id, self.incarnation, self.highest_id
+        return Recovered(*numbers, jobs, tasks, leases, enrolments, tuple(self.gaps))
 
     def _apply(self, record):
         match record:

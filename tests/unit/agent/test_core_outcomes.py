@@ -163,6 +163,29 @@ def test_a_full_disk_stops_taking_tasks_until_there_is_room():
     assert agent.sent(messages.Credit)[0].tasks == 2
 
 
+def test_results_held_back_do_not_hold_up_those_of_later_tasks():
+    """After a restore ids have a gap: what the broker asks for by name is sent, whatever lies below it is held."""
+    agent = Recorder(store_id=STORE).start(*((STORE, result(n)) for n in (3, 100, 5)))
+    assert agent.hello().results == (ref(3), ref(100), ref(5))
+    agent.welcome(hold=(ref(5),), send=(ref(3), ref(100)))
+    assert [r.ref for m in agent.sent(messages.Results) for r in m.results] == [ref(3), ref(100)]
+    assert "1 results belong to another store" in agent.texts()
+
+
+def test_what_is_held_back_is_said_once_and_named_last():
+    """A link that comes and goes does not fill the log; what HELLO has no room for are the results held back."""
+    stored = [(STORE, result(n)) for n in (7, 8, 1, 2)]
+    agent = Recorder(store_id=STORE, hello_items_max=3).start(*stored)
+    assert agent.hello().results == (ref(7), ref(8), ref(1))
+    agent.welcome(hold=(ref(7), ref(8)), forget=(ref(1),))
+    assert [r.ref for m in agent.sent(messages.Results) for r in m.results] == [ref(2)]
+    assert "2 results belong" in agent.texts()
+    agent.do(events.LinkDown("gone", 0.5))
+    assert agent.hello().results == (ref(2), ref(7), ref(8))
+    agent.welcome(hold=(ref(7), ref(8)), forget=(ref(2),))
+    assert agent.texts() == ""
+
+
 def test_results_of_two_stores_are_spooled_apart():
     """A result carries the store it belongs to."""
     agent = Recorder(spool=SpoolMode.LAZY, slots=2).live()

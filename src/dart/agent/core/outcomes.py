@@ -91,21 +91,25 @@ def on_welcome(state: State, welcome: Welcome) -> None:
     for kept in state.kept.values():
         kept.sent = False
     forget(state, (*welcome.forget, *welcome.drop))
-    # Ids above the store's highest are held; what HELLO had no room to name must not slip past that.
+    # Ids that the store does not know are held; what HELLO had no room to name must not slip past that.
     first_held = min((ref.task_id for ref in welcome.hold), default=None)
+    named = {*welcome.send, *welcome.keep} if welcome.hold else frozenset[AttemptRef]()
     state.to_send.clear()
     held_back = 0
     for ref, kept in state.kept.items():
-        if kept.store_id != welcome.store_id or (first_held is not None and ref.task_id >= first_held):
+        beyond = first_held is not None and ref.task_id >= first_held and ref not in named
+        kept.held_back = beyond or kept.store_id != welcome.store_id
+        if kept.held_back:
             held_back += 1
         else:
             state.to_send.append(ref)
-    if held_back:
+    if held_back and held_back != state.held_back_said:
         state.say(
             "warning",
             f"{held_back} results belong to another store than {welcome.store_id} or are unknown to it (was the server "
             "replaced or restored from a backup?); they are kept",
         )
+    state.held_back_said = held_back
 
 
 def spool(state: State) -> None:

@@ -1,5 +1,7 @@
 """The session with the broker: connecting, HELLO and WELCOME, running numbers, heartbeats, complaints."""
 
+from operator import itemgetter
+
 from dart.agent.core import leaving, outcomes, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp
@@ -58,7 +60,9 @@ def on_link_up(state: State, event: LinkUp) -> None:
     identity = state.identity
     most = state.limits.hello_items_max
     attempts = [ref for ref, held in state.held.items() if held.fate is not Fate.ABANDONED]
-    results = [ref for ref, kept in state.kept.items() if kept.store_id == state.store_id]
+    # Those held back come last: where not all can be named, they must not keep the others from being sent.
+    ours = [(ref, kept.held_back) for ref, kept in state.kept.items() if kept.store_id == state.store_id]
+    results = [ref for ref, _ in sorted(ours, key=itemgetter(1))]
     state.session.hello_store_id = state.store_id
     state.send(
         Hello(

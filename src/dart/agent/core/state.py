@@ -105,6 +105,8 @@ class Kept:
     """The SpoolWrite that holds it; 0: not handed to the spool; `SPOOLED_EARLIER`: kept from an earlier boot."""
     sent: bool = False
     """In the present session."""
+    held_back: bool = False
+    """Of another store, or of a task that the present one does not know: kept, not sent."""
     kept_at: float = 0.0
 
 
@@ -176,6 +178,8 @@ class State:
     synced: int = 0
     spool_full: bool = False
     full_said: bool = False
+    held_back_said: int = 0
+    """Results held back, as people were last told."""
 
     # Reports
     progress: dict[AttemptRef, ProgressReport] = field(default_factory=dict)

@@ -57,8 +57,10 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     arm(core, agent)
     core.ripe[agent.id] = None
     note(core, "info", f"Agent {short(agent.id)} is connected as worker {name!r} with {agent.slots} slots.")
+    agent.results_held = len(verdicts.hold)
     if verdicts.hold:
-        note(core, "warning", f"Worker {name!r} keeps {len(verdicts.hold)} results that belong to another store.")
+        text = "results of tasks that this store does not know: of another store, or given after the backup it is from"
+        note(core, "warning", f"Worker {name!r} keeps {agent.results_held} {text}.")
 
 
 def _complaint(  # noqa: PLR0911 - one return a reason

@@ -197,6 +197,8 @@ class Agent:
     lease_expires_at: float = 0.0
     """While silent: when its leases end."""
     draining: bool = False
+    results_held: int = 0
+    """Results that it named in HELLO and was told to keep, since this store knows nothing of their tasks."""
 
 
 class Enrolment(NamedTuple):
@@ -241,6 +243,16 @@ class RecoveredJob(NamedTuple):
     tally: dict[tuple[str, TaskState], int]
 
 
+class IdGap(NamedTuple):
+    """Ids, first and last, that the store may have given after the backup it was restored from.
+
+    It knows nothing of what they named and never gives them again.
+    """
+
+    first_id: TaskId
+    last_id: TaskId
+
+
 class Recovered(NamedTuple):
     """All that a store knows at a start, enough to build the core."""
 
@@ -255,3 +267,5 @@ class Recovered(NamedTuple):
     leases: tuple[RecoveredLease, ...]
     """By lease id; of two that name a task the later one holds."""
     enrolments: tuple[Enrolment, ...]
+    gaps: tuple[IdGap, ...] = ()
+    """In order."""

@@ -6,7 +6,7 @@ from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, ne
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move
 from dart.broker.core.model import Agent, Task, TaskState
 from dart.broker.core.records import LeaseAdded
-from dart.broker.core.state import Core, persist
+from dart.broker.core.state import Core, is_beyond, persist
 from dart.ids import AttemptRef, LeaseId
 from dart.wire.messages import Hello
 
@@ -29,7 +29,7 @@ def judge(core: Core, agent: Agent, hello: Hello) -> Verdicts:
     lease_id = new_lease_id(core)
     adopted: list[AttemptRef] = []
     for ref in hello.results:
-        if not our_store or ref.task_id > core.highest_id:
+        if not our_store or is_beyond(core, ref.task_id):
             verdicts.hold.append(ref)
         else:
             wanted = _wanted(core, agent, ref, lease_id, adopted)

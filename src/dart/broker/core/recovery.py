@@ -14,6 +14,7 @@ from dart.limits import Limits
 def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     """Build the core. Agents with lease rows keep their leases one full lease time, though nobody has heard of them."""
     core = Core(limits, recovered.store_id, recovered.incarnation, recovered.highest_id)
+    core.gaps = recovered.gaps
     core.enrolments = {enrolment.agent_id: enrolment for enrolment in recovered.enrolments}
     jobs = {}
     for row in recovered.jobs:

@@ -6,7 +6,7 @@ from dart.broker.core.liveness import short
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted
-from dart.broker.core.state import Core, note, persist, send, session_of
+from dart.broker.core.state import Core, is_beyond, note, persist, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
 from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
@@ -23,12 +23,15 @@ _NEVER_RETRIED = frozenset(
 
 
 def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
-    """Record the outcomes that count; acknowledge all, or the agent would keep what nobody wants."""
+    """Record the outcomes that count; acknowledge all that this store can judge, or the agent would keep them."""
     foreign = 0
+    beyond: set[AttemptRef] = set()
     for result in message.results:
         task = core.tasks.get(result.ref.task_id)
         if task is None or task.attempt != result.ref.attempt or task.agent_id is None:
             core.late_results += 1
+            if task is None and is_beyond(core, result.ref.task_id):
+                beyond.add(result.ref)  # not ours to judge: without an ACK the agent keeps it
         elif task.agent_id != agent.id:
             foreign += 1
         else:
@@ -39,8 +42,9 @@ def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
         note(core, "warning", text)
     if message.credit is not None:
         on_credit(core, agent, message.credit, now)
-    if message.results:
-        send(core, agent, Ack(tuple(result.ref for result in message.results)), now)
+    known = tuple(result.ref for result in message.results if result.ref not in beyond)
+    if known:
+        send(core, agent, Ack(known), now)
 
 
 def _take(core: Core, agent: Agent, task: Task, result: Result, now: float) -> None:

@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from dart.broker.core.commands import Command, Note, Persist, Send
-from dart.broker.core.model import Agent, Enrolment, Idempotency, Job, Session, Task
+from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
 from dart.errors import UnknownJobError
@@ -44,6 +44,9 @@ class Core:
     """Complete ones whose tasks are let in, some each turn."""
     reserved: int = 0
     """Ids of submissions in `submissions` and `admitting` whose tasks are not in `tasks` yet."""
+
+    gaps: tuple[IdGap, ...] = ()
+    """Ids that were given after the backup that this store was restored from; in order."""
 
     enrolments: dict[AgentId, Enrolment] = field(default_factory=dict)
     agents: dict[AgentId, Agent] = field(default_factory=dict)
@@ -130,6 +133,11 @@ def send(core: Core, agent: Agent, message: BrokerMessage, now: float) -> None:
 def milliseconds(now: float) -> int:
     """Unix time in ms."""
     return int(now * 1000)
+
+
+def is_beyond(core: Core, task_id: TaskId) -> bool:
+    """Whether this store cannot know of this id: it never gave it, or was restored to a time before it did."""
+    return task_id > core.highest_id or any(gap.first_id <= task_id <= gap.last_id for gap in core.gaps)
 
 
 def unknown_job(name: str) -> UnknownJobError:

@@ -29,6 +29,8 @@ class AgentView(NamedTuple):
     draining: bool
     silent_seconds: float
     """Since anything was heard."""
+    results_held: int
+    """Results it keeps for tasks that this store does not know."""
 
 
 class WorkerView(NamedTuple):
@@ -131,6 +133,7 @@ def _agent(agent: Agent, now: float) -> AgentView:
         agent.facts,
         agent.draining,
         0.0 if agent.session is None else max(0.0, now - agent.session.heard_at),
+        agent.results_held,
     )
 
 
