@@ -160,7 +160,7 @@ class Server:
                 self._transport.close(linger_seconds=BYE_SECONDS)
             if self._admission is not None:
                 self._admission.close()
-            self._context.term()
+            self._context.destroy(linger=0)  # closes what a failed start left open
             if self._store is not None:
                 self._store.close()
         log.info("The server has ended.")
