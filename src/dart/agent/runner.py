@@ -87,11 +87,6 @@ def main(arguments: dict[str, str]) -> None:
     for name in ("tasks", "answers", "lifeline", "shared"):
         if int(arguments[name]) >= 0:
             os.set_inheritable(int(arguments[name]), False)
-    for stream in (sys.stdout, sys.stderr):
-        # Lines appear as they are printed, and no text that a task can print makes `print` raise.
-        stream.reconfigure(  # type: ignore[union-attr]  # nobody has replaced them yet
-            encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
     load_msgpack(os.path.join(arguments["msgpack"], "__init__.py"), pure=arguments["pure"] == "1")
     values = load_private("_dart_values", arguments["values"])
     wire = load_private("_dart_format", os.path.join(_HERE, "runner_format.py"))
@@ -99,6 +94,7 @@ def main(arguments: dict[str, str]) -> None:
     task = load_private("dart_task", os.path.join(_HERE, "runner_task.py"))
     loop = load_private("_dart_loop", os.path.join(_HERE, "runner_loop.py"))
 
+    loop.open_output()
     channel = task.Channel(_socket.socket(fileno=int(arguments["answers"])), wire)
     task.bind(
         channel,

@@ -6,6 +6,7 @@ Everything it uses is handed in, since nothing of DART can be imported here.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import sys
 from time import monotonic, time
@@ -24,6 +25,26 @@ TOO_LARGE = 105
 _ANCILLARY_BYTES = 64  # one descriptor with its header, anywhere
 _ANY_SIZE = 1 << 62
 _NONE_UNREAD = b"\0\0\0\0"
+
+
+class Output(io.FileIO):
+    """The file under standard output or error; it knows whether anything was written since it was last asked."""
+
+    written = False
+
+    def write(self, data: Any, /) -> int:
+        """As any file does."""
+        Output.written = True
+        return super().write(data)
+
+
+def open_output() -> None:
+    """Standard output and error whose lines appear as they are printed, and which take any text there is."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        buffer = io.BufferedWriter(Output(descriptor, "w", closefd=False))
+        stream = io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 class Loop:
@@ -141,7 +162,9 @@ class Loop:
             library = sys.modules.get("ctypes")
             if library is not None:
                 library.CDLL(None).fflush(None)  # what C code printed
-            if fcntl.ioctl(1, self._unread, _NONE_UNREAD) != _NONE_UNREAD:
+            # What children wrote shows only if the agent has not read it yet.
+            if Output.written or fcntl.ioctl(1, self._unread, _NONE_UNREAD) != _NONE_UNREAD:
+                Output.written = False
                 os.write(1, self._mark + self._wire.MARK.pack(*reference))
         except (AttributeError, OSError, ValueError):
             return  # the task closed its own standard output

@@ -1,5 +1,7 @@
 """What a runner printed, pure: the text for the log file, and lines with the task that printed them."""
 
+from collections.abc import Container
+
 from dart.agent import runner_format as wire
 from dart.ids import Attempt, AttemptRef, TaskId
 
@@ -25,17 +27,26 @@ class OutputSplitter:
         self._rate = lines_per_second_max
         self._unsure = b""
         self._begun = b""
+        self._begun_by: AttemptRef | None = None
         self._allowance = float(lines_per_second_max)
         self._allowed_at = 0.0
         self._left_out = 0
 
-    def split(self, data: bytes, running: AttemptRef | None, now: float) -> tuple[bytes, PrintedLines]:
-        """Text without marks, and lines in order; what follows the last mark is `running`'s."""
+    def split(
+        self, data: bytes, running: AttemptRef | None, now: float, ended: Container[AttemptRef] = ()
+    ) -> tuple[bytes, PrintedLines]:
+        """Text without marks, and lines in order; what follows the last mark is `running`'s.
+
+        `ended` are the tasks whose results came before this data was read: their marks have come too, if they have any.
+        """
         self._allowance = min(self._allowance + max(now - self._allowed_at, 0.0) * self._rate, float(self._rate))
         self._allowed_at = now
         text, lines = b"", PrintedLines()
         data = self._unsure + data
         self._unsure = b""
+        if self._begun and self._begun_by in ended and self._mark_of(self._begun_by) not in data:
+            # Its end went unmarked, since all its output (of a child, or of C code) had been read before.
+            self._take(b"", self._begun_by, lines, ended=True)
         while (at := data.find(self._mark)) >= 0 and len(data) - at >= self._mark_bytes:
             task_id, incarnation, number = wire.MARK.unpack_from(data, at + len(self._mark))
             text += data[:at]
@@ -45,6 +56,7 @@ class OutputSplitter:
         if keep:
             data, self._unsure = data[:-keep], data[-keep:]
         self._take(data, running, lines, ended=False)
+        self._begun_by = running
         return text + data, lines
 
     def end(self, running: AttemptRef | None, now: float) -> tuple[bytes, PrintedLines]:
@@ -54,6 +66,9 @@ class OutputSplitter:
         lines = PrintedLines()
         self._take(unsure, running, lines, ended=True)
         return unsure, lines
+
+    def _mark_of(self, ref: AttemptRef | None) -> bytes:
+        return b"" if ref is None else self._mark + wire.MARK.pack(ref.task_id, *ref.attempt)
 
     def _beginning_of_mark(self, data: bytes) -> int:
         """How many bytes at the end may be the first of a mark."""

@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from dart.agent import events
@@ -17,6 +17,7 @@ from dart.agent import runner_format as wire
 from dart.agent.runner_answers import Answer, BrokenStreamError
 from dart.agent.runner_output import OutputSplitter, PrintedLines
 from dart.agent.runner_process import RunnerPlan, RunnerProcess
+from dart.agent.runner_slot import SlotState
 from dart.agent.shared_block import SharedBlock
 from dart.agent.worker_log import WorkerLog
 from dart.errors import ConfigError, TaskErrorCode
@@ -32,6 +33,8 @@ _LOOK_SECONDS = 0.5
 """How often to look whether a runner lives where the kernel does not tell (no pidfd), or a full system has room."""
 _LAST_READS = 16
 """Of a dead runner; its sockets hold less, but a child that escaped may print for ever."""
+_OUTPUT_READS = 8
+"""Of a runner whose tasks end while their output is read; then the loop looks at the others."""
 _LAST_WORDS_BYTES = 4096
 """Kept of what a runner prints before it is ready: the reason why it will not be."""
 _CLOSED_SECONDS = 1.0
@@ -53,28 +56,6 @@ class SupervisorOptions:
     """Prefix of the Python that runs the tasks; None: the agent's own."""
     shared_bytes: int = 0
     """Memory shared by all slots; 0: none."""
-
-
-@dataclass(slots=True)
-class _SlotState:
-    """One slot: its present runner, if any, and when something is due."""
-
-    number: int
-    runner: RunnerProcess | None = None
-    splitter: OutputSplitter | None = None
-    ready: bool = False
-    used: bool = False
-    failures: int = 0
-    pure: bool = False
-    """msgpack without its compiled part, because a runner with it did not start."""
-    started_at: float = 0.0
-    last_reads: int = 0
-    kill_at: float | None = None
-    retry_at: float | None = None
-    asked_to_die: bool = False
-    fault: str = ""
-    registered: list[int] = field(default_factory=list)
-    last_words: bytes = b""
 
 
 class Supervisor:
@@ -125,7 +106,7 @@ class Supervisor:
             shared=shared,
             limits=limits,
         )
-        self._slots = [_SlotState(number) for number in range(options.slots)]
+        self._slots = [SlotState(number) for number in range(options.slots)]
 
     # ---- what the agent's core asks for ----
 
@@ -198,7 +179,7 @@ class Supervisor:
         due = [at for state in self._slots for at in self._due(state)]
         return min(due, default=None)
 
-    def _due(self, state: _SlotState) -> list[float]:
+    def _due(self, state: SlotState) -> list[float]:
         due = [at for at in (state.kill_at, state.retry_at) if at is not None]
         if state.runner is not None:
             if not state.ready:
@@ -234,7 +215,7 @@ class Supervisor:
 
     # ---- a runner's life ----
 
-    def _spawn(self, state: _SlotState) -> None:
+    def _spawn(self, state: SlotState) -> None:
         state.ready = state.used = state.asked_to_die = False
         state.fault, state.last_words, state.last_reads, state.kill_at = "", b"", 0, None
         state.started_at = self._clock()
@@ -255,11 +236,11 @@ class Supervisor:
         if runner.ended >= 0:
             self._watch(state, runner.ended, lambda: self._on_end(state))
 
-    def _watch(self, state: _SlotState, descriptor: int, callback: Callable[[], None]) -> None:
+    def _watch(self, state: SlotState, descriptor: int, callback: Callable[[], None]) -> None:
         state.registered.append(descriptor)
         self._register(descriptor, callback)
 
-    def _failed(self, state: _SlotState, reason: str) -> None:
+    def _failed(self, state: SlotState, reason: str) -> None:
         state.failures += 1
         _LOG.warning("runner of slot %d cannot be started: %s", state.number, reason)
         self._emit(events.RunnerFailed(state.number, reason))
@@ -267,7 +248,7 @@ class Supervisor:
             wait = min(_RETRY_SECONDS * 2 ** min(state.failures - 1, 16), self._limits.runner_retry_seconds_max)
             state.retry_at = self._clock() + wait
 
-    def _on_end(self, state: _SlotState) -> None:
+    def _on_end(self, state: SlotState) -> None:
         """A runner is dead: its children too, then its last results, then what it leaves."""
         runner = state.runner
         if runner is None:
@@ -298,7 +279,7 @@ class Supervisor:
             # Died with nothing to do: not at once again, or a broken one would eat the machine.
             state.retry_at = self._clock() + _RETRY_SECONDS
 
-    def _forget(self, state: _SlotState, runner: RunnerProcess) -> str:
+    def _forget(self, state: SlotState, runner: RunnerProcess) -> str:
         for descriptor in state.registered:
             self._unregister(descriptor)
         state.registered.clear()
@@ -309,10 +290,10 @@ class Supervisor:
 
     # ---- what runners say ----
 
-    def _on_readable(self, state: _SlotState) -> None:
+    def _on_readable(self, state: SlotState) -> None:
         self._pump(state)
 
-    def _pump(self, state: _SlotState) -> bool:
+    def _pump(self, state: SlotState) -> bool:
         """Take what a runner has written; true if there was anything.
 
         Answers are read before output and told after it: what a task printed is in the log before its result is known.
@@ -321,9 +302,18 @@ class Supervisor:
         if runner is None or splitter is None:
             return False
         answers = self._answers(state, runner)
-        output = runner.printed()
+        output = more = runner.printed()
+        for _ in range(_OUTPUT_READS):
+            later = self._answers(state, runner) if more else []
+            answers += later
+            if not any(answer.kind == wire.ENDED for answer in later):
+                break
+            more = runner.printed()
+            output += more
+        # Nothing has ended since the last text was read, so what follows the last mark is the running task's.
         if output:
-            self._print(state, *splitter.split(output, runner.running, self._clock()))
+            ended = {answer.ref for answer in answers if answer.kind == wire.ENDED}
+            self._print(state, *splitter.split(output, runner.running, self._clock(), ended))
         self._tell(state, answers)
         self._refuse(state, runner.pass_on())
         if runner.output_over:
@@ -334,7 +324,7 @@ class Supervisor:
                 state.kill_at = self._clock() + _CLOSED_SECONDS
         return bool(answers or output)
 
-    def _answers(self, state: _SlotState, runner: RunnerProcess) -> list[Answer]:
+    def _answers(self, state: SlotState, runner: RunnerProcess) -> list[Answer]:
         try:
             answers = runner.receive()
             for index, answer in enumerate(answers):
@@ -346,24 +336,24 @@ class Supervisor:
             return []
         return answers
 
-    def _broken(self, state: _SlotState, runner: RunnerProcess, fault: str) -> None:
+    def _broken(self, state: SlotState, runner: RunnerProcess, fault: str) -> None:
         state.fault = fault
         runner.signal_group(signal.SIGKILL)
         self._unwatch(state, runner.answers)
 
-    def _unwatch(self, state: _SlotState, descriptor: int) -> None:
+    def _unwatch(self, state: SlotState, descriptor: int) -> None:
         if descriptor in state.registered:
             state.registered.remove(descriptor)
             self._unregister(descriptor)
 
-    def _print(self, state: _SlotState, text: bytes, printed: PrintedLines) -> None:
+    def _print(self, state: SlotState, text: bytes, printed: PrintedLines) -> None:
         self._log.write(text)
         if not state.ready:
             state.last_words = (state.last_words + text)[-_LAST_WORDS_BYTES:]
         for ref, lines in printed:
             self._emit(events.TaskPrinted(ref, lines))
 
-    def _tell(self, state: _SlotState, answers: list[Answer]) -> None:
+    def _tell(self, state: SlotState, answers: list[Answer]) -> None:
         ended = tuple(
             events.RunnerResult(
                 answer.ref,
@@ -388,7 +378,7 @@ class Supervisor:
             facts = dict(line.split("=", 1) for line in answers[0].payload.decode().splitlines())
             self._emit(events.RunnerReady(state.number, facts))
 
-    def _refuse(self, state: _SlotState, unfit: tuple[AttemptRef, ...]) -> None:
+    def _refuse(self, state: SlotState, unfit: tuple[AttemptRef, ...]) -> None:
         """Results for tasks that no message to a runner can hold."""
         if unfit:
             text = values.encode("The names of this task (module path, method, job) are too long for a runner.")

@@ -55,6 +55,15 @@ def test_what_only_looks_like_a_mark_is_text():
     assert cut.end(FIRST, 0.0) == (MARK[:5], [(FIRST, ("\0secr",))])
 
 
+def test_an_unmarked_end_ends_a_line():
+    """When a task has ended without mark, the next one's text does not continue its line; with one, it is its own."""
+    cut = splitter()
+    cut.split(b"first", FIRST, 0.0)
+    assert cut.split(b"second\n", SECOND, 0.0, {FIRST})[1] == [(FIRST, ("first",)), (SECOND, ("second",))]
+    cut.split(b"fi", FIRST, 0.0)
+    assert cut.split(b"rst" + mark(FIRST) + b"x\n", SECOND, 0.0, {FIRST})[1] == [(FIRST, ("first",)), (SECOND, ("x",))]
+
+
 def test_long_lines_are_cut():
     """The log has them whole, the broker their beginning."""
     text, lines = splitter(chars=3).split(b"abcdef\n", FIRST, 0.0)
