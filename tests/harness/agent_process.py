@@ -125,8 +125,17 @@ def agent_process(
 ) -> Iterator[AgentProcess]:
     """A running agent; whatever the test left of it is killed in the end."""
     prepare(home, broker)
+    with started(arguments(home, *extra), home, python=python, **environment) as agent:
+        yield agent
+
+
+@contextlib.contextmanager
+def started(
+    words: list[str], home: Path, *, python: str = sys.executable, **environment: str
+) -> Iterator[AgentProcess]:
+    """An agent with just these arguments."""
     process = subprocess.Popen(
-        [python, "-m", "dart.agent", *arguments(home, *extra)],
+        [python, "-m", "dart.agent", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

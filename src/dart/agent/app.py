@@ -327,11 +327,11 @@ def _enrolment(config: AgentConfig) -> enrol.Enrolment:
         )
     if known is not None and (config.server.startswith(("tcp:", "ipc:")) or not _is_outdated(config, known)):
         return known
-    return _enrol(config)
+    former = Path(known.state_directory) if known is not None and known.state_directory else None
+    return _enrol(config, config.state_directory or former or _default_state_directory())
 
 
-def _enrol(config: AgentConfig) -> NoReturn:
-    state_directory = config.state_directory or _default_state_directory()
+def _enrol(config: AgentConfig, state_directory: Path) -> NoReturn:
     if config.server and not (state_directory / enrol.SERVER_FILE).exists():
         raise ConfigError(
             f"This agent is not enrolled at {config.server}, and no server on this machine could do it. Start it "

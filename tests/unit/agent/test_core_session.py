@@ -109,8 +109,8 @@ def test_backoff_grows_and_ends_with_welcome():
     assert agent.core.next_deadline() - agent.now == pytest.approx(0.0) or agent.of(events.Connect)
 
 
-def test_only_the_first_failure_is_said():
-    """A server that is away for days does not fill the log."""
+def test_a_reason_is_said_once():
+    """A server that is away for days does not fill the log; a new reason is told."""
     agent = Recorder().start()
     agent.do(events.LinkDown("refused", 0.5))
     assert "refused" in agent.texts()
@@ -118,6 +118,13 @@ def test_only_the_first_failure_is_said():
     agent.do(events.LinkDown("refused", 0.5))
     assert agent.texts() == ""
     assert agent.do(events.LinkDown("refused", 0.5)) == [], "not twice for one socket"
+    agent.until_deadline()
+    agent.do(events.LinkDown("no server file", 0.5))
+    assert "no server file" in agent.texts()
+    agent.hello()
+    agent.welcome()
+    agent.do(events.LinkDown("no server file", 0.5))
+    assert "no server file" in agent.texts()
 
 
 def test_silence_ends_the_session():

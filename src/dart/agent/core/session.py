@@ -90,8 +90,9 @@ def on_link_down(state: State, event: LinkDown) -> None:
 
 def lose(state: State, reason: str) -> None:
     """The session is over; a new one follows after a while that grows with each failure."""
-    if state.phase is Phase.LIVE or state.failures == 0:
+    if reason != state.lost_because:
         state.say("warning", f"no link to the broker: {reason}; trying again")
+    state.lost_because = reason
     state.phase = Phase.WAITING
     reports.clear(state)
     state.commands.append(Disconnect(0.0))
@@ -160,6 +161,7 @@ def _on_welcome(state: State, welcome: Welcome) -> None:
         return
     state.phase = Phase.LIVE
     state.failures = 0
+    state.lost_because = ""
     state.session.welcome = welcome
     _meet_store(state, welcome)
     if state.phase is not Phase.LIVE:
@@ -207,7 +209,7 @@ def _on_heartbeat(state: State, heartbeat: Heartbeat) -> None:
 def keep_alive(state: State) -> None:
     """Give up a silent link; send a heartbeat on a quiet one."""
     if state.phase in {Phase.CONNECTING, Phase.LIVE} and _silent_at(state) <= state.now:
-        lose(state, f"nothing was heard for {state.now - state.last_heard_at:.1f} s")
+        lose(state, f"nothing was heard for {state.now - state.last_heard_at:.0f} s")
     if state.phase is Phase.LIVE and _beat_at(state) <= state.now:
         _beat(state)
 

@@ -152,6 +152,8 @@ class State:
     retry_at: float | None = None
     failures: int = 0
     """Attempts to connect since the last WELCOME."""
+    lost_because: str = ""
+    """What was last said of a lost link; the same is not said again and again."""
     jitter: float = 0.5
     last_heard_at: float = 0.0
     last_sent_at: float = 0.0
