@@ -3,7 +3,6 @@
 import array
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -54,7 +53,7 @@ class RunnerProcess:
     def __init__(self, plan: RunnerPlan, *, pure: bool) -> None:
         self.given: dict[AttemptRef, bool] = {}
         """What it has and has not answered yet, in order; true for a large parameter."""
-        self.mark = secrets.token_bytes(16)
+        self.mark = os.urandom(16)
         self.answers_over = False
         self.output_over = False
         """Nothing more can come: it is dead, or has closed its end."""

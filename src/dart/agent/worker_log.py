@@ -1,7 +1,6 @@
 """The worker's log file: what its tasks print, byte for byte, in `output_directory/log_NAME.txt`."""
 
 import contextlib
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -17,6 +16,8 @@ def log_file_name(worker: str) -> str:
     plain = worker.isprintable() and "/" not in worker and len(worker.encode("utf-8", "replace")) <= _NAME_BYTES_MAX
     if plain:
         return f"log_{worker}.txt"
+    import hashlib  # noqa: PLC0415 - brings OpenSSL with it, for the rare name only
+
     shown = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "-_.") else "_" for letter in worker)
     digest = hashlib.sha256(worker.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return f"log_{shown[:80]}_{digest}.txt"
