@@ -136,9 +136,19 @@ def encode_parameter(value: Any, *, may_have_tags: bool, bytes_max: int) -> byte
         except RecursionError:
             raise ValueNotPortableError("parameter: nested too deep.") from None
     try:
+        if type(value) is str and len(value) >= LARGE_BYTES:
+            return _large_text(value, bytes_max)
         return values.encode(value, where="parameter", bytes_max=bytes_max)
     except values.NotPortable as error:
         raise ValueNotPortableError(f"{error}.") from None
+
+
+def _large_text(value: str, bytes_max: int) -> bytes:
+    """The same as `values.encode`, with one copy: msgpack's buffer grows through many."""
+    content = value.encode()
+    if len(content) > bytes_max:
+        raise values.NotPortable(f"parameter: {len(content)} bytes when encoded, at most {bytes_max} are allowed")
+    return b"".join((b"\xdb", struct.pack(">I", len(content)), content))
 
 
 def _untagged(value: Any) -> Any:

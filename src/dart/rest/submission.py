@@ -17,6 +17,7 @@ from dart.wire import values
 
 _BIN_HEADS: Final = frozenset({0xC4, 0xC5, 0xC6})
 _SMALL_BYTES: Final = 64 * 1024
+_LARGE_BYTES: Final = 1 << 20
 _TAG: Final = b'"' + json_values.TAG.encode() + b'"'
 _OUTER_JSON: Final = msgspec.json.Decoder(schemas.Submission)
 _OUTER_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.Submission)
@@ -69,9 +70,13 @@ async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[
     """
     wait = call.request.query.get("wait", outer.wait)
     reader = _Reader(call, defaults)
+    await asyncio.sleep(0)
     for start in range(0, len(outer.location_and_parameters), call.limits.slice_tasks_max):
         for number, raw in enumerate(outer.location_and_parameters[start : start + call.limits.slice_tasks_max], start):
             task = reader.read(raw, number)
+            if memoryview(raw).nbytes > _LARGE_BYTES:
+                # Each step with a large entry is a pause of its own.
+                await asyncio.sleep(0)
             if isinstance(task.each, msgspec.UnsetType):
                 reader.add(task, raw, number)
             else:
@@ -150,9 +155,9 @@ class _Reader:
 
     def _parameter(self, task: schemas.NewTask, raw: msgspec.Raw) -> bytes:
         if not self._messagepack:
-            return json_values.encode_parameter(
-                task.parameter, may_have_tags=_TAG in bytes(raw), bytes_max=self._bytes_max
-            )
+            # Scalars, among them the large texts of old programs, have no tags to look for.
+            may_have_tags = type(task.parameter) in (dict, list) and _TAG in bytes(raw)
+            return json_values.encode_parameter(task.parameter, may_have_tags=may_have_tags, bytes_max=self._bytes_max)
         data = bytes(task.parameter)
         if len(data) > self._bytes_max:
             raise TooLargeError(f"A parameter has {len(data)} bytes; at most {self._bytes_max} are allowed.")

@@ -34,6 +34,12 @@ def test_what_json_has_is_itself(value):
     assert back(value) == value
 
 
+def test_large_texts_are_encoded_as_any_text():
+    """By another way, to the same bytes."""
+    for text in ("x" * 300_000, "\u00e9" * 300_000):
+        assert json_values.encode_parameter(text, may_have_tags=False, bytes_max=1 << 20) == values.encode(text)
+
+
 def test_bytes_are_text_where_they_can_be():
     """Old modules return base64 text as bytes; it comes back untouched."""
     text = json_values.to_json(values.encode(b"gASV\n"))
@@ -119,6 +125,8 @@ def test_values_that_cannot_be_sent_name_the_place():
         back(deep)
     with pytest.raises(ValueNotPortableError, match="at most 5"):
         back("x" * 10, bytes_max=5)
+    with pytest.raises(ValueNotPortableError, match="at most 5"):
+        back("x" * 300_000, bytes_max=5)
     with pytest.raises(ValueNotPortableError, match=r"parameter\.a"):
         back({"a": "\ud800"})
 
