@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
 from dart.broker.core.model import Agent, Job, Task, TaskState
+from dart.broker.core.placement import room_of, urgency
 from dart.broker.core.ready_queue import key_of
 from dart.broker.core.state import Core
 from dart.ids import AgentId, LeaseId
@@ -21,6 +22,7 @@ def check(core: Core) -> None:
     _check_ready(core)
     _check_leases(core)
     _check_agents(core)
+    _check_placement(core)
     _check_timers(core)
     _require(
         not (core.commands or core.ripe or core.closed_leases or core.finished_jobs or core.cancels),
@@ -94,7 +96,7 @@ def _check_ready(core: Core) -> None:
         size += queue.size
     _same("tasks in all queues", (core.ready.size, len(queued)), (size, size))
     _same("queued tasks", queued, {task.id for task in core.tasks.values() if task.state is TaskState.QUEUED})
-    _require(not core.ready.grown, "placement did not look at a queue that grew")
+    _require(not core.ready.changed, "placement did not look at a queue that changed")
 
 
 def _check_leases(core: Core) -> None:
@@ -145,6 +147,19 @@ def _check_agents(core: Core) -> None:
         _require(agent_id in core.agents and core.agents[agent_id].session, f"{agent_id} is away, yet waited for")
     for agent_id in core.hungry:
         _require(not core.agents[agent_id].draining, f"{agent_id} drains, yet takes work")
+
+
+def _check_placement(core: Core) -> None:
+    """Nothing waits that an agent could take now."""
+    for agent in core.agents.values():
+        room = None if core.stopping else room_of(agent)
+        queues = core.ready.matching(agent.name, agent.capabilities)
+        if room is not None and queues:
+            task = max(queues, key=urgency).head()
+            _require(
+                agent.leases and task.parameter_bytes > room.payload_bytes,
+                f"{story(task)} waits, though agent {agent.id} has room",
+            )
 
 
 def _check_timers(core: Core) -> None:

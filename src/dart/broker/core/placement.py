@@ -1,7 +1,7 @@
 """Who gets what: idle slots of all candidates first, then prefetch by credit, spread over the agents.
 
 After every turn no queue holds a task that an agent with credit may run, but for one that is too large for what is
-left of the credit. So a turn looks only at agents whose room may have grown and at queues that got tasks.
+left of the credit. So a turn looks only at agents whose room may have grown and at queues that changed.
 """
 
 from collections.abc import Iterator
@@ -35,11 +35,11 @@ class Room:
 
 def place(core: Core, now: float) -> None:
     """Give leases where there is room, send them, and recall what an idle agent could run."""
-    if not core.ripe and not core.ready.grown:
+    if not core.ripe and not core.ready.changed:
         return
     rooms = _rooms(core)
     core.ripe.clear()
-    core.ready.grown.clear()
+    core.ready.changed.clear()
     if core.ready.size:
         _fill(core, [room for room in rooms if room.idle > 0], prefetch=False)
         _fill(core, rooms, prefetch=True)
@@ -64,23 +64,8 @@ def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
                 yield agent
 
 
-def _rooms(core: Core) -> list[Room]:
-    rooms: dict[AgentId, Room | None] = {}
-    if core.stopping:
-        return []
-    for agent_id in core.ripe:
-        agent = core.agents.get(agent_id)
-        rooms[agent_id] = None if agent is None else _room(agent)
-        if rooms[agent_id] is None:
-            core.hungry.pop(agent_id, None)
-    for key in core.ready.grown:
-        for agent in candidates(core, key):
-            if agent.id not in rooms:
-                rooms[agent.id] = _room(agent)
-    return [room for room in rooms.values() if room is not None]
-
-
-def _room(agent: Agent) -> Room | None:
+def room_of(agent: Agent) -> Room | None:
+    """What an agent can take now; None: nothing."""
     session = agent.session
     if session is None or agent.draining:
         return None
@@ -88,6 +73,27 @@ def _room(agent: Agent) -> Room | None:
     if tasks <= 0:
         return None
     return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))
+
+
+def urgency(queue: Queue) -> tuple[int, int]:
+    """Higher priority first, then the queue that has waited longest for its turn."""
+    return queue.priority(), -queue.served
+
+
+def _rooms(core: Core) -> list[Room]:
+    rooms: dict[AgentId, Room | None] = {}
+    if core.stopping:
+        return []
+    for agent_id in core.ripe:
+        agent = core.agents.get(agent_id)
+        rooms[agent_id] = None if agent is None else room_of(agent)
+        if rooms[agent_id] is None:
+            core.hungry.pop(agent_id, None)
+    for key in core.ready.changed:
+        for agent in candidates(core, key):
+            if agent.id not in rooms:
+                rooms[agent.id] = room_of(agent)
+    return [room for room in rooms.values() if room is not None]
 
 
 def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:
@@ -105,7 +111,7 @@ def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool
     limit = room.tasks if prefetch else min(room.idle, room.tasks)
     share = min(limit, -(-sum(queue.size for queue in queues) // sharers))
     for _ in range(share):
-        queue = queues[0] if len(queues) == 1 else max(queues, key=_urgency)
+        queue = queues[0] if len(queues) == 1 else max(queues, key=urgency)
         task = queue.head()
         size = task.parameter_bytes
         if size > room.payload_bytes and (room.given or room.agent.leases):
@@ -118,11 +124,6 @@ def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool
         room.payload_bytes -= size
         room.idle -= 1
     return bool(queues) and share < limit
-
-
-def _urgency(queue: Queue) -> tuple[int, int]:
-    """Higher priority first, then the queue that has waited longest for its turn."""
-    return queue.priority(), -queue.served
 
 
 def _send(core: Core, room: Room, now: float) -> None:

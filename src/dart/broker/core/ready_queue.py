@@ -143,15 +143,15 @@ class Queue:
 class ReadyQueues:
     """All queues that are not empty."""
 
-    __slots__ = ("_queues", "_turn", "grown", "size")
+    __slots__ = ("_queues", "_turn", "changed", "size")
 
     def __init__(self) -> None:
         self._queues: dict[str, dict[tuple[str, ...], Queue]] = {}
         self._turn = 0
         self.size = 0
         """Tasks in all queues."""
-        self.grown: dict[QueueKey, None] = {}
-        """Queues that got tasks since placement last looked."""
+        self.changed: dict[QueueKey, None] = {}
+        """Queues that got tasks, or lost some otherwise than by placement, since placement last looked."""
 
     def __iter__(self) -> Iterator[Queue]:
         return (queue for queues in self._queues.values() for queue in queues.values())
@@ -181,7 +181,7 @@ class ReadyQueues:
             queue = queues[key[1]] = Queue(key)
         queue.push(task, front=front)
         self.size += 1
-        self.grown[key] = None
+        self.changed[key] = None
 
     def pop(self, queue: Queue) -> Task:
         """Take the next task of a queue."""
@@ -196,6 +196,7 @@ class ReadyQueues:
         key = key_of(task)
         queue = self._queues[key[0]][key[1]]
         queue.remove(task)
+        self.changed[key] = None  # what was behind it may fit where it did not
         self._shrunk(queue)
 
     def _shrunk(self, queue: Queue) -> None:

@@ -63,7 +63,7 @@ TAMPERINGS = {
     "no timer": lambda core: core.armed.clear(),
     "no expiry": lambda core: core.expiries.clear(),
     "unfinished turn": lambda core: core.ripe.update(x=None),
-    "unseen queue": lambda core: core.ready.grown.update(x=None),
+    "unseen queue": lambda core: core.ready.changed.update(x=None),
 }
 
 

@@ -243,3 +243,15 @@ def test_requeued_tasks_go_first():
     assert [task.id for task in r.core.ready.get(("", ()))] == old, "there is no credit left"
     b = r.agent(key=b"b" * 32, slots=2, credit=2)
     assert b.given == [AttemptRef(old[0], Attempt(1, 2)), AttemptRef(old[1], Attempt(1, 2))]
+
+
+def test_what_a_large_task_held_up_goes_when_that_is_cancelled():
+    """A task behind one that waits for its bytes is given as soon as that one is gone."""
+    r = Recorder()
+    agent = r.agent(slots=3)
+    agent.credit(10, 100)
+    r.define()
+    first, large, small = (r.submit(1, size=size)[0] for size in (50, 500, 10))
+    assert ids(agent.given) == [first]
+    r.cancel(large)
+    assert ids(agent.given) == [first, small]

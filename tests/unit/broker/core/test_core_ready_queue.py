@@ -156,7 +156,7 @@ def test_matching_is_by_location_and_capabilities(jobs):
     assert served("w", "gpu") == [1, 2, 3]
     assert served("w", "gpu", "fpga") == [1, 2, 3, 4]
     assert served("x", "fpga") == [3]
-    assert list(ready.grown) == [("w", ()), ("w", ("gpu",)), ("", ()), ("", ("fpga", "gpu")), ("v", ())]
+    assert list(ready.changed) == [("w", ()), ("w", ("gpu",)), ("", ()), ("", ("fpga", "gpu")), ("v", ())]
 
 
 def test_served_tells_whose_turn_it_is(jobs):

@@ -1,0 +1,410 @@
+"""The broker's core against arbitrary clients, agents and networks: its books agree, and every promise is kept."""
+
+from collections import deque
+from itertools import count
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from dart.broker.core.commands import EndSession, Send, SendTasks
+from dart.broker.core.events import (
+    FrameArrived,
+    ResultDeleted,
+    SessionLost,
+    SubmissionAbandoned,
+    TasksSubmitted,
+    WorkersDrained,
+)
+from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec
+from dart.errors import DartError
+from dart.wire.messages import (
+    Ack,
+    Bye,
+    Cancel,
+    Credit,
+    Drain,
+    Error,
+    Heartbeat,
+    Hello,
+    Recall,
+    Released,
+    Result,
+    Results,
+    Start,
+    Started,
+    Welcome,
+)
+from harness.recorder import Recorder
+
+SESSIONS = count(1)
+JOBS = st.sampled_from(["red", "green"])
+AGENTS = st.sampled_from([0, 1, 2])
+INDEX = st.integers(0, 50)
+"""Which of what is there, modulo how many there are."""
+
+POLICIES = st.builds(
+    TaskPolicy,
+    location=st.sampled_from(["", "w", "v"]),
+    requires=st.sampled_from([(), ("gpu",)]),
+    priority=st.sampled_from([0, 0, 1]),
+    retries=st.sampled_from([0, 1]),
+    lost_retries=st.sampled_from([0, 1, 3]),
+    on_lost=st.sampled_from(OnLost),
+    expires_at_ms=st.sampled_from([0, 0, 1_020_000, 1_200_000]),
+    timeout_seconds=st.just(0.0),
+)
+PARAMETERS = st.sampled_from([b"", b"12345", b"x" * 30])
+SPECS = st.lists(st.builds(TaskSpec, POLICIES, PARAMETERS, st.just("")), min_size=1, max_size=7)
+
+
+class ModelAgent:
+    """An agent as the protocol has it, with an unreliable wire in each direction."""
+
+    def __init__(self, machine, name, key, slots, capabilities):
+        self.recorder = machine.recorder
+        self.name = name
+        self.id = self.recorder.enroll(name, key)
+        self.slots = slots
+        self.capabilities = capabilities
+        self.boots = count(1)
+        self.boot()
+        self.session = None
+        self.results = {}
+
+    def boot(self):
+        """Begin anew, with the spool of the last boot."""
+        self.boot_id = f"{next(self.boots):032x}"
+        self.session = None
+        self.waiting = {}
+        self.running = {}
+        self.draining = False
+
+    def connect(self):
+        self.session = next(SESSIONS)
+        self.sent = self.received = self.seen = 0
+        self.outbox = deque()
+        self.inbox = deque()
+        self.old = deque(maxlen=3)
+        self.welcome = False
+        held = (*self.waiting, *self.running)
+        self.named = (set(held), set(self.results))
+        hello = Hello(
+            (1,),
+            self.name,
+            self.slots,
+            self.capabilities,
+            "host",
+            self.boot_id,
+            self.recorder.store.store_id,
+            held,
+            tuple(self.results),
+            {},
+            draining=self.draining,
+        )
+        self.say(hello)
+
+    def say(self, message):
+        if self.session is not None and (self.welcome or isinstance(message, Hello)):
+            self.sent += 1
+            self.outbox.append((self.sent, message))
+
+    def credit(self):
+        room = 0 if self.draining else max(0, self.slots + 2 - len(self.waiting) - len(self.running))
+        return Credit(room, 40, self.seen)
+
+    def begin(self, index):
+        """Start what waits; the attempt that runs, if any."""
+        if len(self.running) < self.slots and self.waiting:
+            ref = list(self.waiting)[index % len(self.waiting)]
+            del self.waiting[ref]
+            self.running[ref] = None
+            return ref
+        return None
+
+    def end(self, index, *, success):
+        """End what runs; its result is kept until ACK."""
+        if self.running:
+            ref = list(self.running)[index % len(self.running)]
+            del self.running[ref]
+            self.results[ref] = Result(ref, self.name, "host", 1, 0.1, success, 0, b"\xc0")
+            self.say(Results((self.results[ref],), self.credit()))
+
+    def hear(self, sequence, message):
+        if isinstance(message, Error):
+            self.session = None
+            return
+        if sequence <= self.received:
+            return
+        if sequence > self.received + 1:
+            self.session = None
+            return
+        self.received = sequence
+        self.act(sequence, message)
+
+    def act(self, sequence, message):
+        match message:
+            case Welcome():
+                self.welcome = True
+                assert ({*message.keep, *message.drop}, {*message.send, *message.forget}) == self.named
+                for ref in message.drop:
+                    self.waiting.pop(ref, None)
+                    self.running.pop(ref, None)
+                    self.results.pop(ref, None)  # it ended since HELLO
+                for ref in message.forget:
+                    del self.results[ref]
+                for result in self.results.values():
+                    self.say(Results((result,), None))
+                self.say(self.credit())
+            case SendTasks():
+                self.seen = sequence
+                for lease in message.leases:
+                    assert lease.ref not in self.waiting
+                    assert lease.ref not in self.running
+                    assert lease.ref not in self.results
+                    self.waiting[lease.ref] = None
+            case Recall():
+                back = [ref for ref in message.attempts if self.waiting.pop(ref, 0) is None]
+                self.say(Released(tuple(back)))
+                self.say(self.credit())
+            case Ack():
+                for ref in message.attempts:
+                    self.results.pop(ref, None)
+            case Cancel():
+                for ref in message.attempts:
+                    self.waiting.pop(ref, None)
+                    self.running.pop(ref, None)
+                self.say(self.credit())
+            case Drain():
+                self.draining = True
+                back = tuple(self.waiting)
+                self.waiting = {}
+                self.say(Released(back))
+
+
+class BrokerMachine(RuleBasedStateMachine):
+    """Everything that clients, agents, networks, time and crashes can do, in any order."""
+
+    @initialize()
+    def begin(self):
+        self.recorder = Recorder(slice_tasks_max=2, batch_items_max=3, batch_bytes_max=40)
+        self.agents = [
+            ModelAgent(self, "w", b"1" * 32, 1, ("gpu",)),
+            ModelAgent(self, "w", b"2" * 32, 2, ()),
+            ModelAgent(self, "v", b"3" * 32, 2, ("gpu", "more")),
+        ]
+        self.promised = {}
+        self.deleted = set()
+        self.submissions = {}
+        self.recorder.define("red")
+        self.recorder.do = self.do
+
+    def do(self, event):
+        """A turn, and what it sends put on the wires."""
+        commands = Recorder.do(self.recorder, event)
+        for command in commands:
+            if isinstance(command, Send | SendTasks):
+                for agent in self.agents:
+                    if agent.session == command.session:
+                        message = command if isinstance(command, SendTasks) else command.message
+                        agent.inbox.append((command.sequence, message))
+            elif isinstance(command, EndSession):
+                self.recorder.puppets.pop(command.session, None)
+        return commands
+
+    def ask(self, *arguments, **members):
+        """A client's request; None if it is refused."""
+        try:
+            return self.recorder.ask(*arguments, **members)
+        except DartError:
+            return None
+
+    # ---- clients ----
+
+    @rule(job=JOBS)
+    def define(self, job):
+        if job not in self.recorder.core.jobs:
+            self.recorder.define(job)
+
+    @rule(job=JOBS, specs=SPECS)
+    def submit(self, job, specs):
+        first = self.ask(TasksSubmitted, job, tuple(specs), len(specs))
+        if first:
+            self.promised.update((task_id, job) for task_id in range(first, first + len(specs)))
+
+    @rule(job=JOBS, specs=SPECS, more=st.integers(1, 3))
+    def submit_first_slice(self, job, specs, more):
+        total = len(specs) + more
+        first = self.ask(TasksSubmitted, job, tuple(specs), total, last=False)
+        if first:
+            self.submissions[first] = (job, total, more)
+
+    @precondition(lambda self: self.submissions)
+    @rule(index=INDEX, abandon=st.booleans(), spec=st.builds(TaskSpec, POLICIES, PARAMETERS, st.just("")))
+    def submit_last_slice(self, index, abandon, spec):
+        first = list(self.submissions)[index % len(self.submissions)]
+        job, total, more = self.submissions.pop(first)
+        if abandon:
+            self.recorder.do(SubmissionAbandoned(first))
+        elif self.ask(TasksSubmitted, job, (spec,) * more, total, submission=first) == first:
+            self.promised.update((task_id, job) for task_id in range(first, first + total))
+
+    @rule(job=JOBS)
+    def stop(self, job):
+        if job in self.recorder.core.jobs:
+            self.recorder.stop(job)
+            assert not self.recorder.core.jobs[job].open
+
+    @rule(job=JOBS)
+    def purge(self, job):
+        self.recorder.purge(job)
+        self.promised = {task_id: other for task_id, other in self.promised.items() if other != job}
+
+    @precondition(lambda self: self.promised)
+    @rule(index=INDEX, delete=st.booleans())
+    def cancel_or_delete(self, index, delete):
+        task_id = list(self.promised)[index % len(self.promised)]
+        job = self.promised[task_id]
+        if not delete:
+            self.recorder.cancel(task_id, job)
+        elif task_id in self.recorder.store.outcomes:
+            self.recorder.ask(ResultDeleted, job, task_id)
+            self.deleted.add(task_id)
+
+    @rule(name=st.sampled_from(["w", "v"]))
+    def drain(self, name):
+        self.ask(WorkersDrained, name)
+
+    # ---- agents and their wires ----
+
+    @rule(agent=AGENTS)
+    def connect(self, agent):
+        self.agents[agent].connect()
+
+    @rule(agent=AGENTS, boot=st.booleans())
+    def reboot(self, agent, boot):
+        if boot:
+            self.agents[agent].boot()
+        self.agents[agent].connect()
+
+    @rule(agent=AGENTS)
+    def exchange(self, agent):
+        self.settle(self.agents[agent])
+
+    @rule(agent=AGENTS, amount=st.integers(1, 3))
+    def to_broker(self, agent, amount):
+        for _ in range(amount):
+            self.deliver_up(self.agents[agent])
+
+    @rule(agent=AGENTS, amount=st.integers(1, 3))
+    def to_agent(self, agent, amount):
+        for _ in range(amount):
+            self.deliver_down(self.agents[agent])
+
+    @rule(agent=AGENTS, up=st.booleans())
+    def drop(self, agent, up):
+        wire = self.agents[agent]
+        if wire.session is not None and (wire.outbox if up else wire.inbox):
+            (wire.outbox if up else wire.inbox).popleft()
+
+    @rule(agent=AGENTS, index=INDEX)
+    def repeat(self, agent, index):
+        wire = self.agents[agent]
+        if wire.session is not None and wire.old:
+            sequence, message = wire.old[index % len(wire.old)]
+            self.recorder.do(FrameArrived(wire.session, wire.id, sequence, message))
+
+    @rule(agent=AGENTS, index=INDEX, tell=st.booleans())
+    def begin_task(self, agent, index, tell):
+        ref = self.agents[agent].begin(index)
+        if ref is not None and tell:
+            self.agents[agent].say(Started((Start(ref, 1),)))
+
+    @rule(agent=AGENTS, index=INDEX, success=st.booleans())
+    def end_task(self, agent, index, success):
+        self.agents[agent].begin(index)
+        self.agents[agent].end(index, success=success)
+
+    @rule(agent=AGENTS)
+    def heartbeat(self, agent):
+        self.agents[agent].say(Heartbeat(0, reply=False, load=0.0))
+
+    @rule(agent=AGENTS)
+    def leave(self, agent):
+        self.agents[agent].say(Bye("enough"))
+        self.settle(self.agents[agent])
+        self.agents[agent].boot()
+
+    @rule(agent=AGENTS)
+    def break_link(self, agent):
+        if self.agents[agent].session is not None:
+            self.recorder.do(SessionLost(self.agents[agent].session, "cut"))
+            self.agents[agent].session = None
+
+    def deliver_up(self, agent):
+        if agent.session is not None and agent.outbox:
+            sequence, message = agent.outbox.popleft()
+            agent.old.append((sequence, message))
+            self.recorder.do(FrameArrived(agent.session, agent.id, sequence, message))
+
+    def deliver_down(self, agent):
+        if agent.session is not None and agent.inbox:
+            agent.hear(*agent.inbox.popleft())
+
+    def settle(self, agent):
+        """Carry everything over, in both directions."""
+        while agent.session is not None and (agent.outbox or agent.inbox):
+            self.deliver_up(agent)
+            self.deliver_down(agent)
+
+    # ---- time and crashes ----
+
+    @rule(seconds=st.sampled_from([0.5, 5, 16, 61]))
+    def wait(self, seconds):
+        self.recorder.wait(seconds)
+
+    @rule(crash=st.booleans())
+    def restart(self, crash):
+        self.recorder.restart(crash=crash)
+        self.submissions = {}
+
+    # ---- the end ----
+
+    def teardown(self):
+        """When agents come back and answer, every promised task has exactly one outcome."""
+        if not hasattr(self, "agents"):
+            return
+        self.recorder.wait(200)
+        for _ in range(200):
+            for agent in self.agents:
+                if agent.draining:
+                    agent.boot()
+                if agent.session is None:
+                    agent.connect()
+                self.settle(agent)
+                while agent.waiting or agent.running:
+                    agent.begin(0)
+                    agent.end(0, success=True)
+                    self.settle(agent)
+                agent.say(agent.credit())
+                self.settle(agent)
+            if not self.recorder.core.tasks and not self.recorder.core.admitting:
+                break
+            self.recorder.wait(1)
+        assert not self.recorder.core.tasks
+        outcomes = self.recorder.store.outcomes
+        assert set(outcomes) - self.deleted == set(self.promised) - self.deleted
+        assert not self.recorder.store.tasks.keys() & self.promised.keys()
+        assert self.recorder.core.ready.size == 0
+        tallies = {job.id: sum(job.tally.values()) for job in self.recorder.core.jobs.values()}
+        for job in self.recorder.core.jobs.values():
+            assert tallies[job.id] == sum(other == job.name for other in self.promised.values())
+
+
+BrokerMachine.TestCase.settings = settings(
+    max_examples=80,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+TestBrokerCore = BrokerMachine.TestCase
