@@ -82,6 +82,7 @@ def test_a_home_belongs_to_one_name(capsys, tmp_path, broker):
 def test_runs_until_it_is_drained(capfd, tmp_path, broker):
     """The whole way in one process: HELLO, a task, a result, DRAIN, BYE, exit code 0; warnings are told."""
     prepare(tmp_path, broker)
+    before = signal.getsignal(signal.SIGTERM)
     (tmp_path / "modules" / "worker.json").write_text('{"host": "filed", "colour": "red"}')
 
     def script() -> None:
@@ -100,7 +101,7 @@ def test_runs_until_it_is_drained(capfd, tmp_path, broker):
     assert captured.out == "joined edge-1 slots 1\n"
     assert "colour" in captured.err
     assert list((tmp_path / "spool").iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_refused_name_is_exit_code_4(capfd, tmp_path, broker):
