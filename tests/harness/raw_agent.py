@@ -18,7 +18,16 @@ SECONDS = 10.0
 class RawAgent:
     """Connects at once; `async with` closes it."""
 
-    def __init__(self, url: str, server_public_key: bytes, keys: curve.KeyPair, *, name: str = "w", slots: int = 1):
+    def __init__(
+        self,
+        url: str,
+        server_public_key: bytes,
+        keys: curve.KeyPair,
+        *,
+        name: str = "w",
+        slots: int = 1,
+        receive_high_water_mark: int = 0,
+    ):
         self.name = name
         self.slots = slots
         self.limits = Limits()
@@ -29,6 +38,7 @@ class RawAgent:
         self.context: zmq.Context[Any] = zmq.Context()
         self.socket = self.context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RCVHWM, receive_high_water_mark)
         self.socket.setsockopt(zmq.CURVE_SERVERKEY, server_public_key)
         self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)

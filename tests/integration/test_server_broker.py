@@ -6,6 +6,7 @@ import threading
 import pytest
 import zmq
 
+from dart.broker import transport
 from dart.broker.core.model import Idempotency, TaskState
 from dart.broker.core.records import LeaseAdded, TasksAdded
 from dart.broker.store.memory import MemoryStore
@@ -21,7 +22,7 @@ from dart.errors import (
 )
 from dart.ids import TaskId
 from dart.limits import Limits
-from dart.wire import curve
+from dart.wire import codec, curve
 from dart.wire.messages import Ack, Bye, Drain, Error, ErrorCode, Heartbeat, Welcome
 from harness.broker_stack import CONFIG, broker, specs, until
 from harness.raw_agent import RawAgent
@@ -142,7 +143,7 @@ async def test_a_failed_commit_is_503_and_the_state_is_what_the_store_has():
         assert [lease.ref.task_id for lease in leases] == [kept[0], later[0]]
 
 
-async def test_while_the_store_cannot_write_everything_is_refused():
+async def test_while_the_store_cannot_write_everything_is_refused(caplog):
     """Callers are told at once; as soon as a probe succeeds all goes on."""
     store = MemoryStore()
     async with broker(store) as stack:
@@ -154,6 +155,7 @@ async def test_while_the_store_cannot_write_everything_is_refused():
         for call in (stack.gateway.submit("job", specs(b"x")), stack.gateway.job("job"), stack.gateway.workers()):
             with pytest.raises(UnavailableError):
                 await call
+        await until(lambda: "still cannot be written" in caplog.text)
         store.failing = False
         await until(lambda: not stack.gateway.ready())
         assert len(await stack.gateway.submit("job", specs(b"x"))) == 1
@@ -556,3 +558,47 @@ async def test_admission_refuses_what_it_does_not_know(request_parts):
     """Whatever the mechanism, the domain or the key."""
     async with broker() as stack:
         assert stack.admission.answer(request_parts)[2] == b"400"
+
+
+async def test_an_agent_that_does_not_read_loses_its_session(monkeypatch, caplog):
+    """It may fill its own pipe, not the broker's memory."""
+    caplog.set_level("INFO", logger="dart.broker")
+    monkeypatch.setattr(transport, "SEND_HIGH_WATER_MARK", 4)
+    keys = curve.KeyPair.make()
+    async with broker(limits=Limits(batch_bytes_max=1 << 20)) as stack:
+        await stack.gateway.enroll(keys.public, "w")
+        await stack.gateway.define_job("job", CONFIG)
+        async with RawAgent(stack.url, stack.keys.public, keys, slots=64, receive_high_water_mark=4) as agent:
+            await agent.join()
+            agent.credit(64, 1 << 30)
+            await stack.gateway.submit("job", specs(*[b"x" * (1 << 20)] * 64))
+            await until(lambda: not stack.service.reactor.state.sessions)
+            assert "it does not read what it is sent" in caplog.text
+
+
+async def test_a_message_that_cannot_be_made_ends_one_session_only(monkeypatch, caplog):
+    """A fault of ours with one frame holds nobody up."""
+    async with broker() as stack, await stack.agent() as agent:
+        await agent.join()
+        real_encode = codec.encode
+
+        def encode(frame, *, limits):
+            if isinstance(frame.message, Drain):
+                raise TypeError("planted")
+            return real_encode(frame, limits=limits)
+
+        monkeypatch.setattr(codec, "encode", encode)
+        assert await stack.gateway.drain("w") == 1
+        await until(lambda: not stack.service.reactor.state.sessions)
+        assert "Drain could not be made" in caplog.text
+
+
+async def test_agents_may_come_by_the_newer_protocol_of_the_internet():
+    """IPv6, where the host has it."""
+    context = zmq.Context()
+    gate = transport.Transport(context, keys=curve.KeyPair.make(), limits=Limits(), deliver=lambda _events: None)
+    try:
+        assert gate.bind("::1", 0) > 0
+    finally:
+        gate.close()
+        context.term()

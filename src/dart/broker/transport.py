@@ -23,8 +23,11 @@ from dart.wire.curve import KeyPair
 from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Error, ErrorCode, Frame, Malformed
 
 HANDSHAKE_MILLISECONDS = 5_000
-HIGH_WATER_MARK = 1_000
-"""Messages to or from one agent; credit keeps an honest one far below."""
+SEND_HIGH_WATER_MARK = 16_384
+"""Messages on their way to one agent: more than credit allows (slots and prefetch, each with its ACK), so that only
+an agent that does not read reaches it."""
+RECEIVE_HIGH_WATER_MARK = 256
+"""Messages of one agent that wait to be read; more stay in its connection, and it feels it."""
 SMALL_BYTES = 64 * 1024
 """Payload frames below are copied, so that they do not pin the memory they came in."""
 DRAIN_SECONDS = 0.005
@@ -82,8 +85,8 @@ class Transport:
             (zmq.LINGER, 0),
             (zmq.ROUTER_MANDATORY, 1),
             (zmq.MAXMSGSIZE, self._limits.frame_bytes_max),
-            (zmq.SNDHWM, HIGH_WATER_MARK),
-            (zmq.RCVHWM, HIGH_WATER_MARK),
+            (zmq.SNDHWM, SEND_HIGH_WATER_MARK),
+            (zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK),
             (zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS),
             (zmq.HEARTBEAT_IVL, heartbeat),
             (zmq.HEARTBEAT_TIMEOUT, max(1, int(self._limits.silence_seconds * 1000))),
