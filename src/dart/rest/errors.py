@@ -39,6 +39,7 @@ STATUSES: dict[type[DartError], int] = {
 """By class; a subclass has its parent's status. What is not listed is our fault: 500."""
 
 _INTERNAL = "The server failed at this request; its log has the details under the request id of this answer."
+_STORE = "The store cannot be read or written now; the server's log says why. Try again later."
 _BY_HTTP_STATUS: dict[int, type[DartError]] = {
     400: MalformedError,
     404: NotFoundError,
@@ -61,8 +62,10 @@ def members_of(error: DartError) -> dict[str, object]:
     """`{"error": {...}}`: what an answer shows of an error; of the server's own faults, nothing inside."""
     if status_of(error) == 500:
         return {"error": {"code": DartError.code, "message": _INTERNAL, "category": DartError.category}}
-    shown = {name: value for name, value in error.details.items() if value is not None}
-    return {"error": {"code": error.code, "message": error.message, "category": error.category, **shown}}
+    message = _STORE if isinstance(error, StoreError) else error.message
+    details = {} if isinstance(error, StoreError) else error.details
+    shown = {name: value for name, value in details.items() if value is not None}
+    return {"error": {"code": error.code, "message": message, "category": error.category, **shown}}
 
 
 def from_http(status: int, reason: str) -> DartError:

@@ -39,6 +39,12 @@ def test_our_own_faults_show_nothing_of_the_inside(error):
     assert (shown["code"], "secret" in str(shown)) == (1, False)
 
 
+def test_troubles_of_the_store_show_no_paths():
+    """Its messages are for the server's owner."""
+    shown = members_of(errors.StoreError("/srv/dart.db: disk full", path="/srv"))["error"]
+    assert (shown["code"], "/srv" in str(shown)) == (90, False)
+
+
 def test_headers_go_with_the_errors():
     """When to come back, and how to say who one is."""
     response = error_answer(errors.LimitError("m", retry_after=0.2), messagepack=False)
