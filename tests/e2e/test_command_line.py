@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,29 @@ def test_failed_tasks_make_run_fail(running):
     assert "1 of 1 task(s) failed" in done.stderr
 
 
+def test_a_progress_bar_is_for_terminals_only(running):
+    """On stderr, if that is a terminal; stdout stays clean for the results."""
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [DART, "run", "calls:echo", "--parameter", "7", "--state-dir", running.state_dir],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            text=True,
+            timeout=60,
+        )
+        os.close(theirs)
+        theirs = -1
+        shown = os.read(ours, 100_000).decode()
+    finally:
+        os.close(ours)
+        if theirs >= 0:
+            os.close(theirs)
+    assert done.stdout == "7\n"
+    assert "1/1" in shown
+
+
 def test_an_interrupted_run_stops_its_job(running):
     """Ctrl-C leaves neither tasks nor job behind."""
     with subprocess.Popen(
@@ -222,25 +247,38 @@ def test_server_and_agent_from_start_to_stop(tmp_path):
         assert "Another server" in dart(
             "server", "start", "--detach", "--state-dir", state, "--port", 0, "--agent-port", 0, code=1
         )
-        log = tmp_path / "agent.log"
-        with log.open("w") as stderr:
-            agent = subprocess.Popen(
-                [DART, "agent", "start", "--state-dir", state, "--name", "a b#c", "--module-prefix", tmp_path],
-                stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True,
-            )  # fmt: skip
-        with agent:
-            try:
-                assert read_line(agent, seconds=30, log=log) == "joined a b#c slots 1"
-                (row,) = json.loads(dart("agent", "status", "-o", "json"))
-                assert (row["state"], row["pid"]) == ("running", agent.pid)
-                dart("worker", "drain", "a b#c", "--state-dir", state)
-                assert agent.wait(20) == 0
-            finally:
-                agent.kill()
+        for leave in (("worker", "drain", "a b#c", "--state-dir", state), ("agent", "stop", "--name", "a b#c")):
+            start_agent_and_let_it_leave(tmp_path, state, leave)
     finally:
         assert "has stopped" in dart("server", "stop", "--state-dir", state)
     assert "dart server start" in dart("server", "status", "--state-dir", state, code=3)
     wait_until(lambda: not (state / "server.json").exists(), explain="the server's file is gone")
+
+
+def start_agent_and_let_it_leave(folder: Path, state: Path, leave: tuple[object, ...]) -> None:
+    """An agent with an odd name, seen by `agent status`, that leaves by this command."""
+    log = folder / "agent.log"
+    with log.open("w") as stderr:
+        agent = subprocess.Popen(
+            [DART, "agent", "start", "--state-dir", state, "--name", "a b#c", "--module-prefix", folder],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            start_new_session=True,
+        )
+    with agent:
+        try:
+            assert read_line(agent, seconds=30, log=log) == "joined a b#c slots 1"
+            (row,) = json.loads(dart("agent", "status", "-o", "json"))
+            assert (row["state"], row["pid"]) == ("running", agent.pid)
+            # A stopped agent is a zombie until it is waited for, which is this test's doing, not the command's.
+            waiter = threading.Thread(target=agent.wait)
+            waiter.start()
+            dart(*leave)
+            waiter.join(20)
+            assert agent.returncode == 0
+        finally:
+            agent.kill()
 
 
 def test_up_is_server_and_agent_until_ctrl_c(tmp_path):

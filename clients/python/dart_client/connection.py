@@ -62,7 +62,6 @@ class Connection:
         self._pool = self._make_pool()
         self._headers = {
             "Authorization": f"Bearer {server.key}",
-            "Accept": MSGPACK,
             "User-Agent": "dart_client",
         }
 
@@ -129,6 +128,7 @@ class Connection:
         wait: float = 0.0,
         seconds: float | None = None,
         retry: bool = True,
+        accept: str = MSGPACK,
     ) -> Any:
         """Call and give the members of the answer.
 
@@ -140,11 +140,12 @@ class Connection:
             wait: How long the server was asked to wait before it answers.
             seconds: For all attempts together, beyond `wait`; the client's timeout unless given.
             retry: Whether to try again after a broken connection or an answer that asks for it.
+            accept: The form of the answer; JSON loses some types.
 
         Raises:
             DartError: The server's refusal, typed; or `ServerUnreachableError`.
         """
-        headers = dict(self._headers)
+        headers = {**self._headers, "Accept": accept}
         if body is not None and not isinstance(body, bytes):
             body = values.encode(body, where="request")
         if body is not None:

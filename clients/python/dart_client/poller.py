@@ -13,6 +13,7 @@ from dart_client.errors import (
     ClosedError,
     DartError,
     LimitError,
+    MalformedError,
     ServerUnreachableError,
     TaskCancelled,
     TaskLost,
@@ -58,6 +59,7 @@ class Poller:
         self._posted_at = 0.0
         self._quick = False
         self._unpolled = 0
+        self._amount = AMOUNT
         self._away_since = 0.0
 
     # Callers: the threads that submit.
@@ -174,13 +176,11 @@ class Poller:
 
     def _poll(self) -> float:
         """One long poll and what it brings; gives the pause before the next."""
-        answer = self._connection.call(
-            "GET",
-            path("job", self._job, "results"),
-            query={"wait": WAIT_SECONDS, "after": self._cursor, "amount": AMOUNT},
-            wait=WAIT_SECONDS,
-            retry=False,
-        )
+        try:
+            answer = self._fetch(self._amount)
+        except MalformedError as error:
+            self._isolate(error)
+            return 0.0
         results = answer["results"]
         self._cursor = answer.get("cursor", self._cursor)
         if not results:
@@ -199,6 +199,31 @@ class Poller:
             self._quick = len(ended) == 1 and not outstanding and time.monotonic() - self._posted_at < QUICK_SECONDS
         futures.settle(self.condition, ended)
         return GATHER_SECONDS if outstanding > GATHER_ABOVE and len(results) < GATHER_ABOVE else 0.0
+
+    def _fetch(self, amount: int, **how: Any) -> dict[str, Any]:
+        """The next results after the cursor."""
+        answer: dict[str, Any] = self._connection.call(
+            "GET",
+            path("job", self._job, "results"),
+            query={"wait": WAIT_SECONDS, "after": self._cursor, "amount": amount},
+            wait=WAIT_SECONDS,
+            retry=False,
+            **how,
+        )
+        return answer
+
+    def _isolate(self, error: MalformedError) -> None:
+        """A worker sent a value that cannot be read here: find the one result, so that only its own future fails."""
+        if self._amount > 1:
+            self._amount = 1
+            return
+        # JSON shows whose it is, whatever the value.
+        answer = self._fetch(1, accept="application/json")
+        self._cursor = answer["cursor"]
+        self._amount = AMOUNT
+        with self.condition:
+            found = [self._open.pop(result["id"], None) for result in answer["results"]]
+        futures.fail(self.condition, [future for future in found if future is not None], error)
 
     def sweep(self) -> None:
         """Find open futures whose tasks were cancelled or forgotten: such tasks have no result to wait for."""

@@ -52,7 +52,7 @@ def up(  # noqa: PLR0917 - click passes them by name
     def wake(_number: int, _frame: FrameType | None) -> None:
         os.write(wake_write, b".")
 
-    previous = {number: signal.signal(number, wake) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, wake) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         started.append(
             _start("dart.cli.main", "server", "start", "--state-dir", str(directory), *_words(server_options))
