@@ -59,6 +59,8 @@ class Spool:
         self._writes: deque[Write] = deque()
         self._forgets: set[AttemptRef] = set()
         self._closing = False
+        self._sleeping = False
+        """The thread waits for something to do; while it gathers, waking it would cost and bring nothing."""
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,12 +76,16 @@ class Spool:
         """Keep results; `SpoolSynced(number)` follows."""
         with self._condition:
             self._writes.append((number, store_id, results))
-            self._condition.notify()
+            self._wake()
 
     def forget(self, refs: tuple[AttemptRef, ...]) -> None:
         """Results that are not needed any more; those not yet written never will be."""
         with self._condition:
             self._forgets.update(refs)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._sleeping:
             self._condition.notify()
 
     def close(self, timeout_seconds: float = 10.0) -> bool:
@@ -120,8 +126,10 @@ class Spool:
     def _wait(self) -> tuple[list[Write], set[AttemptRef], bool]:
         """Sleep until there is something to do."""
         with self._condition:
+            self._sleeping = True
             while not (self._writes or self._forgets or self._closing):
                 self._condition.wait()
+            self._sleeping = False
             if not self._closing:
                 seconds = _RETRY_SECONDS if self._full else self._gather_seconds
                 self._condition.wait_for(lambda: self._closing, seconds)

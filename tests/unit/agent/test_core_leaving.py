@@ -65,7 +65,7 @@ def test_stop_interrupts_what_outlasts_the_grace():
     assert agent.of(events.Kill) == []
     agent.passes(0.1)
     assert agent.of(events.Kill) == [events.Kill(0, agent.limits.kill_grace_seconds)]
-    assert "1 tasks still run" in agent.texts()
+    assert "interrupted: 1" in agent.texts()
     agent.dies(0, 1)
     assert agent.sent(messages.Results) == []
     assert agent.of(events.Exit) == [events.Exit(0)]

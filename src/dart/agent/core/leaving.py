@@ -69,7 +69,7 @@ def end_when_due(state: State) -> None:
     if not state.leaving or state.exited:
         return
     if state.kill_at is not None and state.kill_at <= state.now and not state.killing:
-        state.say("warning", f"{state.running()} tasks still run; they are interrupted")
+        state.say("warning", f"tasks still running are interrupted: {state.running()}")
         _kill_all(state, state.limits.kill_grace_seconds)
     if state.running():
         return
