@@ -85,3 +85,17 @@ def test_progress_of_a_task_that_ended_is_dropped():
     agent.ends(0, 1)
     agent.passes(1.0)
     assert agent.sent(messages.Progress) == []
+
+
+def test_reports_are_split_as_the_broker_takes_them():
+    """More items than its `batch_items_max` would be refused, and the session with them."""
+    agent = Recorder(slots=3, started_after_seconds=0.1).start()
+    agent.hello()
+    agent.welcome(batch_items_max=2)
+    agent.tasks(1, 2, 3)
+    agent.passes(0.2)
+    assert [len(started.starts) for started in agent.sent(messages.Started)] == [2, 1]
+    reports = [events.TaskProgressed(ref(task), 0.5, "") for task in (1, 2, 3)]
+    agent.do(*reports, events.TaskPrinted(ref(1), ("a", "b", "c")))
+    assert [len(progress.reports) for progress in agent.sent(messages.Progress)] == [2, 1]
+    assert [len(log.lines) for log in agent.sent(messages.Log)] == [2, 1]

@@ -1,8 +1,14 @@
 """What running tasks tell: STARTED, PROGRESS and LOG, gathered, bounded, dropped when there is no session."""
 
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
 from dart.agent.core.state import Fate, Phase, State
 from dart.agent.events import TaskPrinted, TaskProgressed
 from dart.wire.messages import Log, Progress, ProgressReport, Start, Started
+
+Item = TypeVar("Item")
 
 REPORT_SECONDS = 0.2
 """Reports travel at most so often."""
@@ -34,8 +40,10 @@ def clear(state: State) -> None:
 
 def tell_when_due(state: State) -> None:
     """Send what has gathered."""
-    if state.phase is not Phase.LIVE:
+    welcome = state.session.welcome
+    if state.phase is not Phase.LIVE or welcome is None:
         return
+    step = welcome.batch_items_max
     after = state.limits.started_after_seconds
     starts = []
     for slot in state.slots:
@@ -43,16 +51,23 @@ def tell_when_due(state: State) -> None:
             slot.start_told = True
             if state.held[slot.pipeline[0]].fate is not Fate.ABANDONED:
                 starts.append(Start(slot.pipeline[0], int(slot.began_at * 1000)))
-    if starts:
-        state.send(Started(tuple(starts)))
+    for batch in _batches(starts, step):
+        state.send(Started(batch))
     if (state.progress or state.log) and state.reports_sent_at + REPORT_SECONDS <= state.now:
         state.reports_sent_at = state.now
-        if state.progress:
-            state.send(Progress(tuple(state.progress.values())))
-            state.progress.clear()
-        if state.log:
-            state.send(Log(tuple(state.log)))
-            state.log.clear()
+        for reports in _batches(state.progress.values(), step):
+            state.send(Progress(reports))
+        state.progress.clear()
+        for lines in _batches(state.log, step):
+            state.send(Log(lines))
+        state.log.clear()
+
+
+def _batches(items: Iterable[Item], step: int) -> Iterator[tuple[Item, ...]]:
+    """As many at a time as the broker takes in one message."""
+    remaining = iter(items)
+    while batch := tuple(islice(remaining, step)):
+        yield batch
 
 
 def deadline(state: State) -> float | None:
