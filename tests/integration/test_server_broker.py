@@ -473,6 +473,13 @@ async def test_a_large_submission_waits_for_the_store(monkeypatch):
     assert 0 < highest <= 120
 
 
+async def test_a_slice_above_the_bound_of_what_waits_is_taken_by_itself():
+    """However small `outbox_bytes_max`: each slice waits until the one before it is written, none is refused."""
+    async with broker(limits=Limits(slice_tasks_max=10, outbox_bytes_max=500)) as stack:
+        await stack.gateway.define_job("job", CONFIG)
+        assert len(await stack.gateway.submit("job", specs(*[b"x" * 100] * 100))) == 100
+
+
 async def test_an_agent_that_is_gone_is_noticed_at_the_next_send():
     """Its session ends; its lease time runs."""
     async with broker(limits=Limits(heartbeat_seconds=0.2, silence_seconds=60.0)) as stack:

@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from dart.broker.core.records import JobForgotten, Record, TaskFinished, TasksAdded
+from dart.broker.core.records import (
+    JobForgotten,
+    Record,
+    SubmissionClosed,
+    SubmissionOpened,
+    TaskFinished,
+    TasksAdded,
+)
 from dart.ids import JobId, TaskId
 
 ENTRY_BYTES = 200
@@ -18,6 +25,8 @@ class ParameterCache:
     def __init__(self, *, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._entries: dict[TaskId, tuple[JobId, bytes]] = {}
+        self._submissions: dict[TaskId, TaskId] = {}
+        """First and last id of those whose last slice has not come."""
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -31,6 +40,10 @@ class ParameterCache:
                 self._add(record)
             elif isinstance(record, TaskFinished):
                 self._drop(record.id)
+            elif isinstance(record, SubmissionOpened):
+                self._submissions[record.first_id] = record.last_id
+            elif isinstance(record, SubmissionClosed):
+                self._close(record)
             elif isinstance(record, JobForgotten):
                 forgotten.add(record.id)
         if forgotten:
@@ -49,7 +62,14 @@ class ParameterCache:
     def clear(self) -> None:
         """Forget all."""
         self._entries.clear()
+        self._submissions.clear()
         self.bytes = 0
+
+    def _close(self, record: SubmissionClosed) -> None:
+        last_id = self._submissions.pop(record.first_id, record.first_id)
+        if not record.complete:
+            for task_id in [task_id for task_id in self._entries if record.first_id <= task_id <= last_id]:
+                self._drop(task_id)
 
     def _add(self, record: TasksAdded) -> None:
         for task_id, (_policy, _tag, parameter) in enumerate(record.rows, record.first_id):

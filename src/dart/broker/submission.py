@@ -84,9 +84,10 @@ async def _further_slices(
             refused.append(error)
 
     for start in starts:
+        # First the turn of the slice before this one, or what that weighs would not be seen.
+        await asyncio.sleep(0)
         if service.crowded:
             await service.durable()
-        await asyncio.sleep(0)
         if refused:
             raise refused[0]
         reply = ask(start, first)

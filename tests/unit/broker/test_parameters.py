@@ -1,7 +1,7 @@
 """The cache of parameters."""
 
 from dart.broker.core.model import TaskPolicy, TaskState
-from dart.broker.core.records import JobForgotten, TaskFinished, TasksAdded
+from dart.broker.core.records import JobForgotten, SubmissionClosed, SubmissionOpened, TaskFinished, TasksAdded
 from dart.broker.parameters import ENTRY_BYTES, ParameterCache
 from dart.ids import JobId, TaskId
 
@@ -40,6 +40,16 @@ def test_finished_tasks_leave():
     cache = ParameterCache(bytes_max=10_000)
     cache.watch([added(JOB, 10, b"a"), finished(JOB, 10), finished(JOB, 99)])
     assert (cache.bytes, len(cache)) == (0, 0)
+
+
+def test_void_submissions_leave():
+    """Their tasks will never be leased or finished; those of complete ones stay."""
+    cache = ParameterCache(bytes_max=10_000)
+    cache.watch([SubmissionOpened(TaskId(10), TaskId(12)), added(JOB, 10, b"a", b"b"), added(JOB, 20, b"c")])
+    cache.watch([SubmissionOpened(TaskId(30), TaskId(31)), added(JOB, 30, b"d"), added(JOB, 31, b"e")])
+    cache.watch([SubmissionClosed(TaskId(10), complete=False), SubmissionClosed(TaskId(30), complete=True)])
+    assert cache.take([TaskId(task_id) for task_id in (10, 11, 20, 30, 31)]) == {20: b"c", 30: b"d", 31: b"e"}
+    assert cache.bytes == 0
 
 
 def test_forgotten_jobs_leave():
