@@ -18,6 +18,8 @@ from harness.broker_stack import Stack, broker
 from harness.raw_agent import RawAgent
 
 KEY = "dart_test"
+BEARER = {"Authorization": f"Bearer {KEY}"}
+MESSAGEPACK = "application/msgpack"
 
 
 @dataclass
@@ -81,3 +83,12 @@ async def rest(limits: Limits | None = None) -> AsyncIterator[RestStack]:
             with contextlib.suppress(TimeoutError):
                 await runner.cleanup()
             listener.close()
+
+
+@asynccontextmanager
+async def joined(limits: Limits | None = None, **hello: Any) -> AsyncIterator[tuple[RestStack, RawAgent]]:
+    """REST, a job `j`, and an agent `w` that has joined."""
+    async with rest(limits) as stack, await stack.broker.agent() as agent:
+        await stack.define()
+        await agent.join(**hello)
+        yield stack, agent

@@ -16,9 +16,8 @@ from dart.rest.auth import Scope
 from dart.wire import values
 from dart.wire.messages import Progress, ProgressReport, Start, Started
 from harness.broker_stack import until
-from harness.rest_stack import KEY, rest
+from harness.rest_stack import BEARER, KEY, rest
 
-BEARER = {"Authorization": f"Bearer {KEY}"}
 KEYED = [route for route in ROUTES if route.scope is not Scope.OPEN]
 
 
