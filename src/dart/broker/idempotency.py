@@ -17,6 +17,7 @@ class RequestsInFlight:
     def __init__(self, stored: Callable[[str], Awaitable[tuple[bytes, int] | None]]) -> None:
         self._stored = stored
         self._in_flight: dict[str, tuple[bytes, asyncio.Event]] = {}
+        self._requests: set[asyncio.Task[int]] = set()
 
     async def answer(self, idempotency: Idempotency) -> int | None:
         """The answer given before, after waiting for one that is being made; None: the request is new.
@@ -35,7 +36,11 @@ class RequestsInFlight:
         return stored[1]
 
     async def once(self, idempotency: Idempotency | None, do: Callable[[], Awaitable[int]]) -> int:
-        """Do it, unless it was done before: then give its answer again."""
+        """Do it, unless it was done before: then give its answer again.
+
+        Once begun it goes on to its end even if the caller goes away: it may be recorded any moment, and until it is
+        settled nobody can tell whether the same request that comes again was done.
+        """
         if idempotency is None:
             return await do()
         while (current := self._in_flight.get(idempotency.key)) is not None:
@@ -44,6 +49,12 @@ class RequestsInFlight:
             await done.wait()
         done = asyncio.Event()
         self._in_flight[idempotency.key] = (idempotency.digest, done)
+        request = asyncio.get_running_loop().create_task(self._settle(idempotency, do, done))
+        self._requests.add(request)
+        request.add_done_callback(self._settled)
+        return await asyncio.shield(request)
+
+    async def _settle(self, idempotency: Idempotency, do: Callable[[], Awaitable[int]], done: asyncio.Event) -> int:
         try:
             stored = await self._stored(idempotency.key)
             if stored is None:
@@ -53,6 +64,11 @@ class RequestsInFlight:
         finally:
             del self._in_flight[idempotency.key]
             done.set()
+
+    def _settled(self, request: "asyncio.Task[int]") -> None:
+        self._requests.discard(request)
+        if not request.cancelled():
+            request.exception()  # looked at, for the caller may be gone
 
 
 def _same(idempotency: Idempotency, digest: bytes) -> None:

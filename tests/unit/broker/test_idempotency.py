@@ -84,3 +84,19 @@ async def test_a_failed_request_can_be_repeated():
         await bench.requests.once(KEY, fail)
     bench.go.set()
     assert await bench.requests.once(KEY, bench.act) == 7
+
+
+async def test_a_caller_that_goes_away_does_not_make_its_request_new():
+    """What it began may be recorded any moment: the same request that comes again waits for that."""
+    bench = Bench()
+    first = asyncio.create_task(bench.requests.once(KEY, bench.act))
+    while not bench.done:
+        await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    again = asyncio.create_task(bench.requests.once(KEY, bench.act))
+    await asyncio.sleep(0)
+    bench.go.set()
+    assert await again == 7
+    assert bench.done == 1
