@@ -375,6 +375,8 @@ class BrokerMachine(RuleBasedStateMachine):
         if not hasattr(self, "agents"):
             return
         self.recorder.wait(200)
+        for agent in self.agents:
+            agent.connect()  # frames that were dropped would show in time; no need to wait for that
         for _ in range(200):
             for agent in self.agents:
                 if agent.draining:

@@ -100,6 +100,18 @@ def test_credit_bounds_bytes_and_nothing_passes():
     assert ids(agent.given) == [exact, exact + 1, large, small]
 
 
+def test_credit_in_bytes_is_used_up_within_a_turn():
+    """Tasks that come together share the credit in bytes, within a frame and over frames."""
+    r = Recorder(batch_items_max=1)
+    agent = r.agent(slots=9)
+    agent.credit(10, 100)
+    r.define()
+    r.submit(4, size=40)
+    assert len(agent.given) == 2
+    agent.credit(10, 40)
+    assert len(agent.given) == 3
+
+
 def test_oversized_task_goes_to_an_agent_that_holds_nothing():
     """A task larger than all credit in bytes goes alone to an empty agent, not behind other leases."""
     r = Recorder()
