@@ -37,7 +37,7 @@ unit: $(INSTALLED) ## no sockets, no sleep: under 10 s
 integration: $(INSTALLED) ## real sockets, databases and processes
 	$(BIN)/pytest -q tests/integration
 
-e2e: $(INSTALLED) ## installed commands against real servers and agents
+e2e: $(INSTALLED) ## installed commands against real servers and agents, some of them killed
 	$(BIN)/pytest -q tests/e2e tests/chaos
 
 check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated documents
@@ -58,6 +58,7 @@ bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	$(BIN)/python benchmarks/compare.py
 
 mutations: $(INSTALLED) ## do the tests notice when a core is wrong?
+	$(BIN)/python tests/mutations.py
 	$(BIN)/python tools/mutations.py
 
 clean: ## what was built

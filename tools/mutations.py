@@ -7,6 +7,7 @@ or condition in a file of the two cores; without arguments a spread-out sample i
 import argparse
 import ast
 import copy
+import itertools
 import os
 import random
 import shutil
@@ -32,24 +33,27 @@ OPPOSITE = {
 
 
 class Fault(NamedTuple):
-    """A file with one thing wrong."""
+    """A place where one thing can be wrong."""
 
     file: Path
+    position: int
+    """Of the node, as `ast.walk` gives them."""
     line: int
     what: str
-    source: str
+
+    def source(self) -> str:
+        """The file with this fault."""
+        tree = ast.parse((ROOT / self.file).read_text(encoding="utf-8"))
+        spoil(next(itertools.islice(ast.walk(tree), self.position, None)))
+        return ast.unparse(tree)
 
 
 def faults_of(file: Path) -> Iterator[Fault]:
     """All faults that this tool can make in a file."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    count = sum(1 for _ in ast.walk(tree))
-    for position in range(count):
-        broken = copy.deepcopy(tree)
-        node = next(node for number, node in enumerate(ast.walk(broken)) if number == position)
-        what = spoil(node)
-        if what:
-            yield Fault(file, getattr(node, "lineno", 0), what, ast.unparse(broken))
+    for position, node in enumerate(ast.walk(tree)):
+        if what := spoil(copy.deepcopy(node)):
+            yield Fault(file, position, getattr(node, "lineno", 0), what)
 
 
 def spoil(node: ast.AST) -> str:
@@ -74,11 +78,8 @@ def spoil(node: ast.AST) -> str:
     return ""
 
 
-def is_noticed(fault: Fault, folder: Path, tests: list[str]) -> bool:
-    """Whether the tests fail with it."""
-    target = folder / fault.file
-    whole = target.read_text(encoding="utf-8")
-    target.write_text(fault.source, encoding="utf-8")
+def tests_pass(folder: Path, tests: list[str]) -> bool:
+    """Whether these tests pass in the copy."""
     environment = {**os.environ, "PYTHONPATH": f"{folder / 'src'}:{folder / 'clients/python'}"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
@@ -86,10 +87,21 @@ def is_noticed(fault: Fault, folder: Path, tests: list[str]) -> bool:
             command, cwd=folder, env=environment, capture_output=True, check=False, timeout=SECONDS_MAX
         )
     except subprocess.TimeoutExpired:
-        return True
+        return False
+    if done.returncode > 1:
+        sys.exit(f"the tests could not be run:\n{done.stdout.decode()}{done.stderr.decode()}")
+    return done.returncode == 0
+
+
+def is_noticed(fault: Fault, folder: Path, tests: list[str]) -> bool:
+    """Whether the tests fail with it."""
+    target = folder / fault.file
+    whole = target.read_text(encoding="utf-8")
+    target.write_text(fault.source(), encoding="utf-8")
+    try:
+        return not tests_pass(folder, tests)
     finally:
         target.write_text(whole, encoding="utf-8")
-    return done.returncode == 1
 
 
 def main() -> int:
@@ -110,9 +122,11 @@ def main() -> int:
         for part in ("src", "clients", "tests", "docs"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", folder)
+        for core in sorted({str(fault.file.parent) for fault in sample}):
+            if not tests_pass(folder, CORES[core]):
+                sys.exit(f"the tests of {core} fail without any fault; mend that first")
         for fault in sample:
-            tests = CORES[str(fault.file.parent)]
-            noticed = is_noticed(fault, folder, [test for test in tests if (folder / test).exists()])
+            noticed = is_noticed(fault, folder, CORES[str(fault.file.parent)])
             unnoticed += not noticed
             print(f"{'noticed  ' if noticed else 'UNNOTICED'} {fault.file}:{fault.line} {fault.what}", flush=True)
     print(f"{len(sample) - unnoticed} of {len(sample)} faults noticed ({len(faults)} are possible)")
