@@ -10,6 +10,7 @@ import msgpack
 import pytest
 
 from dart.broker.core.model import Idempotency
+from dart.errors import UnavailableError
 from dart.limits import Limits
 from dart.rest.app import ROUTES
 from dart.rest.auth import Scope
@@ -171,6 +172,24 @@ async def test_a_stream_that_fails_visibly_breaks_off(caplog, monkeypatch):
         with pytest.raises(aiohttp.ClientError), caplog.at_level(logging.ERROR, "dart.rest"):
             await stack.call("GET", "/job/j/results/?amount=9")
         assert "broke off" in caplog.text
+
+
+async def test_a_handler_that_fails_after_its_head_breaks_off_too(caplog, monkeypatch):
+    """No second answer is written into the first."""
+    async with rest() as stack:
+
+        def broken():
+            raise UnavailableError("later")
+
+        monkeypatch.setattr(stack.broker.gateway, "stop", broken)
+        with caplog.at_level(logging.WARNING, "dart.rest"):
+            received = await exchange(
+                stack,
+                f"DELETE /server HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode(),
+                to_the_end=True,
+            )
+        assert received.count(b"HTTP/1.1") == 1
+        assert "broke off: later" in caplog.text
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off():

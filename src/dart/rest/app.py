@@ -112,6 +112,12 @@ class _Desk:
             return self._refusal(request, DartError(""))
 
     def _refusal(self, request: web.Request, error: DartError) -> web.Response:
+        if request.writer.output_size > 0:
+            # Part of an answer is out: all that can be said now is that it breaks off.
+            _log.warning("the answer to request %s broke off: %s", REQUEST_ID.get(), error.message)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the answer broke off")
         if status_of(error) >= 500:
             _log.warning("request %s: %s: %s", REQUEST_ID.get(), type(error).__name__, error.message)
         response = error_answer(error, messagepack=wants_messagepack(request))
