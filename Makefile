@@ -11,7 +11,7 @@ SOURCES := src clients tests benchmarks examples tools docs
 .PHONY: help install demo test unit integration e2e check format docs bench mutations clean
 
 help: ## what there is
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
 
 install: $(INSTALLED) ## an environment in .venv
 

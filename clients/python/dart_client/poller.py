@@ -41,6 +41,7 @@ QUICK_SECONDS = 0.05
 UNPOLLED_MAX = 500
 """Results that came with submissions lie before the cursor; after so many, one poll moves it on."""
 PAGE = 1000
+FINISHED = frozenset({"succeeded", "failed", "cancelled", "expired", "lost"})
 
 
 class Poller:
@@ -233,7 +234,7 @@ class Poller:
             return
         counts = self._connection.call("GET", path("job", self._job))["job"].get("tasks", {})
         gone = counts.get("cancelled", 0)
-        alive = sum(counts.get(state, 0) for state in ("queued", "leased", "running"))
+        alive = sum(count for state, count in counts.items() if state not in FINISHED)
         if gone == self._cancelled_seen and alive >= len(waiting):
             return
         self._cancelled_seen = gone
