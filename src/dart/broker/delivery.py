@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from dart.broker.core.commands import EndSession, Send, SendTasks
+from dart.broker.core.events import Event, SessionLost, TasksShortened
 from dart.broker.parameters import ParameterCache
 from dart.errors import DartError
 from dart.ids import SessionId, TaskId
@@ -36,16 +37,16 @@ class Delivery:
         outlet: The transport.
         cache: Asked for parameters first.
         read: Reads parameters of open tasks from the store.
-        lost: Called with a session that could not be served, and why.
+        tell: Takes `SessionLost` and `TasksShortened`.
     """
 
     def __init__(
-        self, outlet: Outlet, *, cache: ParameterCache, read: ReadParameters, lost: Callable[[SessionId, str], None]
+        self, outlet: Outlet, *, cache: ParameterCache, read: ReadParameters, tell: Callable[[Event], None]
     ) -> None:
         self._outlet = outlet
         self._cache = cache
         self._read = read
-        self._lost = lost
+        self._tell = tell
         self._held: dict[SessionId, deque[Outgoing]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
 
@@ -94,7 +95,7 @@ class Delivery:
             log.warning("Parameters of %d tasks could not be read: %s", len(missing), error.message)
             del self._held[command.session]
             self._outlet.end(command.session)
-            self._lost(command.session, "the parameters of its tasks could not be read")
+            self._tell(SessionLost(command.session, "the parameters of its tasks could not be read"))
             return
         self._send_tasks(command, found)
         held = self._held[command.session]
@@ -111,10 +112,13 @@ class Delivery:
             for order in command.leases
             if (parameter := parameters.get(order.ref.task_id)) is not None
         )
+        if len(leases) < len(command.leases):
+            payload_bytes = sum(len(lease.parameter) for lease in leases)
+            self._tell(TasksShortened(command.session, command.sequence, len(leases), payload_bytes))
         self._send(command.session, command.sequence, Tasks(leases))
 
     def _send(self, session: SessionId, sequence: int, message: BrokerMessage) -> None:
         fault = self._outlet.send(session, sequence, message)
         if fault:
             self._outlet.end(session)
-            self._lost(session, fault)
+            self._tell(SessionLost(session, fault))

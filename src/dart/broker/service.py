@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from dart.broker.alarm import Alarm
 from dart.broker.committer import Committer
 from dart.broker.core import commands as out
-from dart.broker.core.events import Event, SessionLost, TimePassed, Token
+from dart.broker.core.events import Event, TimePassed, Token
 from dart.broker.core.model import Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
@@ -22,7 +22,7 @@ from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.parameters import ParameterCache
 from dart.broker.store.base import Store
 from dart.errors import DartError, StoreError, UnavailableError
-from dart.ids import AgentId, JobId, SessionId, TaskId
+from dart.ids import AgentId, JobId, TaskId
 from dart.limits import Limits
 
 T = TypeVar("T")
@@ -102,7 +102,7 @@ class Service:
     async def start(self, gate: Gate, *, forget_jobs: bool = False) -> None:
         """Build the core and take events. Raises `StoreError`."""
         self._gate = gate
-        delivery = Delivery(gate, cache=self._cache, read=self._read_parameters, lost=self._session_lost)
+        delivery = Delivery(gate, cache=self._cache, read=self._read_parameters, tell=self._told)
         self._delivery = delivery
         self._show = {
             out.Send: delivery.give,
@@ -291,8 +291,8 @@ class Service:
             self._committer.put(self._turn_number, self._lazy)
             self._lazy = []
 
-    def _session_lost(self, session: SessionId, reason: str) -> None:
-        self.post([SessionLost(session, reason)])
+    def _told(self, event: Event) -> None:
+        self.post([event])
 
     async def _read_parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         return await self.read(self._store.parameters, ids)

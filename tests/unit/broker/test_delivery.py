@@ -3,6 +3,7 @@
 import asyncio
 
 from dart.broker.core.commands import EndSession, LeaseOrder, Send, SendTasks
+from dart.broker.core.events import SessionLost, TasksShortened
 from dart.broker.core.model import TaskPolicy
 from dart.broker.core.records import TasksAdded
 from dart.broker.delivery import Delivery
@@ -19,13 +20,11 @@ class Bench:
 
     def __init__(self):
         self.out = []
-        self.lost = []
+        self.told = []
         self.fault = ""
         self.cache = ParameterCache(bytes_max=10_000)
         self.reads = []
-        self.delivery = Delivery(
-            self, cache=self.cache, read=self.read, lost=lambda session, reason: self.lost.append((session, reason))
-        )
+        self.delivery = Delivery(self, cache=self.cache, read=self.read, tell=self.told.append)
 
     def send(self, session, sequence, message):
         if not self.fault:
@@ -83,11 +82,14 @@ async def test_what_follows_waits_for_the_read_of_its_session_only():
 
 
 async def test_a_task_that_ended_meanwhile_is_left_out():
-    """Its frame goes nevertheless, for its number was given."""
+    """Its frame goes nevertheless, for its number was given; the core is told what was in it."""
     bench = Bench()
-    bench.delivery.give(tasks(ONE, 1, 7))
+    bench.delivery.give(tasks(ONE, 1, 7, 8))
+    bench.delivery.give(tasks(ONE, 2, 9))
+    await bench.answer(parameters={8: b"eight"})
     await bench.answer(parameters={})
-    assert bench.out == [(ONE, 1, [])]
+    assert bench.out == [(ONE, 1, [(8, b"eight")]), (ONE, 2, [])]
+    assert bench.told == [TasksShortened(ONE, 1, 1, 5), TasksShortened(ONE, 2, 0, 0)]
 
 
 async def test_a_failed_read_ends_the_session():
@@ -97,7 +99,7 @@ async def test_a_failed_read_ends_the_session():
     bench.delivery.give(Send(ONE, 2, Bye("x")))
     await bench.answer(error=StoreError("no"))
     assert bench.out == [(ONE, "end")]
-    assert [session for session, _ in bench.lost] == [ONE]
+    assert [told.session for told in bench.told] == [ONE]
 
 
 async def test_a_failed_send_ends_the_session():
@@ -105,7 +107,7 @@ async def test_a_failed_send_ends_the_session():
     bench = Bench()
     bench.fault = "it does not read"
     bench.delivery.give(Send(ONE, 1, Bye("x")))
-    assert (bench.out, bench.lost) == ([(ONE, "end")], [(ONE, "it does not read")])
+    assert (bench.out, bench.told) == ([(ONE, "end")], [SessionLost(ONE, "it does not read")])
 
 
 async def test_void_forgets_what_is_held():

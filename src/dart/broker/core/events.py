@@ -132,6 +132,17 @@ class SessionLost:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksShortened:
+    """A TASKS frame went out without the tasks that ended while their parameters were read."""
+
+    session: SessionId
+    sequence: int
+    tasks: int
+    """What is left in it; nothing, perhaps."""
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """The server ends: no further leases, BYE to all agents. Replies None when nothing is open any more."""
 
@@ -156,6 +167,7 @@ Event = (
     | WorkersPinged
     | FrameArrived
     | SessionLost
+    | TasksShortened
     | Stopping
     | TimePassed
 )

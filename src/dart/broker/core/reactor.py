@@ -16,6 +16,7 @@ from dart.broker.core.events import (
     Stopping,
     SubmissionAbandoned,
     TaskCancelled,
+    TasksShortened,
     TasksSubmitted,
     TimePassed,
     WorkersDrained,
@@ -27,6 +28,7 @@ from dart.broker.core.model import Recovered
 from dart.broker.core.placement import place
 from dart.broker.core.records import LeasesClosed
 from dart.broker.core.recovery import recover
+from dart.broker.core.results import on_tasks_shortened
 from dart.broker.core.sessions import on_frame_arrived, on_session_lost
 from dart.broker.core.state import Core, persist, send
 from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
@@ -95,6 +97,7 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     ResultDeleted: on_result_deleted,
     SubmissionAbandoned: on_submission_abandoned,
     SessionLost: on_session_lost,
+    TasksShortened: on_tasks_shortened,
     AgentEnrolled: on_agent_enrolled,
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,

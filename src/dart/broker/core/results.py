@@ -1,5 +1,6 @@
 """Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, RELEASED, CREDIT."""
 
+from dart.broker.core.events import TasksShortened
 from dart.broker.core.leases import finish, give_back, lose, requeue
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move
 from dart.broker.core.liveness import short
@@ -85,6 +86,20 @@ def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
         session.in_flight_tasks -= tasks
         session.in_flight_bytes -= payload_bytes
     core.ripe[agent.id] = None
+
+
+def on_tasks_shortened(core: Core, event: TasksShortened, _now: float) -> None:
+    """Give back the credit of what was left out: the agent, which never saw it, will not tell of it."""
+    agent = core.sessions.get(event.session)
+    if agent is None:
+        return
+    session = session_of(agent)
+    for index, (sequence, tasks, payload_bytes) in enumerate(session.in_flight):
+        if sequence == event.sequence:
+            session.in_flight[index] = (sequence, event.tasks, event.payload_bytes)
+            session.in_flight_tasks -= tasks - event.tasks
+            session.in_flight_bytes -= payload_bytes - event.payload_bytes
+            core.ripe[agent.id] = None
 
 
 def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:

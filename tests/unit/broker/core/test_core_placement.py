@@ -1,7 +1,7 @@
 """Who gets which task, and when."""
 
 from dart.broker.core.commands import SendTasks
-from dart.broker.core.events import Stopping
+from dart.broker.core.events import Stopping, TasksShortened
 from dart.broker.core.model import TaskState
 from dart.broker.core.records import LeaseAdded, LeasesClosed, TaskFinished
 from dart.ids import Attempt, AttemptRef
@@ -267,3 +267,30 @@ def test_what_a_large_task_held_up_goes_when_that_is_cancelled():
     assert ids(agent.given) == [first]
     r.cancel(large)
     assert ids(agent.given) == [first, small]
+
+
+def test_what_was_left_out_of_a_frame_uses_no_credit():
+    """The agent never saw it, so it would never tell of it: the next task takes its place."""
+    r = Recorder()
+    agent = r.agent(slots=1, credit=1)
+    r.define()
+    (first,) = r.submit(1)
+    (sent,) = (c for c in r.commands if isinstance(c, SendTasks))
+    r.cancel(first)
+    r.do(TasksShortened(sent.session, sent.sequence, 0, 0))
+    r.submit(1)
+    assert len(agent.given) == 2
+
+
+def test_a_shortened_frame_that_was_answered_or_whose_session_is_over_changes_nothing():
+    """Credit named it already, or there is none left to give back."""
+    r = Recorder()
+    agent = r.agent(slots=1, credit=1)
+    r.define()
+    r.submit(2)
+    (sent,) = (c for c in r.commands if isinstance(c, SendTasks))
+    r.do(TasksShortened(sent.session, sent.sequence + 1, 0, 0))
+    assert len(agent.given) == 1
+    agent.lose()
+    r.do(TasksShortened(sent.session, sent.sequence, 0, 0))
+    assert len(agent.given) == 1
