@@ -1,8 +1,5 @@
 """The broker's core against arbitrary clients, agents and networks: its books agree, and every promise is kept."""
 
-from collections import deque
-from itertools import count
-
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -18,26 +15,10 @@ from dart.broker.core.events import (
 )
 from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec
 from dart.errors import DartError
-from dart.wire.messages import (
-    Ack,
-    Bye,
-    Cancel,
-    Credit,
-    Drain,
-    Error,
-    Heartbeat,
-    Hello,
-    Recall,
-    Released,
-    Result,
-    Results,
-    Start,
-    Started,
-    Welcome,
-)
+from dart.wire.messages import Bye, Heartbeat, Start, Started
+from harness.model_agent import ModelAgent
 from harness.recorder import Recorder
 
-SESSIONS = count(1)
 JOBS = st.sampled_from(["red", "green"])
 AGENTS = st.sampled_from([0, 1, 2])
 INDEX = st.integers(0, 50)
@@ -58,130 +39,6 @@ PARAMETERS = st.sampled_from([b"", b"12345", b"x" * 30])
 SPECS = st.lists(st.builds(TaskSpec, POLICIES, PARAMETERS, st.just("")), min_size=1, max_size=7)
 
 
-class ModelAgent:
-    """An agent as the protocol has it, with an unreliable wire in each direction."""
-
-    def __init__(self, machine, name, key, slots, capabilities):
-        self.recorder = machine.recorder
-        self.name = name
-        self.id = self.recorder.enroll(name, key)
-        self.slots = slots
-        self.capabilities = capabilities
-        self.boots = count(1)
-        self.boot()
-        self.session = None
-        self.results = {}
-
-    def boot(self):
-        """Begin anew, with the spool of the last boot."""
-        self.boot_id = f"{next(self.boots):032x}"
-        self.session = None
-        self.waiting = {}
-        self.running = {}
-        self.draining = False
-
-    def connect(self):
-        self.session = next(SESSIONS)
-        self.sent = self.received = self.seen = 0
-        self.outbox = deque()
-        self.inbox = deque()
-        self.old = deque(maxlen=3)
-        self.welcome = False
-        held = (*self.waiting, *self.running)
-        self.named = (set(held), set(self.results))
-        hello = Hello(
-            (1,),
-            self.name,
-            self.slots,
-            self.capabilities,
-            "host",
-            self.boot_id,
-            self.recorder.store.store_id,
-            held,
-            tuple(self.results),
-            {},
-            draining=self.draining,
-        )
-        self.say(hello)
-
-    def say(self, message):
-        if self.session is not None and (self.welcome or isinstance(message, Hello)):
-            self.sent += 1
-            self.outbox.append((self.sent, message))
-
-    def credit(self):
-        room = 0 if self.draining else max(0, self.slots + 2 - len(self.waiting) - len(self.running))
-        return Credit(room, 40, self.seen)
-
-    def begin(self, index):
-        """Start what waits; the attempt that runs, if any."""
-        if len(self.running) < self.slots and self.waiting:
-            ref = list(self.waiting)[index % len(self.waiting)]
-            del self.waiting[ref]
-            self.running[ref] = None
-            return ref
-        return None
-
-    def end(self, index, *, success):
-        """End what runs; its result is kept until ACK."""
-        if self.running:
-            ref = list(self.running)[index % len(self.running)]
-            del self.running[ref]
-            self.results[ref] = Result(ref, self.name, "host", 1, 0.1, success, 0, b"\xc0")
-            self.say(Results((self.results[ref],), self.credit()))
-
-    def hear(self, sequence, message):
-        if isinstance(message, Error):
-            self.session = None
-            return
-        if sequence <= self.received:
-            return
-        if sequence > self.received + 1:
-            self.session = None
-            return
-        self.received = sequence
-        self.act(sequence, message)
-
-    def act(self, sequence, message):
-        match message:
-            case Welcome():
-                self.welcome = True
-                assert ({*message.keep, *message.drop}, {*message.send, *message.forget}) == self.named
-                for ref in message.drop:
-                    self.waiting.pop(ref, None)
-                    self.running.pop(ref, None)
-                    self.results.pop(ref, None)  # it ended since HELLO
-                for ref in message.forget:
-                    del self.results[ref]
-                for result in self.results.values():
-                    self.say(Results((result,), None))
-                self.say(self.credit())
-            case SendTasks():
-                self.seen = sequence
-                for lease in message.leases:
-                    assert lease.ref not in self.waiting
-                    assert lease.ref not in self.running
-                    assert lease.ref not in self.results
-                    self.waiting[lease.ref] = None
-            case Recall():
-                back = [ref for ref in message.attempts if self.waiting.pop(ref, 0) is None]
-                self.say(Released(tuple(back)))
-                self.say(self.credit())
-            case Ack():
-                for ref in message.attempts:
-                    self.results.pop(ref, None)
-            case Cancel():
-                for ref in message.attempts:
-                    self.waiting.pop(ref, None)
-                    self.running.pop(ref, None)
-                self.say(self.credit())
-            case Drain():
-                self.draining = True
-                back = tuple(self.waiting)
-                self.waiting = {}
-                self.say(Released(back))
-
-
 class BrokerMachine(RuleBasedStateMachine):
     """Everything that clients, agents, networks, time and crashes can do, in any order."""
 
@@ -189,9 +46,9 @@ class BrokerMachine(RuleBasedStateMachine):
     def begin(self):
         self.recorder = Recorder(slice_tasks_max=2, batch_items_max=3, batch_bytes_max=40)
         self.agents = [
-            ModelAgent(self, "w", b"1" * 32, 1, ("gpu",)),
-            ModelAgent(self, "w", b"2" * 32, 2, ()),
-            ModelAgent(self, "v", b"3" * 32, 2, ("gpu", "more")),
+            ModelAgent(self.recorder, "w", b"1" * 32, 1, ("gpu",)),
+            ModelAgent(self.recorder, "w", b"2" * 32, 2, ()),
+            ModelAgent(self.recorder, "v", b"3" * 32, 2, ("gpu", "more")),
         ]
         self.promised = {}
         self.deleted = set()
