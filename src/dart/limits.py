@@ -109,6 +109,8 @@ class Limits:
     """Rows of forgotten jobs deleted with one commit group, besides as many as the group itself changed."""
     outbox_bytes_max: int = 512 * MIB
     """Answers and messages that wait for their commit."""
+    store_spare_bytes: int = 32 * MIB
+    """Room on the store's disk that is left for outcomes of tasks that are known already: no submission takes it."""
     heartbeat_seconds: float = 5.0
     """Both ways, on a quiet link."""
     silence_seconds: float = 15.0

@@ -330,6 +330,18 @@ class OutcomeContract:
 
 
 class OtherContract:
+    def test_look_tells_what_recover_would(self, store, restart):
+        """Without changing anything: the incarnation stays, tasks of an unfinished submission are left out."""
+        store.commit([job(1), tasks(1, 2), SubmissionOpened(3, 4), tasks(1, 3), LeaseAdded(1, "aa", ())])
+        seen = store.look()
+        assert store.look() == seen
+        assert seen == restart(store).recover()._replace(incarnation=seen.incarnation)
+        assert [task.id for task in seen.tasks] == [2]
+
+    def test_room_is_told(self, store):
+        """Bytes that can still be written."""
+        assert store.room() > 0
+
     """Leases, enrolments, answers, groups."""
 
     def test_leases_come_back_in_order(self, store, restart):

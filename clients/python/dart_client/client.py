@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from dart_client.connection import Connection, path
 from dart_client.discovery import find
@@ -17,6 +17,8 @@ from dart_client.poller import Poller
 
 RUNNING = 1
 TIMEOUT_SECONDS = 60.0
+BACKUP_SECONDS = 3600.0
+"""A server may copy a large database for so long before its first byte comes."""
 
 
 class Client:
@@ -123,6 +125,13 @@ class Client:
     def stop_server(self) -> None:
         """Stop the server in good order."""
         self.connection.call("DELETE", path("server"), retry=False)
+
+    def backup(self, sink: BinaryIO, *, seconds: float = BACKUP_SECONDS) -> int:
+        """Write a backup of the server's database, as of now, into a file; how many bytes it has.
+
+        The server goes on meanwhile. `dart server backup` also checks what came and names the file only then.
+        """
+        return self.connection.download(path("server", "backup"), sink, seconds=seconds)
 
     def healthy(self) -> bool:
         """Whether the server's loop answers."""

@@ -11,7 +11,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
@@ -37,6 +37,8 @@ CONNECT_SECONDS = 5.0
 BACK_OFF_SECONDS = (0.05, 2.0)
 """First and longest wait between two attempts; doubles, with jitter."""
 CONNECTIONS_KEPT = 8
+PIECE_BYTES = 1024 * 1024
+"""Of a download, held in memory at a time."""
 ENVELOPE_DEPTH = 108
 """Nesting of an answer: a value's 100 and what stands around it."""
 
@@ -172,11 +174,51 @@ class Connection:
             self._refuse_if_closed()
             pause = min(pause * 2, BACK_OFF_SECONDS[1])
 
+    def download(self, target: str, sink: BinaryIO, *, seconds: float) -> int:
+        """GET into a file; how many bytes came.
+
+        Args:
+            target: A path made by `path`.
+            sink: Takes the bytes; after an error it has a part of them.
+            seconds: To the first byte, and between any two pieces.
+
+        Raises:
+            DartError: The server's refusal, typed; or `ServerUnreachableError`, also when the answer was cut short.
+        """
+        answer = self._request("GET", target, None, {**self._headers, "Accept": "*/*"}, seconds, preload=False)
+        try:
+            if answer.status != 200:
+                raise error_from_answer(
+                    answer.status, _decoded(answer.read(), answer.headers.get("Content-Type", ""), answer.status)
+                )
+            return sum(sink.write(piece) for piece in answer.stream(PIECE_BYTES))
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unreachable(error) from error
+        finally:
+            answer.release_conn()
+
     def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
         """One request and its answer."""
+        answer = self._request(method, target, body, headers, seconds)
+        members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
+        if answer.status != 200:
+            raise error_from_answer(answer.status, members)
+        return members
+
+    def _request(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        seconds: float,
+        *,
+        preload: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request; its answer, read to the end unless `preload` is False."""
         self._refuse_if_closed()
         try:
-            answer = self._pool.urlopen(
+            return self._pool.urlopen(
                 method,
                 target,
                 body=body,
@@ -184,6 +226,7 @@ class Connection:
                 redirect=False,
                 assert_same_host=False,
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=max(seconds, 0.001)),
+                preload_content=preload,
             )
         except urllib3.exceptions.SSLError as error:
             if "ingerprint" in str(error) or "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -194,10 +237,6 @@ class Connection:
             raise self._unreachable(error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error
-        members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
-        if answer.status != 200:
-            raise error_from_answer(answer.status, members)
-        return members
 
     def _unreachable(self, error: Exception) -> DartError:
         """The error for a broken or missing connection."""

@@ -7,10 +7,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from dart import __version__
+from dart.broker.backups import Backups
 from dart.broker.core import events, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
 from dart.broker.core.state import Core
@@ -109,6 +111,7 @@ class Gateway:
         self._waiters = Waiters(waiters_max=limits.waiters_max)
         self._pings = Pings()
         self._requests = RequestsInFlight(self._stored_answer)
+        self._backups = Backups(service.store)
         service.on_results = self._waiters.wake
         service.on_answer = self._pings.answered
 
@@ -134,6 +137,10 @@ class Gateway:
         """Why the server cannot take work now (stopping, store cannot write); empty: it can."""
         return "the server is stopping" if self._stopping else self._service.trouble
 
+    def backup(self) -> AbstractAsyncContextManager[BinaryIO]:
+        """A copy of the whole store as of now, as an open file: `Backups.make`."""
+        return self._backups.make()
+
     def stop(self) -> None:
         """Begin the good end of the server; returns at once."""
         self.close()
@@ -142,6 +149,7 @@ class Gateway:
     def close(self) -> None:
         """Say from now on that the server is stopping, and let nobody wait for results any more."""
         self._stopping = True
+        self._backups.stop()
         self._waiters.wake_all()
 
     # ---- workers ----
@@ -236,6 +244,7 @@ class Gateway:
                 job,
                 tasks,
                 slice_tasks_max=self._limits.slice_tasks_max,
+                spare_bytes=self._limits.store_spare_bytes,
                 refuse_if_stopped=refuse_if_stopped,
                 if_offline=if_offline,
                 idempotency=idempotency,

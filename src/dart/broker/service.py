@@ -20,6 +20,7 @@ from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.parameters import ParameterCache
+from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
 from dart.errors import DartError, StoreError, UnavailableError
 from dart.ids import AgentId, JobId, TaskId
@@ -79,6 +80,8 @@ class Service:
         self._delivery: Delivery
         self._show: dict[type, Callable[[Any], None]] = {}
         self._reactor: Reactor | None = None
+        self._image: Reactor | None = None
+        """The core as the store has it, to read from while the store cannot be written."""
         self._enrolments: Container[AgentId] = ()
         self._events: list[Event] = []
         self._turn_is_due = False
@@ -135,10 +138,11 @@ class Service:
 
     @property
     def reactor(self) -> Reactor:
-        """The core, or `UnavailableError` while there is none."""
-        if self._reactor is None:
+        """The core to look at, or `UnavailableError` while there is none."""
+        reactor = self._reactor or self._image
+        if reactor is None:
             raise self._unavailable()
-        return self._reactor
+        return reactor
 
     def knows(self, agent_id: AgentId) -> bool:
         """Whether an agent with this key may connect."""
@@ -173,9 +177,16 @@ class Service:
         """Whether a large submission should wait before its next slice."""
         return self._outbox.bytes > self._limits.outbox_bytes_max // 4
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Payloads that are still to be written."""
+        return self._outbox.bytes
+
     async def durable(self) -> None:
         """Return when all that the core knows now is durable. Raises `UnavailableError` if it became void."""
         if self._reactor is None:
+            if self._image is not None:
+                return
             raise self._unavailable()
         if self._outbox.durable >= self._turn_number:
             return
@@ -306,7 +317,7 @@ class Service:
 
     def _on_failed(self, error: StoreError) -> None:
         log.error("A commit failed, its turn and all later ones are void: %s", error.message)
-        self._begin_recovery("the store cannot be written")
+        self._begin_recovery(trouble_of(error))
 
     def _begin_recovery(self, trouble: str) -> None:
         if self._recovery is not None:
@@ -348,7 +359,9 @@ class Service:
                 self._build(recovered)
                 break
             except DartError as error:
+                self.trouble = trouble_of(error)
                 log.warning("The store still cannot be written, next try in %.1f s: %s", wait, error.message)
+                await self._read_on()
             except Exception:
                 log.exception("The state could not be restored; next try in %.1f s.", wait)
             await asyncio.sleep(wait)
@@ -358,9 +371,18 @@ class Service:
         self._gate.resume()
         log.warning("The store can be written again; the state was restored from it.")
 
+    async def _read_on(self) -> None:
+        """Let what is durable be read although nothing can be written. Nobody is connected in this image."""
+        if self._image is None:
+            try:
+                self._image = Reactor(await self.read(self._store.look), self._limits, self._clock())
+            except Exception:
+                log.exception("The store cannot be read either.")
+
     def _build(self, recovered: Recovered) -> None:
         now = self._clock()
         self._reactor = Reactor(recovered, self._limits, now)
+        self._image = None
         # Stays in use while the core is being built again: a refused handshake would cost an agent more than a wait.
         self._enrolments = self._reactor.state.enrolments
         self.recovered = recovered._replace(tasks=(), jobs=(), leases=())

@@ -6,6 +6,7 @@ from typing import Any
 
 from dart.broker.core.events import SubmissionAbandoned, TasksSubmitted
 from dart.broker.core.model import Idempotency, IfOffline, TaskSpec
+from dart.broker.room import check_room
 from dart.broker.service import Service
 from dart.errors import DartError
 
@@ -16,6 +17,7 @@ async def submit(
     tasks: Sequence[TaskSpec],
     *,
     slice_tasks_max: int,
+    spare_bytes: int,
     refuse_if_stopped: bool,
     if_offline: IfOffline,
     idempotency: Idempotency | None,
@@ -28,6 +30,8 @@ async def submit(
 
     def ask(start: int, submission: int) -> asyncio.Future[Any]:
         piece = tuple(tasks[start : start + slice_tasks_max])
+        waiting = service.waiting_bytes + sum(len(task.parameter) for task in piece)
+        check_room(service.store, payload_bytes=waiting, spare_bytes=spare_bytes)
         return service.ask(
             lambda token: TasksSubmitted(
                 token=token,

@@ -11,7 +11,7 @@ from dart.errors import DartError
 NOUNS = {
     "up": "dart.cli.up:up",
     "run": "dart.cli.run:run",
-    "server": "dart.cli.server:server",
+    "server": "dart.cli.backup:server",
     "agent": "dart.cli.agent:agent",
     "worker": "dart.cli.worker:worker",
     "job": "dart.cli.job:job",

@@ -38,6 +38,7 @@ ROUTES: Final = (
     Route("POST", "/job/{job}/tasks/", tasks.submit, Scope.SUBMIT, historic=True),
     Route("GET", "/job/{job}/results/", results.list_all, Scope.READ, historic=True),
     Route("DELETE", "/job/{job}/results/{id}/", results.delete, Scope.SUBMIT, historic=True),
+    Route("GET", "/server/backup/", server.backup, Scope.ADMIN),
     Route("GET", "/job/", jobs.list_all, Scope.READ),
     Route("GET", "/job/{job}/tasks/", tasks.list_all, Scope.READ),
     Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ),

@@ -1,11 +1,17 @@
 """The server itself: where it is, whether it works, and its end."""
 
-from aiohttp import web
+import asyncio
+import os
+from typing import Final
+
+from aiohttp import hdrs, web
 
 from dart.errors import UnavailableError
 from dart.rest.answers import answer_of
 from dart.rest.call import Answer, Call
 from dart.rest.schemas import Members
+
+_PIECE_BYTES: Final = 1 << 20
 
 
 async def show(call: Call) -> Answer:
@@ -36,6 +42,21 @@ async def stop(call: Call) -> Answer:
         await response.write_eof()
     finally:
         call.gateway.stop()
+    return response
+
+
+async def backup(call: Call) -> Answer:
+    """`GET /server/backup/`: the database as of now, to be kept and put back by `dart server restore`."""
+    await call.members(Members)
+    async with call.gateway.backup() as file:
+        size = await asyncio.to_thread(os.fstat, file.fileno())
+        response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: 'attachment; filename="dart-backup.db"'})
+        response.content_type = "application/vnd.sqlite3"
+        response.content_length = size.st_size
+        await response.prepare(call.request)
+        while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            await response.write(piece)
+        await response.write_eof()
     return response
 
 

@@ -13,7 +13,8 @@ KEYS.add("read-key", name="r", scope=Scope.READ)
 KEYS.add("submit-key", name="s", scope=Scope.SUBMIT)
 
 SCOPES = {
-    ("GET", "/server/"): "read", ("DELETE", "/server/"): "admin", ("GET", "/worker/"): "read",
+    ("GET", "/server/"): "read", ("DELETE", "/server/"): "admin",
+    ("GET", "/server/backup/"): "admin", ("GET", "/worker/"): "read",
     ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("GET", "/worker/{name}/"): "read",
     ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
     ("POST", "/enroll/"): "admin", ("POST", "/job/"): "submit", ("GET", "/job/"): "read",

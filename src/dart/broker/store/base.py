@@ -9,9 +9,10 @@ Constraints:
     - What cannot be read MUST raise `StoreError`; a store is never silently started empty.
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from dart.broker.core.model import Recovered, TaskState
 from dart.broker.core.records import Record
@@ -64,6 +65,21 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def look(self) -> Recovered:
+        """What `recover` would tell, without changing anything: to read by while nothing can be written.
+
+        Belongs to the reading thread. The incarnation is the present one.
+        """
+
+    @abstractmethod
+    def backup(self, stop: threading.Event) -> BinaryIO:
+        """A copy of everything as of one moment, as an open file without a name. Any thread; the others go on.
+
+        Raises `UnavailableError` when `stop` is set meanwhile, `ConflictError` where there is nothing to keep,
+        `StoreError` if it cannot be made.
+        """
+
+    @abstractmethod
     def commit(self, records: Sequence[Record]) -> None:
         """Make a group durable. Raises `StoreError` and changes nothing if it cannot."""
 
@@ -91,7 +107,11 @@ class Store(ABC):
 
     @abstractmethod
     def probe(self) -> None:
-        """Write something small durably; raises `StoreError` while writing fails."""
+        """Write something small durably; raises `StoreError` while writing fails, or soon would again."""
+
+    @abstractmethod
+    def room(self) -> int:
+        """Bytes that can still be written. Any thread."""
 
     @abstractmethod
     def close(self) -> None:

@@ -3,11 +3,12 @@
 The plain model of what a store means; the SQLite store is tested against it.
 """
 
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from functools import singledispatchmethod
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from dart.broker.core import records as r
 from dart.broker.core.model import (
@@ -23,7 +24,7 @@ from dart.broker.core.model import (
 )
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
 from dart.broker.store.memory_table import Table, Undo
-from dart.errors import StoreError
+from dart.errors import ConflictError, StoreError
 from dart.ids import AgentId, JobId, LeaseId, StoreId, TaskId
 from dart.limits import Limits
 
@@ -90,6 +91,12 @@ class MemoryStore(Store):
                 self._void(first_id, last_id)
             self._submissions.clear()
             self._numbers["incarnation"] += 1
+        return self.look()
+
+    def look(self) -> Recovered:
+        """See `Store.look`."""
+        with self._lock:
+            unfinished = [range(first, last + 1) for first, last in self._submissions.items()]
             return Recovered(
                 store_id=self._store_id,
                 incarnation=self._numbers["incarnation"],
@@ -109,10 +116,18 @@ class MemoryStore(Store):
                         losses=task.losses,
                     )
                     for task_id, task in sorted(self._tasks.items())
+                    if not any(task_id in ids for ids in unfinished)
                 ),
                 leases=tuple(lease for _, lease in sorted(self._leases.items())),
                 enrolments=tuple(enrolment for _, enrolment in sorted(self._enrolments.items())),
             )
+
+    def backup(self, stop: threading.Event) -> BinaryIO:  # noqa: ARG002 - never begun, so never stopped
+        """See `Store.backup`."""
+        raise ConflictError(
+            "This server keeps everything in memory (--store memory): there is nothing to back up. Start it with "
+            "--store sqlite."
+        )
 
     def commit(self, records: Sequence[r.Record]) -> None:
         """See `Store.commit`."""
@@ -128,6 +143,10 @@ class MemoryStore(Store):
                 for outcomes in self._outcomes.values():
                     outcomes.restore_order()
                 raise
+
+    def room(self) -> int:
+        """See `Store.room`."""
+        return sys.maxsize
 
     def probe(self) -> None:
         """See `Store.probe`."""

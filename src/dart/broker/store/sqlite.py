@@ -3,18 +3,22 @@
 One connection writes, another reads at the same time (WAL). Decisions: `docs/adr/0010` to `0012`.
 """
 
+import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from dart.broker.core.model import Recovered, TaskState
 from dart.broker.core.records import Record
 from dart.broker.store import sqlite_read
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
-from dart.broker.store.sqlite_faults import as_store_errors
+from dart.broker.store.sqlite_backup import copy_unnamed
+from dart.broker.store.sqlite_faults import DISK_FULL, as_store_errors
 from dart.broker.store.sqlite_file import DatabaseFile
-from dart.broker.store.sqlite_recover import recover
+from dart.broker.store.sqlite_recover import look, recover
 from dart.broker.store.sqlite_write import GroupWriter
 from dart.errors import StoreError
 from dart.ids import JobId, TaskId
@@ -51,6 +55,16 @@ class SqliteStore(Store):
         with self._transaction() as connection:
             return recover(connection, forget_jobs=forget_jobs)
 
+    def look(self) -> Recovered:
+        """See `Store.look`."""
+        with self._snapshot() as connection:
+            return look(connection)
+
+    def backup(self, stop: threading.Event) -> BinaryIO:
+        """See `Store.backup`."""
+        self._refuse_if_closed()
+        return copy_unnamed(self._path, stop)
+
     def commit(self, records: Sequence[Record]) -> None:
         """See `Store.commit`."""
         with self._transaction() as connection:
@@ -58,8 +72,19 @@ class SqliteStore(Store):
 
     def probe(self) -> None:
         """See `Store.probe`."""
+        room = self.room()
+        if room < self._limits.store_spare_bytes // 2:
+            raise StoreError(
+                f"Database {self._path}: only {room} bytes are free on its disk. Free some space there.",
+                reason=DISK_FULL,
+            )
         with self._transaction() as connection:
             connection.execute("UPDATE meta SET probes = probes + 1")
+
+    def room(self) -> int:
+        """See `Store.room`."""
+        with as_store_errors(self._path):
+            return shutil.disk_usage(self._path.parent).free
 
     def parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         """See `Store.parameters`."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from dart.errors import StoreError
 
+DISK_FULL = "the disk is full. Free some space there"
+
 _MEANINGS = {
-    sqlite3.SQLITE_FULL: "the disk is full. Free some space there",
+    sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_IOERR: "the disk reported an error or has no space left. Check it",
     sqlite3.SQLITE_CORRUPT: "it is damaged. Restore a backup, or move it away to begin with an empty one",
     sqlite3.SQLITE_NOTADB: "it is not a database. Name another file, or restore a backup",
@@ -28,7 +30,7 @@ def meaning(path: Path, error: Exception) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     reason = _MEANINGS.get(code, "it could not be used")
-    return StoreError(f"Database {path}: {reason} ({name}: {error}).")
+    return StoreError(f"Database {path}: {reason} ({name}: {error}).", reason=reason)
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from dart.errors import StoreError
 _CHECKED_BYTES_MAX = 32 * 1024 * 1024
 """Up to this size the whole file is checked at a start (about 0.1 s); larger ones as they are read."""
 
+RESTORING = ".restoring"
+"""Ends the name of a restored database until it is put in place."""
+
 _WAL_BYTES_KEPT = 64 * 1024 * 1024
 """The log is cut to this after a checkpoint; one large value may have made it larger."""
 
@@ -39,8 +42,8 @@ class DatabaseFile:
         self.path = path
         self._lock = -1
         with as_store_errors(path):
-            _make_directory(path.parent)
-            self._lock = _lock(path)
+            make_directory(path.parent)
+            self._lock = lock(path)
             try:
                 if not path.exists():
                     _create(path)
@@ -52,7 +55,7 @@ class DatabaseFile:
 
     def connect(self, *, read_only: bool) -> sqlite3.Connection:
         """A connection without transactions of its own; any thread may use it, one at a time."""
-        connection = _connect(self.path)
+        connection = connect(self.path)
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         return connection
@@ -64,15 +67,15 @@ class DatabaseFile:
             self._lock = -1
 
     def _check(self) -> None:
-        connection = _connect(self.path)
+        connection = connect(self.path)
         try:
-            if _number(connection, "application_id") != sqlite_schema.APPLICATION_ID:
+            if number(connection, "application_id") != sqlite_schema.APPLICATION_ID:
                 raise StoreError(
                     f"{self.path} is not a database of DART, or was cut short. Name another file, or restore a backup."
                 )
             if self.path.stat().st_size <= _CHECKED_BYTES_MAX:
                 _check_whole(connection, self.path)
-            _migrate(connection, self.path)
+            migrate(connection, self.path)
             if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 raise StoreError(
                     f"The file system of {self.path} cannot hold the database's log. Use a local directory."
@@ -81,7 +84,8 @@ class DatabaseFile:
             connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a database that is there, without transactions of its own."""
     # mode=rw: SQLite must never make an empty file in place of one that is missing.
     connection = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?mode=rw",
@@ -95,20 +99,21 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _number(connection: sqlite3.Connection, pragma: str) -> int:
+def number(connection: sqlite3.Connection, pragma: str) -> int:
+    """The value of a pragma."""
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
     """Missing ones are made for the owner alone, whatever the umask; existing ones are the owner's affair."""
     if directory.is_dir():
         return
-    _make_directory(directory.parent)
+    make_directory(directory.parent)
     directory.mkdir(mode=0o700)
     directory.chmod(0o700)
 
 
-def _lock(path: Path) -> int:
+def lock(path: Path) -> int:
     """The lock ends with the process, so the file stays and means nothing by itself."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -124,6 +129,12 @@ def _lock(path: Path) -> int:
 
 def _create(path: Path) -> None:
     """Make it under another name and move it into place, so that a file of this name is always a whole database."""
+    restoring = Path(f"{path}{RESTORING}")
+    if restoring.exists():
+        raise StoreError(
+            f"{path} is missing since a restore was interrupted. Run `dart server restore FILE` again, or delete "
+            f"{restoring} to begin with an empty database."
+        )
     for suffix in ("-wal", "-journal"):
         if Path(f"{path}{suffix}").exists():
             raise StoreError(
@@ -136,18 +147,19 @@ def _create(path: Path) -> None:
     descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.fchmod(descriptor, 0o600)
     os.close(descriptor)
-    connection = _connect(new)
+    connection = connect(new)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute(f"PRAGMA application_id = {sqlite_schema.APPLICATION_ID}")
-        _migrate(connection, path)
+        migrate(connection, path)
     finally:
         connection.close()
     new.rename(path)
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make new names in it durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -164,9 +176,9 @@ def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring it to this release's version, all steps or none."""
-    version, known = _number(connection, "user_version"), len(sqlite_schema.MIGRATIONS)
+    version, known = number(connection, "user_version"), len(sqlite_schema.MIGRATIONS)
     if version > known:
         raise StoreError(
             f"Database {path} was written by a newer release (format {version}; this one knows {known}). "

@@ -4,6 +4,7 @@ import sqlite3
 
 from dart.broker.core.model import (
     Enrolment,
+    IdGap,
     JobStatus,
     Recovered,
     RecoveredJob,
@@ -17,7 +18,8 @@ from dart.ids import AgentId, JobId, LeaseId, StoreId, TaskId
 
 _TASKS = (
     "SELECT id, job_id, policy, tag, length(parameter), coalesce(errors, 0), coalesce(losses, 0)"
-    " FROM open_task LEFT JOIN attempt_count ON task_id = id ORDER BY id"
+    " FROM open_task LEFT JOIN attempt_count ON task_id = id"
+    " WHERE NOT EXISTS (SELECT 1 FROM submission WHERE id BETWEEN first_id AND last_id) ORDER BY id"
 )
 
 _OF_JOBS = ("attempt_count", "task", "outcome", "tally", "lease", "job", "submission", "forgotten", "request")
@@ -35,6 +37,11 @@ def recover(connection: sqlite3.Connection, *, forget_jobs: bool) -> Recovered:
     )
     connection.execute("DELETE FROM submission")
     connection.execute("UPDATE meta SET incarnation = incarnation + 1")
+    return look(connection)
+
+
+def look(connection: sqlite3.Connection) -> Recovered:
+    """The same without changing anything: see `Store.look`."""
     store_id, incarnation, highest_id = connection.execute(
         "SELECT store_id, incarnation, highest_id FROM meta"
     ).fetchone()
@@ -46,6 +53,10 @@ def recover(connection: sqlite3.Connection, *, forget_jobs: bool) -> Recovered:
         tasks=_tasks(connection),
         leases=_leases(connection),
         enrolments=_enrolments(connection),
+        gaps=tuple(
+            IdGap(TaskId(first_id), TaskId(last_id))
+            for first_id, last_id in connection.execute("SELECT first_id, last_id FROM gap ORDER BY first_id")
+        ),
     )
 
 

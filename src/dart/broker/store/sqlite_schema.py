@@ -97,6 +97,11 @@ _TABLES = (
         name TEXT NOT NULL,
         enrolled_at_ms INTEGER NOT NULL
     ) STRICT""",
+    # Ids given after the backup that this database was restored from: nothing is known of them.
+    """CREATE TABLE gap (
+        first_id INTEGER PRIMARY KEY,
+        last_id INTEGER NOT NULL
+    ) STRICT""",
     """CREATE TABLE request (
         sequence INTEGER PRIMARY KEY,
         key TEXT NOT NULL UNIQUE,
