@@ -1,0 +1,238 @@
+"""The oracle: what is durable, what was really run, what was told to whom; and what must hold between the three."""
+
+from collections import Counter
+
+from dart.broker.core import records as r
+from dart.broker.core.model import OnLost, TaskState
+from dart.errors import TaskErrorCode
+
+ANSWERED = (TaskState.SUCCEEDED, TaskState.FAILED)
+DECIDED_BY_AGENT = {TaskErrorCode.RUNNER_DIED, TaskErrorCode.TIMED_OUT}
+
+
+class Ledger:
+    """Follows the groups that reach the disk, the runs of tasks, and the answers to clients.
+
+    Args:
+        world: Told when a promise is broken.
+    """
+
+    def __init__(self, world):
+        self.world = world
+        # On disk
+        self.jobs = {}
+        self.jobs_ever = {}
+        self.stopped = set()
+        self.purged = set()
+        self.tasks = {}
+        """Every task ever added: its job, policy and parameter."""
+        self.open = set()
+        self.submissions = {}
+        self.finished = {}
+        self.deleted = set()
+        self.latest = {}
+        """The latest attempt of each task that a lease row tells of."""
+        self.counted = {}
+        self.retried = set()
+        """Attempts that ended in an error after which the task goes on."""
+        self.answers = Counter()
+        # What happened
+        self.runs = {}
+        """What each run of a task produced: payload -> (task, attempt, success)."""
+        self.begun = Counter()
+        self.broke_off = set()
+        """Attempts whose runner died or was killed."""
+        self.cancels_asked = set()
+        self.stops_asked = set()
+        # What clients know
+        self.acknowledged = {}
+        self.seen = {}
+        self.keys = {}
+
+    # ---- the disk ----
+
+    def committed(self, records):
+        """A group is durable."""
+        for record in records:
+            _APPLY[type(record)](self, record)
+
+    def recovered(self, recovered):
+        """A start: submissions without their last slice are void."""
+        for first, last in self.submissions.items():
+            self._void(first, last)
+        self.submissions.clear()
+        told = {task.id for task in recovered.tasks}
+        if told != self.open:
+            self.world.fail(f"the store has the open tasks {sorted(told)}, promised were {sorted(self.open)}")
+
+    def _new_id(self, number):
+        if number in self.tasks or number in self.jobs_ever:
+            self.world.fail(f"the id {number} was given a second time")
+
+    def _job_added(self, record):
+        self._new_id(record.id)
+        self.jobs[record.id] = self.jobs_ever[record.id] = record.name
+
+    def _status_set(self, record):
+        self.stopped.add(record.id)
+
+    def _job_forgotten(self, record):
+        self.jobs.pop(record.id, None)
+        self.purged.add(record.id)
+        self.open = {task for task in self.open if self.tasks[task][0] != record.id}
+
+    def _tasks_added(self, record):
+        for task, (policy, _tag, parameter) in enumerate(record.rows, record.first_id):
+            self._new_id(task)
+            self.tasks[task] = (record.job_id, policy, parameter)
+            if record.job_id in self.jobs:
+                self.open.add(task)
+
+    def _opened(self, record):
+        self.submissions[record.first_id] = record.last_id
+
+    def _closed(self, record):
+        last = self.submissions.pop(record.first_id, None)
+        if last is not None and not record.complete:
+            self._void(record.first_id, last)
+
+    def _void(self, first, last):
+        self.open.difference_update(range(first, last + 1))
+
+    def _lease_added(self, record):
+        for ref in record.attempts:
+            known = self.latest.get(ref.task_id)
+            if known is None or known < ref.attempt:
+                self.latest[ref.task_id] = ref.attempt
+
+    def _attempts_counted(self, record):
+        errors, _losses = self.counted.get(record.id, (0, 0))
+        if record.errors > errors:
+            self.retried.add((record.id, self.latest.get(record.id)))
+        self.counted[record.id] = (record.errors, record.losses)
+
+    def _result_forgotten(self, record):
+        self.deleted.add(record.id)
+
+    def _answered(self, record):
+        self.answers[record.idempotency.key] += 1
+        if self.answers[record.idempotency.key] > 1:
+            self.world.fail(f"the request {record.idempotency.key} was carried out twice")
+
+    def _finished(self, record):
+        task = record.id
+        if task in self.finished:
+            self.world.fail(f"task {task} has two outcomes: {self.finished[task]!r} and {record!r}")
+        elif task not in self.open:
+            self.world.fail(f"task {task} is not open and gets the outcome {record!r}")
+        self.open.discard(task)
+        self.finished[task] = record
+        fault = self._fault_of(record) if task in self.tasks else ""
+        if fault:
+            self.world.fail(f"the outcome {record!r} cannot be: {fault}")
+
+    def _fault_of(self, record):
+        """Why nothing that happened can have led to this outcome."""
+        task, state = record.id, record.state
+        _job, policy, _parameter = self.tasks[task]
+        if state in ANSWERED:
+            return self._fault_of_answer(record)
+        if state is TaskState.CANCELLED:
+            asked = task in self.cancels_asked or self.jobs_ever[record.job_id] in self.stops_asked
+            return "" if asked else "nobody asked for it"
+        if state is TaskState.EXPIRED:
+            due = 0 < policy.expires_at_ms <= record.finished_at_ms
+            return "" if due else "its time was not over"
+        _errors, losses = self.counted.get(task, (0, 0))
+        spent = policy.on_lost is OnLost.FAIL or losses >= policy.lost_retries
+        return "" if spent else f"it was lost {losses + 1} times, {policy.lost_retries} further runs were left"
+
+    def _fault_of_answer(self, record):
+        latest = self.latest.get(record.id)
+        if record.error_code in DECIDED_BY_AGENT:
+            return "" if (record.id, latest) in self.broke_off else f"nothing happened to the runner of {latest}"
+        run = self.runs.get(record.payload)
+        if run is None:
+            return "no run produced it"
+        task, attempt, success = run
+        if task != record.id or success != (record.state is TaskState.SUCCEEDED):
+            return f"it is what task {task} produced"
+        if attempt != latest:
+            return f"it is of the stale attempt {attempt}, the latest is {latest}"
+        return ""
+
+    # ---- what agents do and are told ----
+
+    def run_began(self, ref, parameter):
+        """An agent begins to run this."""
+        known = self.tasks.get(ref.task_id)
+        self.begun[ref.task_id] += 1
+        if known is None:
+            self.world.fail(f"task {ref.task_id} runs and was never durable")
+        elif known[2] != parameter:
+            self.world.fail(f"task {ref.task_id} runs with the parameter {parameter!r}, submitted was {known[2]!r}")
+
+    def run_ended(self, ref, payload, *, success):
+        self.runs[payload] = (ref.task_id, ref.attempt, success)
+
+    def told_done(self, refs, agent_id, core, what):
+        """The broker tells an agent that these results are durable or not wanted."""
+        for ref in refs:
+            task_id, attempt = ref
+            if task_id not in self.open or (task_id, attempt) in self.retried:
+                continue
+            task = None if core is None else core.tasks.get(task_id)
+            if task is None:
+                latest = self.latest.get(task_id)
+                wrong = latest is None or attempt >= latest
+            else:
+                wrong = task.attempt == attempt and task.agent_id == agent_id
+            if wrong:
+                self.world.fail(f"{what} for attempt {attempt} of task {task_id}, whose outcome is not durable")
+
+    def told_to_run(self, leases):
+        for lease in leases:
+            if lease.ref.task_id not in self.tasks:
+                self.world.fail(f"task {lease.ref.task_id} was given to an agent before it was durable")
+
+    def told_to_stop(self, refs):
+        for ref in refs:
+            if ref.task_id in self.open:
+                self.world.fail(f"task {ref.task_id} is interrupted before its end is durable")
+
+    # ---- at the end ----
+
+    def settle(self, store):
+        """All is quiet: compare what was promised with what the disk has."""
+        for task_id, job in self.acknowledged.items():
+            job_id = self.tasks[task_id][0] if task_id in self.tasks else None
+            if task_id not in self.finished and job_id not in self.purged:
+                self.world.fail(f"task {task_id} of job {job} was promised and has no outcome")
+        kept = {task for task in self.finished if task not in self.deleted}
+        kept = {task for task in kept if self.tasks[task][0] not in self.purged}
+        there = {task for _job, task in store._outcome_sequences}
+        if kept != there:
+            self.world.fail(f"recorded outcomes {sorted(kept - there)} are gone, {sorted(there - kept)} came back")
+        for task_id, (job_id, state, payload) in self.seen.items():
+            if task_id not in kept:
+                continue
+            rows = store.results_of(job_id, [task_id])
+            if not rows or (rows[0].state, rows[0].payload) != (state, payload):
+                self.world.fail(f"the result of task {task_id} was seen and is not there any more")
+
+
+_APPLY = {
+    r.JobAdded: Ledger._job_added,
+    r.JobStatusSet: Ledger._status_set,
+    r.JobForgotten: Ledger._job_forgotten,
+    r.TasksAdded: Ledger._tasks_added,
+    r.SubmissionOpened: Ledger._opened,
+    r.SubmissionClosed: Ledger._closed,
+    r.TaskFinished: Ledger._finished,
+    r.AttemptsCounted: Ledger._attempts_counted,
+    r.ResultForgotten: Ledger._result_forgotten,
+    r.LeaseAdded: Ledger._lease_added,
+    r.LeasesClosed: lambda _ledger, _record: None,
+    r.EnrolmentAdded: lambda _ledger, _record: None,
+    r.RequestAnswered: Ledger._answered,
+}

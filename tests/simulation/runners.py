@@ -1,0 +1,173 @@
+"""An agent's runner processes, as their supervisor shows them: they take time, print, report, die and are killed."""
+
+import msgpack
+
+from dart.agent import events
+
+START_SECONDS = 0.05
+RETRY_SECONDS = 0.5
+
+
+class Behaviour:
+    """What a task does, as its parameter says.
+
+    Attributes:
+        seconds: How long it runs.
+        fails: So many attempts end in an error.
+        dies: So many attempts end with their runner.
+        talks: Whether it prints and reports progress.
+    """
+
+    def __init__(self, parameter):
+        _token, self.seconds, self.fails, self.dies, self.talks, _padding = msgpack.unpackb(parameter)
+
+
+def parameter(token, *, seconds, fails=0, dies=0, talks=False, padding=0):
+    """A task's parameter; the token makes each different."""
+    return msgpack.packb([token, seconds, fails, dies, talks, bytes(padding)])
+
+
+class _Slot:
+    def __init__(self, number):
+        self.number = number
+        self.ready = False
+        self.alive = False
+        self.asked_to_die = False
+        self.pipeline = []
+        self.timers = []
+
+
+class Runners:
+    """All slots of one agent process.
+
+    Args:
+        world: Its clock.
+        chance: Its luck.
+        ledger: Learns of each run.
+        emit: Takes the events.
+        slots: How many.
+    """
+
+    def __init__(self, world, chance, ledger, emit, slots):
+        self._world = world
+        self._chance = chance
+        self._ledger = ledger
+        self._emit = emit
+        self._slots = [_Slot(number) for number in range(slots)]
+        self._runs = 0
+        self.ended = False
+        self.failing = False
+        self.clock = lambda: 0.0
+        self.name = ""
+
+    def start(self):
+        for slot in self._slots:
+            self._spawn(slot)
+
+    def end(self):
+        """All are killed with the agent; no event follows."""
+        self.ended = True
+        for slot in self._slots:
+            self._stop_timers(slot)
+
+    def idle(self):
+        return not any(slot.pipeline for slot in self._slots)
+
+    def give(self, number, leases):
+        slot = self._slots[number]
+        if not slot.alive or not slot.ready or slot.asked_to_die:
+            self._emit(events.TakenBack(number, tuple(lease.ref for lease in leases)))
+            return
+        was_idle = not slot.pipeline
+        slot.pipeline.extend(leases)
+        if was_idle:
+            self._begin(slot)
+
+    def take_back(self, number):
+        slot = self._slots[number]
+        untouched = tuple(lease.ref for lease in slot.pipeline[1:])
+        del slot.pipeline[1:]
+        self._emit(events.TakenBack(number, untouched))
+
+    def kill(self, number, grace_seconds):
+        slot = self._slots[number]
+        if slot.alive:
+            slot.asked_to_die = True
+            if slot.pipeline:
+                ref = slot.pipeline[0].ref
+                self._ledger.broke_off.add((ref.task_id, ref.attempt))
+            delay = self._chance.random() * grace_seconds
+            slot.timers.append(self._world.after(delay, self._die, slot, "killed by SIGTERM"))
+
+    def kill_some(self, choice):
+        """The machine kills a runner, such as for want of memory."""
+        alive = [slot for slot in self._slots if slot.alive and slot.ready]
+        if alive:
+            self._die(alive[choice % len(alive)], "killed by SIGKILL")
+
+    def _spawn(self, slot):
+        if self.ended:
+            return
+        if self.failing and self._chance.random() < 0.7:
+            self._emit(events.RunnerFailed(slot.number, "no such Python"))
+            slot.timers.append(self._world.after(RETRY_SECONDS, self._spawn, slot))
+            return
+        slot.alive, slot.ready, slot.asked_to_die = True, False, False
+        slot.timers.append(self._world.after(self._chance.random() * START_SECONDS, self._ready, slot))
+
+    def _ready(self, slot):
+        slot.ready = True
+        self._emit(events.RunnerReady(slot.number, {"python": "3.11", "implementation": "cpython"}))
+
+    def _stop_timers(self, slot):
+        for timer in slot.timers:
+            timer.cancel()
+        slot.timers.clear()
+
+    def _begin(self, slot):
+        lease = slot.pipeline[0]
+        self._ledger.run_began(lease.ref, bytes(lease.parameter))
+        behaviour = Behaviour(lease.parameter)
+        attempt = lease.ref.attempt.number
+        seconds = behaviour.seconds * (0.5 + self._chance.random())
+        if attempt <= behaviour.dies:
+            slot.timers.append(self._world.after(seconds / 2, self._die, slot, "killed by SIGSEGV"))
+            return
+        if behaviour.talks:
+            for part in (1, 2, 3):
+                slot.timers.append(self._world.after(seconds * part / 4, self._talk, lease.ref, part / 4))
+        success = attempt > behaviour.fails
+        slot.timers.append(self._world.after(seconds, self._finish, slot, lease, seconds, success))
+
+    def _talk(self, ref, fraction):
+        self._emit(events.TaskProgressed(ref, fraction, "on its way"))
+        self._emit(events.TaskPrinted(ref, (f"at {fraction}",)))
+
+    def _finish(self, slot, lease, seconds, success):
+        self._runs += 1
+        payload = msgpack.packb([self.name, self._runs, lease.ref.task_id])
+        self._ledger.run_ended(lease.ref, payload, success=success)
+        slot.pipeline.pop(0)
+        slot.timers = [timer for timer in slot.timers if not timer.cancelled() and timer.when > self._world.now]
+        start_ms = int((self.clock() - seconds) * 1000)
+        result = events.RunnerResult(lease.ref, start_ms, seconds, success, 0, payload)
+        self._emit(events.TasksEnded(slot.number, (result,)))
+        if slot.pipeline:
+            self._begin(slot)
+
+    def _die(self, slot, reason):
+        if not slot.alive:
+            return
+        self._stop_timers(slot)
+        running = slot.pipeline[0].ref if slot.pipeline else None
+        untouched = tuple(lease.ref for lease in slot.pipeline[1:])
+        if running is not None:
+            self._ledger.broke_off.add((running.task_id, running.attempt))
+        slot.pipeline.clear()
+        was_ready = slot.ready
+        slot.alive = slot.ready = False
+        if not was_ready and not slot.asked_to_die:
+            self._emit(events.RunnerFailed(slot.number, reason))
+        else:
+            self._emit(events.RunnerDied(slot.number, reason, running, untouched))
+        self._spawn(slot)
