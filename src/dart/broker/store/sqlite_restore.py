@@ -21,10 +21,14 @@ INCARNATIONS_SKIPPED = 1 << 20
 IDS_SKIPPED = 1 << 40
 """No server gives so many ids in that time: at 10,000 a second it would take three years."""
 
-_INCARNATIONS_A_MINUTE = 32
+_INCARNATIONS_A_SECOND = 2
 _IDS_A_SECOND = 1 << 20
 """More than there can be. A backup that is restored twice would skip to the same numbers both times, but for the
 clock: what a restore skips to, lies above all that a store can have come to that was restored earlier."""
+
+
+_INCARNATIONS_SINCE = 1_577_836_800
+"""2020: an incarnation has 31 bits, which last until 2054."""
 
 
 class Restored(NamedTuple):
@@ -94,7 +98,7 @@ def _skip(draft: Path, present: _Numbers) -> None:
         incarnation, highest_id, highest_sequence = map(max, backup, present)
         floor = now * _IDS_A_SECOND
         after = _Numbers(
-            max(incarnation + INCARNATIONS_SKIPPED, now // 60 * _INCARNATIONS_A_MINUTE),
+            max(incarnation + INCARNATIONS_SKIPPED, (now - _INCARNATIONS_SINCE) * _INCARNATIONS_A_SECOND),
             max(highest_id + IDS_SKIPPED, floor),
             max(highest_sequence + IDS_SKIPPED, floor),
         )
