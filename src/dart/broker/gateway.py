@@ -49,6 +49,8 @@ class ServerView(NamedTuple):
     started_at_ms: int
     agents: int
     open_tasks: int
+    late_results: int
+    """Results since the start that did not count: their task was finished, or had a later attempt."""
 
 
 class TaskPage(NamedTuple):
@@ -131,6 +133,7 @@ class Gateway:
             started_at_ms=self._started_at_ms,
             agents=len(core.sessions),
             open_tasks=len(core.tasks),
+            late_results=core.late_results,
         )
 
     def ready(self) -> str:

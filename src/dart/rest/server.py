@@ -28,6 +28,7 @@ async def show(call: Call) -> Answer:
         "started_at": view.started_at_ms,
         "agents": view.agents,
         "open_tasks": view.open_tasks,
+        "late_results": view.late_results,
     }
     return call.answer(servers=[server])
 

@@ -34,6 +34,8 @@ def judge(core: Core, agent: Agent, hello: Hello) -> Verdicts:
         else:
             wanted = _wanted(core, agent, ref, lease_id, adopted)
             (verdicts.send if wanted else verdicts.forget).append(ref)
+    # What is not asked for has come too late, exactly as if it had been sent.
+    core.late_results += len(verdicts.forget)
     for ref in hello.attempts:
         wanted = our_store and _wanted(core, agent, ref, lease_id, adopted)
         (verdicts.keep if wanted else verdicts.drop).append(ref)

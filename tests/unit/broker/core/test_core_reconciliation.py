@@ -41,6 +41,7 @@ def test_results_are_asked_for(r):
     assert r.core.late_results == 1
     assert agent.take(Ack) == [Ack((ref,)), Ack((ref,))]
     assert agent.hello(results=[ref]).forget == (ref,)
+    assert r.core.late_results == 2, "what need not be sent is counted all the same"
 
 
 def test_never_arrived_is_not_counted(r):
