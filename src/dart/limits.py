@@ -117,6 +117,8 @@ class Limits:
     """A link silent for so long is torn down and rebuilt."""
     lease_seconds: float = 60.0
     """How long a silent agent keeps its tasks."""
+    retry_seconds_max: float = 300.0
+    """Longest wait before a task runs again; `retry_delay` and `lost_retry_delay` double up to this."""
     stop_seconds: float = 8.0
     """Good order at the end of the server, less than the promised 10."""
 

@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from dart.broker.core.lifecycle import FINAL_STATES
 from dart.broker.core.model import Enrolment, JobStatus, TaskState
 from dart.broker.core.records import (
     AttemptsCounted,
@@ -22,7 +23,7 @@ from dart.errors import StoreError
 from dart.ids import Attempt, AttemptRef
 from harness.store_samples import CONFIG, POLICY, answered, done, finished, job, result_ids, results, tasks
 
-FINAL = frozenset(state for state in TaskState if state >= TaskState.SUCCEEDED)
+FINAL = frozenset(FINAL_STATES)
 
 
 class DefinitionContract:

@@ -4,7 +4,9 @@ from dart.broker.core.model import Idempotency, JobConfig, TaskPolicy, TaskState
 from dart.broker.core.records import JobAdded, RequestAnswered, TaskFinished, TasksAdded
 from dart.broker.store.base import ResultQuery
 
-POLICY = TaskPolicy(location="bob", requires=("gpu", "ram"), priority=3, timeout_seconds=1.5, expires_at_ms=9)
+POLICY = TaskPolicy(location="bob", requires=("gpu", "ram"), priority=3, timeout_seconds=1.5, expires_at_ms=9)._replace(
+    retry_delay_seconds=2.5, lost_retry_delay_seconds=7.0
+)
 CONFIG = JobConfig("demo.module", "run", {"priority": 2, "timeout": 1.5, "tag": "ü", "requires": ["gpu"]})
 
 

@@ -34,6 +34,8 @@ POLICIES = st.builds(
     on_lost=st.sampled_from(OnLost),
     expires_at_ms=st.sampled_from([0, 0, 1_020_000, 1_200_000]),
     timeout_seconds=st.just(0.0),
+    retry_delay_seconds=st.sampled_from([0.0, 0.5, 20.0]),
+    lost_retry_delay_seconds=st.sampled_from([0.0, 3.0]),
 )
 PARAMETERS = st.sampled_from([b"", b"12345", b"x" * 30])
 SPECS = st.lists(st.builds(TaskSpec, POLICIES, PARAMETERS, st.just("")), min_size=1, max_size=7)

@@ -167,6 +167,10 @@ def _check_timers(core: Core) -> None:
     _same("tasks that expire", core.expiring, len(expiring))
     _require(expiring <= {task_id for _, task_id in core.expiries}, "a task would never expire")
     _require(len(core.expiries) <= 2 * core.expiring + 65, "too many entries of finished tasks wait to expire")
+    delayed = [task for task in core.tasks.values() if task.state is TaskState.DELAYED]
+    _same("tasks that are delayed", core.delayed, len(delayed))
+    _require(all((task.delayed_until, task.id) in core.delays for task in delayed), "a task would be delayed for ever")
+    _require(len(core.delays) <= 2 * core.delayed + 65, "too many entries of tasks wait that are not delayed")
     for agent in core.agents.values():
         if agent.session is not None or agent.lease_expires_at < float("inf"):
             armed = core.armed.get(agent.id)

@@ -2,8 +2,9 @@
 
 from heapq import heapify, heappush
 
+from dart.broker.core.delays import back_off, queue_again, wait_no_more
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
-from dart.broker.core.model import Agent, HeldLease, OnLost, Task, TaskState
+from dart.broker.core.model import Agent, HeldLease, OnLost, Task
 from dart.broker.core.ready_queue import key_of
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted, TaskFinished
@@ -74,10 +75,10 @@ def leave(core: Core, task: Task) -> None:
 
     Its agent is told to interrupt it by the caller, where that is wanted.
     """
-    if task.state is TaskState.QUEUED:
-        core.ready.remove(task)
-    else:
+    if task.state in HELD_STATES:
         let_go(core, holder_of(core, task), task)
+    else:
+        wait_no_more(core, task)
     del core.tasks[task.id]
     del task.job.open[task.id]
     if task.policy.expires_at_ms:
@@ -170,23 +171,35 @@ def attempts_made(task: Task) -> int:
     return task.errors + task.losses + (task.state in HELD_STATES)
 
 
-def requeue(core: Core, agent: Agent, task: Task, transition: Transition) -> None:
-    """Put a task that an agent holds first in its job's lane."""
-    let_go(core, agent, task)
+def requeue(core: Core, task: Task, transition: Transition, now: float, *, delay_seconds: float = 0.0) -> None:
+    """Put a task first in its job's lane, at once or after a while, wherever it is now."""
+    if task.state in HELD_STATES:
+        let_go(core, holder_of(core, task), task)
+    else:
+        wait_no_more(core, task)
     move(task, transition)
     task.started_at_ms = 0
     task.fraction = -1.0
     task.progress_text = ""
-    core.ready.push(task, front=True)
+    queue_again(core, task, now, delay_seconds)
 
 
-def give_back(core: Core, agent: Agent, task: Task) -> None:
+def give_back(core: Core, task: Task, now: float) -> None:
     """The attempt was certainly not begun: nothing is counted, and the agent cannot answer it any more."""
-    requeue(core, agent, task, Transition.RELEASE)
+    requeue(core, task, Transition.RELEASE, now)
     task.agent_id = None
 
 
-def lose(core: Core, agent: Agent, task: Task, now: float, why: str) -> None:
+def retry(core: Core, task: Task, now: float) -> None:
+    """The attempt ended with the task's own error, and another one is due."""
+    task.errors += 1
+    persist(core, AttemptsCounted(task.id, task.errors, task.losses))
+    delay_seconds = back_off(core, task.policy.retry_delay_seconds, task.errors)
+    requeue(core, task, Transition.RETRY, now, delay_seconds=delay_seconds)
+    task.agent_id = None  # this attempt has been answered
+
+
+def lose(core: Core, task: Task, now: float, why: str) -> None:
     """The attempt may have begun and cannot be expected any more: the task's policy decides."""
     losses = task.losses + 1
     policy = task.policy
@@ -195,7 +208,8 @@ def lose(core: Core, agent: Agent, task: Task, now: float, why: str) -> None:
     elif losses > policy.lost_retries:
         text = f"The task was lost: {why}, for the {losses}. time; lost_retries={policy.lost_retries} are used up."
     else:
-        requeue(core, agent, task, Transition.LOSE)
+        delay_seconds = back_off(core, policy.lost_retry_delay_seconds, losses)
+        requeue(core, task, Transition.LOSE, now, delay_seconds=delay_seconds)
         task.losses = losses
         persist(core, AttemptsCounted(task.id, task.errors, losses))
         return
@@ -208,7 +222,7 @@ def lose_all(core: Core, agent: Agent, now: float, why: str) -> None:
     # The oldest is requeued last, so that it ends up first.
     for held in reversed(list(agent.leases.values())):
         if held.task.policy.on_lost is not OnLost.WAIT:
-            lose(core, agent, held.task, now, why)
+            lose(core, held.task, now, why)
 
 
 def text_value(text: str) -> bytes:

@@ -34,9 +34,13 @@ class Transition(IntEnum):
     """Its time is over."""
     GIVE_UP = 11
     """Its agent was lost, and its policy does not let it run again."""
+    DELAY = 12
+    """It was queued again, but is to wait a while first."""
+    RESUME = 13
+    """It has waited long enough."""
 
 
-OPEN_STATES = (TaskState.QUEUED, TaskState.LEASED, TaskState.RUNNING)
+OPEN_STATES = (TaskState.QUEUED, TaskState.DELAYED, TaskState.LEASED, TaskState.RUNNING)
 """Visible and not finished."""
 HELD_STATES = (TaskState.LEASED, TaskState.RUNNING)
 """At an agent."""
@@ -47,12 +51,20 @@ TABLE: dict[tuple[TaskState, Transition], TaskState] = {
     (TaskState.STAGED, Transition.ADMIT): TaskState.QUEUED,
     (TaskState.QUEUED, Transition.LEASE): TaskState.LEASED,
     (TaskState.QUEUED, Transition.ADOPT): TaskState.LEASED,
-    # An attempt counts also after its lease ended, as long as no later one was given: so outcomes out of QUEUED.
+    # An attempt counts also after its lease ended, as long as no later one was given: so outcomes out of QUEUED and DELAYED.
     (TaskState.QUEUED, Transition.RETRY): TaskState.QUEUED,
     (TaskState.QUEUED, Transition.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.QUEUED, Transition.FAIL): TaskState.FAILED,
     (TaskState.QUEUED, Transition.CANCEL): TaskState.CANCELLED,
     (TaskState.QUEUED, Transition.EXPIRE): TaskState.EXPIRED,
+    (TaskState.QUEUED, Transition.DELAY): TaskState.DELAYED,
+    (TaskState.DELAYED, Transition.RESUME): TaskState.QUEUED,
+    (TaskState.DELAYED, Transition.ADOPT): TaskState.LEASED,
+    (TaskState.DELAYED, Transition.RETRY): TaskState.QUEUED,
+    (TaskState.DELAYED, Transition.SUCCEED): TaskState.SUCCEEDED,
+    (TaskState.DELAYED, Transition.FAIL): TaskState.FAILED,
+    (TaskState.DELAYED, Transition.CANCEL): TaskState.CANCELLED,
+    (TaskState.DELAYED, Transition.EXPIRE): TaskState.EXPIRED,
     (TaskState.LEASED, Transition.START): TaskState.RUNNING,
     (TaskState.LEASED, Transition.RELEASE): TaskState.QUEUED,
     (TaskState.LEASED, Transition.LOSE): TaskState.QUEUED,
@@ -73,6 +85,7 @@ TABLE: dict[tuple[TaskState, Transition], TaskState] = {
 
 # The same as a grid: enum members hash slowly, but index fast.
 _NEXT = tuple(tuple(TABLE.get((state, transition)) for transition in Transition) for state in TaskState)
+_IS_OPEN = tuple(state in OPEN_STATES for state in TaskState)
 
 
 class IllegalTransitionError(RuntimeError):
@@ -100,7 +113,7 @@ def move(task: Task, transition: Transition) -> None:
     counts = task.job.counts
     if before:  # STAGED tasks are not counted
         counts[before] -= 1
-    if after <= TaskState.RUNNING:
+    if _IS_OPEN[after]:
         counts[after] += 1
 
 

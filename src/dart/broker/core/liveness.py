@@ -22,6 +22,8 @@ def next_deadline(core: Core, now: float) -> float | None:
         times.append(core.agent_timers[0][0])
     if core.expiries:
         times.append(core.expiries[0][0] / 1000)
+    if core.delays:
+        times.append(core.delays[0][0])
     return min(times, default=None)
 
 

@@ -27,15 +27,17 @@ class TaskState(IntEnum):
     """Part of a submission whose last slice has not come; invisible."""
     QUEUED = 1
     """Waits for an agent."""
-    LEASED = 2
+    DELAYED = 2
+    """Failed or was lost, and waits some time before it is queued again."""
+    LEASED = 3
     """Given to an agent; not known to have begun."""
-    RUNNING = 3
+    RUNNING = 4
     """Its agent says that it runs."""
-    SUCCEEDED = 4
-    FAILED = 5
-    CANCELLED = 6
-    EXPIRED = 7
-    LOST = 8
+    SUCCEEDED = 5
+    FAILED = 6
+    CANCELLED = 7
+    EXPIRED = 8
+    LOST = 9
 
 
 class OnLost(StrEnum):
@@ -56,22 +58,13 @@ class IfOffline(StrEnum):
     FAIL = "fail"
 
 
-class JobConfig(NamedTuple):
-    """What a job runs."""
-
-    module_path: str
-    method: str
-    defaults: dict[str, str | int | float | list[str]]
-    """Defaults of its tasks, by the REST names of the members (`priority`, `timeout`, ...); REST applies them."""
-
-
 class TaskPolicy(NamedTuple):
     """Where and how a task may run. Shared by all tasks of a submission that agree in it."""
 
     location: str = ""
     """Name of the worker; empty: any."""
     requires: tuple[str, ...] = ()
-    """Capabilities, sorted, without repeats."""
+    """Capabilities, sorted, without repeats; among them the tokens (`tokens.py`) of standing jobs it comes after."""
     priority: int = 0
     """Higher runs first."""
     timeout_seconds: float = 0.0
@@ -83,6 +76,43 @@ class TaskPolicy(NamedTuple):
     on_lost: OnLost = OnLost.REQUEUE
     expires_at_ms: int = 0
     """Unix ms after which it is EXPIRED unless finished; 0: never."""
+    retry_delay_seconds: float = 0.5
+    """Before the first further run after the task itself failed; doubles with each, up to `retry_seconds_max`."""
+    lost_retry_delay_seconds: float = 0.0
+    """Likewise after its agent was lost."""
+
+
+class Standing(NamedTuple):
+    """What makes a job standing: one task for each worker that matches, now or later."""
+
+    parameter: bytes
+    """A portable value; the broker never opens it."""
+    worker_regex: str
+    """Matches the whole name of the worker; empty: all."""
+    policy: TaskPolicy
+    """Of its tasks, but for the location."""
+
+
+class Retention(NamedTuple):
+    """What is kept of a job's results; 0: what the server's limits say."""
+
+    seconds: float = 0.0
+    """Results older than this go."""
+    results: int = 0
+    """At most so many stay, the newest."""
+    payload_bytes: int = 0
+    """At most so many bytes of payload stay, of the newest."""
+
+
+class JobConfig(NamedTuple):
+    """What a job runs."""
+
+    module_path: str
+    method: str
+    defaults: dict[str, str | int | float | list[str]]
+    """Defaults of its tasks, by the REST names of the members (`priority`, `timeout`, ...); REST applies them."""
+    standing: Standing | None = None
+    retention: Retention = Retention()
 
 
 class TaskSpec(NamedTuple):
@@ -126,6 +156,8 @@ class Task:
     fraction: float = -1.0
     """Latest progress; -1: none reported."""
     progress_text: str = ""
+    delayed_until: float = 0.0
+    """While DELAYED: when it is queued again."""
 
 
 @dataclass(slots=True)
@@ -145,6 +177,11 @@ class Job:
     """Outcomes ever recorded, by worker and final state; what is deleted stays counted until the purge."""
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))
     """Its open tasks by state; kept by `lifecycle.py`."""
+    stopped_at_ms: int = 0
+    last_finished_at: float = 0.0
+    """When the latest outcome was recorded; after a start: the start."""
+    comes_after: set[JobId] = field(default_factory=set)
+    """Standing jobs that its definition or any of its tasks named."""
 
 
 @dataclass(slots=True)
@@ -197,6 +234,8 @@ class Agent:
     lease_expires_at: float = 0.0
     """While silent: when its leases end."""
     draining: bool = False
+    spool_full: bool = False
+    """It says that its spool is full: it takes nothing until results were acknowledged."""
     results_held: int = 0
     """Results that it named in HELLO and was told to keep, since this store knows nothing of their tasks."""
 
@@ -241,6 +280,7 @@ class RecoveredJob(NamedTuple):
     status: JobStatus
     defined_at_ms: int
     tally: dict[tuple[str, TaskState], int]
+    stopped_at_ms: int = 0
 
 
 class IdGap(NamedTuple):

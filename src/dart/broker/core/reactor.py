@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dart.broker.core.commands import Command, ResultsRecorded
+from dart.broker.core.delays import resume_tasks
 from dart.broker.core.events import (
     AgentEnrolled,
     Event,
@@ -57,6 +58,7 @@ class Reactor:
         _HANDLERS[type(event)](core, event, now)
         admit_some(core)
         expire_tasks(core, now)
+        resume_tasks(core, now)
         place(core, now)
         _send_cancels(core, now)
         if core.closed_leases:

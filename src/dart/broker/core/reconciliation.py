@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from dart.broker.core.delays import wait_no_more
 from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, new_lease_id
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move
 from dart.broker.core.model import Agent, Task, TaskState
@@ -55,9 +56,9 @@ def settle_unnamed(core: Core, agent: Agent, hello: Hello, now: float, *, same_b
     missing = [held.task for held in agent.leases.values() if AttemptRef(held.task.id, held.attempt) not in named]
     for task in reversed(missing):
         if same_boot and task.state is TaskState.LEASED:
-            give_back(core, agent, task)
+            give_back(core, task, now)
         else:
-            lose(core, agent, task, now, f"its agent {agent.name!r} came back without it")
+            lose(core, task, now, f"its agent {agent.name!r} came back without it")
 
 
 def _wanted(core: Core, agent: Agent, ref: AttemptRef, lease_id: LeaseId, adopted: list[AttemptRef]) -> bool:
@@ -66,7 +67,7 @@ def _wanted(core: Core, agent: Agent, ref: AttemptRef, lease_id: LeaseId, adopte
     if task is None:
         return False
     if task.attempt == ref.attempt and task.agent_id == agent.id:
-        if task.state is TaskState.QUEUED:  # its lease had ended, and nobody else got it yet
+        if task.state not in HELD_STATES:  # its lease had ended, and nobody else got it yet
             _adopt(core, agent, task, ref, lease_id)
             adopted.append(ref)
         return True
@@ -84,7 +85,7 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
     if task.policy.location not in ("", agent.name) or not agent.capabilities.issuperset(task.policy.requires):
         return False
     # Of a task with a recorded lease, that one must be older, and its agent must not have confirmed it since.
-    return task.state is TaskState.QUEUED or not holder_of(core, task).boot_id
+    return task.state not in HELD_STATES or not holder_of(core, task).boot_id
 
 
 def _adopt(core: Core, agent: Agent, task: Task, ref: AttemptRef, lease_id: LeaseId) -> None:
@@ -92,6 +93,6 @@ def _adopt(core: Core, agent: Agent, task: Task, ref: AttemptRef, lease_id: Leas
         let_go(core, holder_of(core, task), task)
         move(task, Transition.RELEASE)
     else:
-        core.ready.remove(task)
+        wait_no_more(core, task)
     move(task, Transition.ADOPT)
     hold(core, agent, task, ref.attempt, lease_id)

@@ -1,13 +1,12 @@
 """Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, RELEASED, CREDIT."""
 
 from dart.broker.core.events import TasksShortened
-from dart.broker.core.leases import finish, give_back, lose, requeue
-from dart.broker.core.lifecycle import HELD_STATES, Transition, move
+from dart.broker.core.leases import finish, give_back, lose, retry
+from dart.broker.core.lifecycle import Transition, move
 from dart.broker.core.liveness import short
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
 from dart.broker.core.recall import recall_answered
-from dart.broker.core.records import AttemptsCounted
-from dart.broker.core.state import Core, is_beyond, note, persist, send, session_of
+from dart.broker.core.state import Core, is_beyond, note, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
 from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
@@ -50,13 +49,7 @@ def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
 
 def _take(core: Core, agent: Agent, task: Task, result: Result, now: float) -> None:
     if not result.success and task.errors < task.policy.retries and result.error_code not in _NEVER_RETRIED:
-        task.errors += 1
-        persist(core, AttemptsCounted(task.id, task.errors, task.losses))
-        if task.state in HELD_STATES:
-            requeue(core, agent, task, Transition.RETRY)
-        else:
-            move(task, Transition.RETRY)
-        task.agent_id = None  # this attempt has been answered
+        retry(core, task, now)
         return
     payload = result.payload
     finish(
@@ -129,9 +122,9 @@ def on_released(core: Core, agent: Agent, message: Released, now: float) -> None
         if held.task.id not in agent.leases:
             continue  # named twice
         if held.task.state is TaskState.LEASED:
-            give_back(core, agent, held.task)
+            give_back(core, held.task, now)
         else:
-            lose(core, agent, held.task, now, f"its agent {agent.name!r} gave it back after it had begun")
+            lose(core, held.task, now, f"its agent {agent.name!r} gave it back after it had begun")
     recall_answered(core, agent)
 
 

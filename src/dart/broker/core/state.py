@@ -78,6 +78,10 @@ class Core:
     """Heap of Unix ms; entries of finished tasks are skipped, and swept out when they are the most."""
     expiring: int = 0
     """Tasks in `tasks` that expire."""
+    delays: list[tuple[float, TaskId]] = field(default_factory=list)
+    """Heap; an entry counts while its task is DELAYED until that time. Others are swept out when they are the most."""
+    delayed: int = 0
+    """Tasks in `tasks` that are DELAYED."""
 
     listing: tuple[JobId, int, list[TaskId]] | None = None
     """Ids of one job's open tasks in order, as of its `entered`: what pages of its task list are cut from."""

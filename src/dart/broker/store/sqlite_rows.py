@@ -24,23 +24,16 @@ def pack_policy(policy: TaskPolicy) -> bytes:
             int(policy.lost_retries),
             policy.on_lost.value,
             int(policy.expires_at_ms),
+            float(policy.retry_delay_seconds),
+            float(policy.lost_retry_delay_seconds),
         )
     )
 
 
 def unpack_policy(packed: bytes) -> TaskPolicy:
     """What `pack_policy` packed."""
-    location, requires, priority, timeout_seconds, retries, lost_retries, on_lost, expires_at_ms = _unpack(packed)
-    return TaskPolicy(
-        location=location,
-        requires=tuple(requires),
-        priority=priority,
-        timeout_seconds=timeout_seconds,
-        retries=retries,
-        lost_retries=lost_retries,
-        on_lost=OnLost(on_lost),
-        expires_at_ms=expires_at_ms,
-    )
+    policy = TaskPolicy(*_unpack(packed))
+    return policy._replace(requires=tuple(policy.requires), on_lost=OnLost(policy.on_lost))
 
 
 def pack_config(config: JobConfig) -> bytes:

@@ -4,6 +4,7 @@ A migration, once released, is never edited: a change of the tables is a new ent
 `user_version` of a database is the number of migrations it has seen.
 """
 
+from dart.broker.core import lifecycle
 from dart.broker.core.model import TaskState
 
 APPLICATION_ID = 0x44415254
@@ -11,7 +12,7 @@ APPLICATION_ID = 0x44415254
 
 CANCELLED = int(TaskState.CANCELLED)
 
-FINAL_STATES = f"({', '.join(str(int(state)) for state in TaskState if state >= TaskState.SUCCEEDED)})"
+FINAL_STATES = f"({', '.join(str(int(state)) for state in lifecycle.FINAL_STATES)})"
 """All states of outcomes, for `IN`."""
 
 _TABLES = (

@@ -16,6 +16,9 @@ def r():
     agent = recorder.agent(slots=2, credit=2)
     recorder.submit(4, location="w", expires_at_ms=9_000_000)
     agent.start(agent.given[0])
+    delayed = recorder.agent("d", credit=1)
+    recorder.submit(1, location="d", retries=1)
+    delayed.fail(delayed.given[0])
     recorder.submit(100, location="v")
     check(recorder.core)
     return recorder
@@ -41,7 +44,14 @@ def tamper_job(core):
     core.jobs["job"].counts[TaskState.QUEUED] += 1
 
 
+def tamper_delay(core):
+    next(task for task in core.tasks.values() if task.state is TaskState.DELAYED).delayed_until += 1
+
+
 TAMPERINGS = {
+    "a delay without end": tamper_delay,
+    "delayed tasks": lambda core: setattr(core, "delayed", 0),
+    "old delays": lambda core: core.delays.extend([(9e9, 0)] * 99),
     "a task in no final state": tamper_state,
     "a staged task that is not": tamper_staged,
     "a task of nobody": tamper_holder,

@@ -64,7 +64,7 @@ def test_failure_without_retries(r):
 def test_retries(r):
     """A task runs again as often as `retries` says; attempts are counted durably, the last error is the outcome."""
     agent = r.agent(credit=9)
-    (task_id,) = r.submit(1, retries=2)
+    (task_id,) = r.submit(1, retries=2, retry_delay_seconds=0.0)
     agent.fail(agent.given[0], credit=9)
     assert r.records(AttemptsCounted) == [AttemptsCounted(task_id, 1, 0)]
     agent.fail(agent.given[1], credit=9, error_code=TaskErrorCode.RUNNER_DIED)
@@ -78,7 +78,7 @@ def test_retries(r):
 def test_retry_may_succeed(r):
     """Success after an error is success, with all attempts counted."""
     agent = r.agent(credit=9)
-    r.submit(1, retries=1)
+    r.submit(1, retries=1, retry_delay_seconds=0.0)
     agent.fail(agent.given[0], credit=9)
     agent.finish(agent.given[1])
     assert [(record.state, record.attempts) for record in r.records(TaskFinished)] == [(TaskState.SUCCEEDED, 2)]
@@ -113,7 +113,7 @@ def test_error_of_a_lease_that_ended_counts_once(r):
 def test_error_within_a_session_after_the_lease_ended(r):
     """A task that is queued again, with its agent still the last holder, takes that agent's error as an attempt."""
     agent = r.agent(credit=1)
-    (task_id,) = r.submit(1, retries=5)
+    (task_id,) = r.submit(1, retries=5, retry_delay_seconds=0.0)
     agent.bye()
     agent.hello()
     agent.fail(agent.given[0])
