@@ -51,7 +51,8 @@ TABLE: dict[tuple[TaskState, Transition], TaskState] = {
     (TaskState.STAGED, Transition.ADMIT): TaskState.QUEUED,
     (TaskState.QUEUED, Transition.LEASE): TaskState.LEASED,
     (TaskState.QUEUED, Transition.ADOPT): TaskState.LEASED,
-    # An attempt counts also after its lease ended, as long as no later one was given: so outcomes out of QUEUED and DELAYED.
+    # An attempt counts also after its lease ended, as long as no later one was given: so outcomes out of QUEUED, and
+    # out of DELAYED.
     (TaskState.QUEUED, Transition.RETRY): TaskState.QUEUED,
     (TaskState.QUEUED, Transition.SUCCEED): TaskState.SUCCEEDED,
     (TaskState.QUEUED, Transition.FAIL): TaskState.FAILED,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 
-from dart.broker.core.model import JobConfig, OnLost, TaskPolicy
+from dart.broker.core.model import JobConfig, OnLost, Retention, Standing, TaskPolicy
 from dart.ids import Attempt, AttemptRef, TaskId
 
 
@@ -38,13 +38,21 @@ def unpack_policy(packed: bytes) -> TaskPolicy:
 
 def pack_config(config: JobConfig) -> bytes:
     """A job's configuration."""
-    return _pack(config)
+    module_path, method, defaults, standing, retention = config
+    packed = None if standing is None else (*standing[:2], pack_policy(standing.policy))
+    return _pack((module_path, method, defaults, packed, retention))
 
 
 def unpack_config(packed: bytes) -> JobConfig:
     """What `pack_config` packed."""
-    module_path, method, defaults = _unpack(packed)
-    return JobConfig(module_path, method, dict(defaults))
+    module_path, method, defaults, standing, retention = _unpack(packed)
+    return JobConfig(
+        module_path,
+        method,
+        dict(defaults),
+        None if standing is None else Standing(*standing[:2], unpack_policy(standing[2])),
+        Retention(*retention),
+    )
 
 
 def pack_attempts(attempts: Iterable[AttemptRef]) -> bytes:
