@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import Iterable
@@ -15,17 +16,26 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from dart.errors import ConfigError
+from dart.errors import ConfigError, DamagedFileError
 from dart.state_directory import CERTIFICATE, CERTIFICATE_KEY, read_secret, write_secret
 
 NOT_BEFORE = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
 """A Raspberry Pi without a clock boots in 1970."""
 NOT_AFTER = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 
+log = logging.getLogger("dart.certificates")
+
 
 def own_certificate(directory: Path, further_names: Iterable[str]) -> tuple[Path, Path]:
     """Certificate and key of the state directory; made at the first start."""
     certificate, key = directory / CERTIFICATE, directory / CERTIFICATE_KEY
+    if certificate.exists() != key.exists():
+        log.warning(
+            "Of %s and %s only one is there: both are made anew. Clients that know the old certificate by its "
+            "fingerprint must be told the new one (`dart server info`).",
+            certificate,
+            key,
+        )
     with contextlib.suppress(FileNotFoundError):
         read_secret(key)
         if certificate.exists():
@@ -34,6 +44,22 @@ def own_certificate(directory: Path, further_names: Iterable[str]) -> tuple[Path
     write_secret(key, key_text)
     write_secret(certificate, certificate_text)
     return certificate, key
+
+
+def own_tls_context(directory: Path, further_names: Iterable[str]) -> tuple[ssl.SSLContext, str]:
+    """TLS settings and fingerprint of the server's own certificate.
+
+    Raises:
+        DamagedFileError: It cannot be used any more.
+    """
+    paths = own_certificate(directory, further_names)
+    try:
+        return tls_context(*paths)
+    except ConfigError as error:
+        raise DamagedFileError(
+            f"{error.message} The server made them itself: bring back copies of both, or delete both, and it makes "
+            "new ones; clients must be told the new fingerprint then (`dart server info`)."
+        ) from None
 
 
 def tls_context(certificate: Path, key: Path) -> tuple[ssl.SSLContext, str]:

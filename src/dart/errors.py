@@ -171,6 +171,13 @@ class ConfigError(DartError):
     category = "configuration"
 
 
+class DamagedFileError(ConfigError):
+    """A file that this program wrote itself and cannot use any more: damaged, cut short, or gone without its twin."""
+
+    code = 81
+    category = "damaged"
+
+
 class StoreError(DartError):
     """The store could not be opened, read or written."""
 

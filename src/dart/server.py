@@ -23,7 +23,7 @@ from dart.broker.store.base import Store
 from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.transport import Transport
-from dart.certificates import own_certificate, tls_context
+from dart.certificates import own_tls_context, tls_context
 from dart.descriptors import Descriptors
 from dart.errors import ConfigError, DartError
 from dart.limits import Limits, limits_from_environment
@@ -31,7 +31,7 @@ from dart.logs import log_to_stderr
 from dart.rest import app as rest
 from dart.rest.auth import KeyRing
 from dart.rest.connections import Listener
-from dart.state_directory import BROKER_KEY, DATABASE, StateDirectory
+from dart.state_directory import ADMIN_KEY, BROKER_KEY, DATABASE, StateDirectory
 from dart.wire import curve
 
 BYE_SECONDS = 1.0
@@ -114,6 +114,7 @@ class Server:
     async def start(self) -> None:
         """Open everything. `stop` must follow, also after an error."""
         config, limits, state = self._config, self._limits, self._state
+        _warn_of_lost_keys(state)
         keys = _broker_keys(state)
         key_ring = self._key_ring()
         tls, fingerprint = self._tls()
@@ -192,7 +193,7 @@ class Server:
         if config.tls_cert is not None and config.tls_key is not None:
             return tls_context(config.tls_cert, config.tls_key)
         further = (*config.tls_san, config.advertise)
-        return tls_context(*own_certificate(self._state.path, further))
+        return own_tls_context(self._state.path, further)
 
     def _announce(self, address: Address, fingerprint: str) -> None:
         scheme = "http" if self._config.no_tls else "https"
@@ -205,6 +206,22 @@ class Server:
             server_public_key=curve.key_text(address.public_key),
         )
         self.ready_line = f"ready {scheme}://{in_url(address.host)}:{address.port} agents {agents_url}"
+
+
+def _warn_of_lost_keys(state: StateDirectory) -> None:
+    """Where there is a database there were keys; new ones are made, and whoever knows the old must hear of it."""
+    if not (state.path / DATABASE).exists():
+        return
+    for name, whom in (
+        (BROKER_KEY, "Agents that are enrolled refuse this server until they enrol again"),
+        (ADMIN_KEY, "Programs that use the old key are refused"),
+    ):
+        if not (state.path / name).exists():
+            log.warning(
+                "%s is missing and is made anew. %s; if there is a copy of it, stop the server and bring it back.",
+                state.path / name,
+                whom,
+            )
 
 
 def _broker_keys(state: StateDirectory) -> curve.KeyPair:

@@ -3,6 +3,7 @@
 Everything in it is for its owner alone: 0600 in a 0700 directory, whatever the umask says.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from dart.errors import ConfigError
+from dart.errors import ConfigError, DamagedFileError
 
 ADMIN_KEY = "admin.key"
 CERTIFICATE = "server.crt"
@@ -22,6 +23,12 @@ DATABASE = "dart.db"
 SERVER_FILE = "server.json"
 LOCK_FILE = "server.lock"
 SECRET_BYTES_MAX = 64 * 1024
+
+_KEY_START = "dart_"
+_MADE_KEY_CHARS = len(_KEY_START) + 43
+"""43 characters are 32 random bytes."""
+_OWN_KEY_CHARS_MIN = 16
+"""Of a key that the owner wrote there by hand."""
 
 
 class LocalServer(NamedTuple):
@@ -69,7 +76,7 @@ def find_local_server(path: Path | None = None) -> LocalServer | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"{path / SERVER_FILE} cannot be read; stop the server and start it again.") from None
+        raise DamagedFileError(f"{path / SERVER_FILE} cannot be read; stop the server and start it again.") from None
 
 
 class StateDirectory:
@@ -131,10 +138,14 @@ class StateDirectory:
         try:
             key = read_secret(path).strip()
         except FileNotFoundError:
-            key = f"dart_{secrets.token_urlsafe(32)}"
+            key = f"{_KEY_START}{secrets.token_urlsafe(32)}"
             write_secret(path, f"{key}\n")
-        if not key or not key.isprintable():
-            raise ConfigError(f"{path} holds no key; delete it, and the server makes a new one at its next start.")
+        cut = len(key) < (_MADE_KEY_CHARS if key.startswith(_KEY_START) else _OWN_KEY_CHARS_MIN)
+        if cut or not key.isprintable():
+            raise DamagedFileError(
+                f"{path} holds no key, or was cut short: bring back a copy of it, or delete it, and the server makes a "
+                "new key at its next start."
+            )
         return key
 
     def announce(self, *, url: str, fingerprint: str, agents_url: str, server_public_key: str) -> None:
@@ -150,19 +161,24 @@ class StateDirectory:
 
 
 def write_secret(path: Path, text: str) -> None:
-    """Write a file for its owner alone, as a whole or not at all."""
+    """Write a file for its owner alone, as a whole or not at all.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def read_secret(path: Path) -> str:
@@ -190,4 +206,6 @@ def read_secret(path: Path) -> str:
         try:
             return file.read(SECRET_BYTES_MAX).decode()
         except UnicodeDecodeError:
-            raise ConfigError(f"{path} is damaged; delete it and start again.") from None
+            raise DamagedFileError(
+                f"{path} is damaged: bring back a copy of it, or delete it, and a new one is made at the next start."
+            ) from None

@@ -138,7 +138,7 @@ def test_damaged_secrets_are_refused(tmp_path):
 def test_a_write_that_fails_leaves_nothing(tmp_path):
     """No half a file beside it."""
     (tmp_path / "taken").mkdir()
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory"):
         write_secret(tmp_path / "taken", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from dart_client.errors import ConfigError, ServerUnreachableError
+from dart_client.errors import ConfigError, DamagedFileError, ServerUnreachableError
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -111,10 +111,12 @@ def _local_server(directory: Path) -> dict[str, Any] | None:
         known = json.loads((directory / "server.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ConfigError(f"Cannot read {directory / 'server.json'}: {error}. Is it another user's server?") from error
+    except ValueError:
+        known = None
     if not isinstance(known, dict) or "url" not in known:
-        raise ConfigError(f"{directory / 'server.json'} is not a server's; stop the server and start it again.")
+        raise DamagedFileError(f"{directory / 'server.json'} is not a server's; stop the server and start it again.")
     return known
 
 

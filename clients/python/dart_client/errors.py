@@ -171,6 +171,13 @@ class ConfigError(DartError):
     category = "configuration"
 
 
+class DamagedFileError(ConfigError):
+    """A file that server or agent wrote and that cannot be used any more; the message says what to do."""
+
+    code = 81
+    category = "damaged"
+
+
 class StoreError(DartError):
     """The server's store could not be opened, read or written."""
 

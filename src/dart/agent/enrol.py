@@ -4,6 +4,7 @@ The server's state directory tells where REST is, what its certificate is, and h
 directory may enrol agents. TLS is loaded for this one request only.
 """
 
+import contextlib
 import ipaddress
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
+from dart.errors import ConfigError, DamagedFileError, DartError, ForbiddenError, HostUnreachableError
 from dart.wire import curve
 
 SERVER_FILE = "server.json"
@@ -50,6 +51,11 @@ def own_keys(home: Path) -> curve.KeyPair:
     path = home / KEY_FILE
     if path.exists():
         return curve.read(path)
+    if (home / ENROLMENT_FILE).exists():
+        raise DamagedFileError(
+            f"{path} is missing, which the server knows this agent by: bring back a copy of it, or remove "
+            f"{home / ENROLMENT_FILE} to enrol anew with another key. Results in the spool are kept."
+        )
     pair = curve.KeyPair.make()
     curve.write(path, pair)
     return pair
@@ -69,7 +75,7 @@ def read_enrolment(home: Path) -> Enrolment | None:
         enrolment = Enrolment(*(members[field] for field in Enrolment._fields))
         curve.key_bytes(enrolment.server_public_key)
     except (KeyError, TypeError, AttributeError, ConfigError):
-        raise ConfigError(f"{path} cannot be understood; remove it and start again to enrol anew.") from None
+        raise DamagedFileError(f"{path} cannot be understood; remove it and start again to enrol anew.") from None
     return enrolment
 
 
@@ -123,18 +129,20 @@ def enrol(home: Path, name: str, state_directory: Path) -> Enrolment:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file as a whole; mode 0600 whatever the umask."""
+    """Replace a file as a whole; mode 0600 whatever the umask. Raises `ConfigError` if it cannot be written."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)
             file.write(text)
             file.flush()
             os.fsync(descriptor)
         draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
 
 
 def _read_members(path: Path) -> dict[str, Any] | None:
@@ -148,7 +156,7 @@ def _read_members(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         members = None
     if not isinstance(members, dict):
-        raise ConfigError(f"{path} is damaged; stop who writes it, remove it and start again.")
+        raise DamagedFileError(f"{path} is damaged; stop who writes it, remove it and start again.")
     return members
 
 

@@ -29,7 +29,9 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (dart_client.UnauthorizedError, ExitCode.NOT_ALLOWED),
     (dart_client.ForbiddenError, ExitCode.NOT_ALLOWED),
     (dart_client.InvalidRequestError, ExitCode.USAGE),
+    (dart_client.DamagedFileError, ExitCode.FAILED),
     (dart_client.ConfigError, ExitCode.USAGE),
+    (dart.errors.DamagedFileError, ExitCode.FAILED),
     (dart.errors.ConfigError, ExitCode.USAGE),
 )
 

@@ -86,9 +86,12 @@ def state_directory(options: dict[str, Any]) -> Path:
 def _detach(options: dict[str, Any]) -> None:
     """Start a server of its own session, wait until it is ready, and leave it."""
     directory = state_directory(options)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = directory / "server.log"
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise click.ClickException(f"The log {log} cannot be written: {error.strerror}.") from error
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     with os.fdopen(descriptor, "ab") as stderr:
         process = subprocess.Popen(

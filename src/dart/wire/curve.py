@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import zmq
 from zmq.utils import z85
 
-from dart.errors import ConfigError
+from dart.errors import ConfigError, DamagedFileError
 from dart.ids import AgentId
 
 KEY_BYTES = 32
@@ -127,9 +127,9 @@ def _parse(path: Path, content: bytes) -> KeyPair:
         members = json.loads(content)
         pair = KeyPair(key_bytes(members["public"]), key_bytes(members["secret"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError):
-        raise ConfigError(f"{path} is no key file with `public` and `secret` in Z85: {advice}.") from None
+        raise DamagedFileError(f"{path} is no key file with `public` and `secret` in Z85: {advice}.") from None
     if z85.decode(zmq.curve_public(z85.encode(pair.secret))) != pair.public:
-        raise ConfigError(f"The public key in {path} does not belong to its secret key: {advice}.")
+        raise DamagedFileError(f"The public key in {path} does not belong to its secret key: {advice}.")
     return pair
 
 

@@ -1,5 +1,6 @@
 """What SQLite's errors mean to the person who runs the server."""
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +25,19 @@ _MEANINGS = {
     sqlite3.SQLITE_CONSTRAINT: "what is to be written contradicts what is there. Report this fault of the server",
 }
 
+_BY_ERRNO = {
+    errno.ENOSPC: sqlite3.SQLITE_FULL,
+    errno.EDQUOT: sqlite3.SQLITE_FULL,
+    errno.EROFS: sqlite3.SQLITE_READONLY,
+    errno.EACCES: sqlite3.SQLITE_PERM,
+    errno.EPERM: sqlite3.SQLITE_PERM,
+}
+"""What the operating system refuses before SQLite is asked."""
+
 
 def meaning(path: Path, error: Exception) -> StoreError:
     """The error in a person's words; SQLite's own are kept in brackets."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = getattr(error, "sqlite_errorcode", _BY_ERRNO.get(getattr(error, "errno", None) or 0, 0)) & 0xFF
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     reason = _MEANINGS.get(code, "it could not be used")
     return StoreError(f"Database {path}: {reason} ({name}: {error}).", reason=reason)
