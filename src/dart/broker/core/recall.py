@@ -27,7 +27,7 @@ def recall_for(core: Core, agent: Agent, idle: int, payload_bytes: int, now: flo
         if holder.session is None or holder_id in core.recalls:
             continue
         room = payload_bytes if agent.leases else None
-        found = list(islice(_waiting(holder, keys, room), wanted))
+        found = list(islice(_waiting(holder, keys, room), min(wanted, core.limits.batch_items_max)))
         if found:
             core.recalls[holder_id] = (agent.id, len(found))
             wanted -= len(found)

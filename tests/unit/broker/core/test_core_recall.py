@@ -228,3 +228,17 @@ def test_holders_of_several_queues():
     assert r.core.holders == {"": {(): {a.id: 2}}}
     r.agent("v", slots=1, credit=1)
     assert a.recalled() == [a.given[2]]
+
+
+def test_no_more_is_recalled_at_once_than_a_message_may_name():
+    """The rest when that was answered; a larger RECALL would be refused, and the session with it."""
+    r = Recorder(batch_items_max=2)
+    a = r.agent(key=b"a" * 32, credit=100)
+    r.define()
+    r.submit(6)
+    b = r.agent(key=b"b" * 32, slots=4, credit=4)
+    assert a.recalled() == [a.given[5], a.given[4]]
+    a.release(a.given[5], a.given[4])
+    assert a.recalled() == [a.given[3], a.given[2]]
+    a.release(a.given[3], a.given[2])
+    assert len(b.given) == 4
