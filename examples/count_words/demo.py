@@ -8,8 +8,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 WORKERS = ("red", "blue")
@@ -73,10 +73,32 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def stop_here(_number: int, _frame: object) -> NoReturn:
-    """A signal ends the demo like Ctrl-C; a second one must not break off the good end."""
-    ignore_signals()
-    raise KeyboardInterrupt
+class Interruption:
+    """A signal ends the demo between two steps, never within one: a process that was started is known to be ended."""
+
+    held = False
+    came = False
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        """The handler; a second signal must not break off the good end."""
+        self.came = True
+        if not self.held:
+            ignore_signals()
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def wait(self) -> Iterator[None]:
+        """Signals that come in here take effect at its end."""
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+        if self.came:
+            self(0, None)
+
+
+interruption = Interruption()
 
 
 def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
@@ -86,8 +108,9 @@ def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
     def begin(label: str, *arguments: str) -> str:
         log = folder / f"{label}.log"
         print(f"$ dart {' '.join(arguments)}", flush=True)
-        process = start(log, *arguments)
-        started.callback(end, process)
+        with interruption.wait():
+            process = start(log, *arguments)
+            started.callback(end, process)
         line = first_line(process, log)
         print(line, flush=True)
         return line
@@ -100,16 +123,17 @@ def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
             "--module-prefix", str(HERE), "--output-directory", str(folder),
         )  # fmt: skip
     print(f"$ python count_words.py ... {len(files)} files", flush=True)
-    counting = subprocess.Popen(
-        [
-            sys.executable, str(HERE / "count_words.py"), "--url", url, "--key", f"@{state / 'admin.key'}",
-            "--certificate", str(state / "server.crt"), "--worker", WORKERS[0], "--worker", WORKERS[1], *files,
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    started.callback(end, counting)
+    with interruption.wait():
+        counting = subprocess.Popen(
+            [
+                sys.executable, str(HERE / "count_words.py"), "--url", url, "--key", f"@{state / 'admin.key'}",
+                "--certificate", str(state / "server.crt"), "--worker", WORKERS[0], "--worker", WORKERS[1], *files,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        started.callback(end, counting)
     told = counting.communicate()[0].decode()
     print(told, end="", flush=True)
     shares = {line.split()[1].rstrip(":"): int(line.split()[2]) for line in told.splitlines() if line[:7] == "worker "}
@@ -122,7 +146,7 @@ def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
 def main() -> int:
     """The demo; its exit code is 0 only if the counts are equal and everything has ended."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop_here)
+        signal.signal(number, interruption)
     os.environ.pop("DART_STATE_DIR", None)
     try:
         with tempfile.TemporaryDirectory(prefix="dart-demo-") as folder:

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import random
-import socket
-import ssl
-import threading
 import time
 import uuid
-import weakref
 from collections.abc import Mapping
 from typing import Any, BinaryIO
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from dart.wire import values
 from dart_client.discovery import Server
 from dart_client.errors import (
     ClosedError,
-    ConfigError,
     DartError,
     LimitError,
     MalformedError,
@@ -30,13 +24,11 @@ from dart_client.errors import (
     UntrustedServerError,
     error_from_answer,
 )
+from dart_client.sockets import CONNECT_SECONDS, Live, make_pool
 
 MSGPACK = "application/msgpack"
-CONNECT_SECONDS = 5.0
-"""One attempt to connect, TLS included."""
 BACK_OFF_SECONDS = (0.05, 2.0)
 """First and longest wait between two attempts; doubles, with jitter."""
-CONNECTIONS_KEPT = 8
 PIECE_BYTES = 1024 * 1024
 """Of a download, held in memory at a time."""
 ENVELOPE_DEPTH = 108
@@ -59,66 +51,13 @@ class Connection:
         self.server = server
         self.timeout = timeout
         self._process = os.getpid()
-        self._closed = threading.Event()
-        self._live: weakref.WeakSet[HTTPConnection] = weakref.WeakSet()
-        self._pool = self._make_pool()
+        self._live = Live()
+        self._closed = self._live.broken
+        self._pool = make_pool(server, self._live, timeout=timeout)
         self._headers = {
             "Authorization": f"Bearer {server.key}",
             "User-Agent": "dart_client",
         }
-
-    def _make_pool(self) -> urllib3.HTTPConnectionPool:
-        """A pool whose connections can be shut down from another thread."""
-        live = self._live
-        parts = urlsplit(self.server.url)
-        limit = urllib3.Timeout(connect=CONNECT_SECONDS, read=self.timeout)
-        socket_path = parts.path if parts.scheme == "unix" else ""
-
-        class Plain(HTTPConnection):
-            def connect(self) -> None:
-                live.add(self)
-                super().connect()
-
-            def _new_conn(self) -> socket.socket:
-                if not socket_path:
-                    return super()._new_conn()
-                unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                try:
-                    unix.settimeout(CONNECT_SECONDS)
-                    unix.connect(socket_path)
-                except OSError as error:
-                    unix.close()
-                    raise urllib3.exceptions.NewConnectionError(self, f"{socket_path}: {error}") from error
-                return unix
-
-        class Encrypted(HTTPSConnection):
-            def connect(self) -> None:
-                live.add(self)
-                super().connect()
-
-        if parts.scheme in {"http", "unix"}:
-            host = parts.hostname or "localhost"
-            plain = urllib3.HTTPConnectionPool(host, parts.port, timeout=limit, maxsize=CONNECTIONS_KEPT, retries=False)
-            plain.ConnectionCls = Plain
-            return plain
-        if self.server.ca and not os.path.isfile(self.server.ca):  # noqa: PTH113 - a path as the person wrote it
-            raise ConfigError(f"The file of trusted certificates {self.server.ca!r} is not there.")
-        pinned = bool(self.server.fingerprint)
-        encrypted = urllib3.HTTPSConnectionPool(
-            parts.hostname or "",
-            parts.port or 443,
-            timeout=limit,
-            maxsize=CONNECTIONS_KEPT,
-            retries=False,
-            # A pinned certificate is the server; its names and dates say nothing more.
-            cert_reqs="CERT_NONE" if pinned else "CERT_REQUIRED",
-            assert_fingerprint=self.server.fingerprint or None,
-            assert_hostname=False if pinned else None,
-            ca_certs=None if pinned else self.server.ca,
-            ssl_minimum_version=ssl.TLSVersion.TLSv1_2,
-        )
-        encrypted.ConnectionCls = Encrypted
-        return encrypted
 
     def call(
         self,
@@ -264,16 +203,9 @@ class Connection:
 
     def close(self) -> None:
         """Break what waits and close all connections; any thread, any number of times."""
-        self._closed.set()
         if os.getpid() == self._process:
-            for connection in list(self._live):
-                held = getattr(connection, "sock", None)
-                if isinstance(held, socket.socket):
-                    try:
-                        # Past the TLS object, which another thread may be reading through just now.
-                        socket.socket.shutdown(held, socket.SHUT_RDWR)
-                    except OSError:
-                        continue
+            self._live.break_all()
+        self._closed.set()
         self._pool.close()
 
 
