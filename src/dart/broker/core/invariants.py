@@ -143,7 +143,7 @@ def _check_agents(core: Core) -> None:
     _same("sessions", len(core.sessions), live)
     _same("connected agents", sum(map(len, core.connected.values())), live)
     _require(all(core.connected.values()), "a name without agents is kept")
-    for agent_id in (*core.hungry, *core.recalls):
+    for agent_id in (*core.hungry, *core.held_up, *core.recalls):
         _require(agent_id in core.agents and core.agents[agent_id].session, f"{agent_id} is away, yet waited for")
     for agent_id in core.hungry:
         _require(not core.agents[agent_id].draining, f"{agent_id} drains, yet takes work")

@@ -82,6 +82,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
         del core.connected[agent.name]
     core.recalls.pop(agent.id, None)
     core.hungry.pop(agent.id, None)
+    core.held_up.pop(agent.id, None)
     agent.session = None
     agent.lease_expires_at = session.heard_at + core.limits.lease_seconds
     if agent.leases:

@@ -46,6 +46,10 @@ def place(core: Core, now: float) -> None:
     for room in rooms:
         if room.given:
             _send(core, room, now)
+        if room.tasks > 0 and core.ready.size and core.ready.matching(room.agent.name, room.agent.capabilities):
+            core.held_up[room.agent.id] = None
+        else:
+            core.held_up.pop(room.agent.id, None)
     for room in rooms:
         if room.idle > 0 and room.tasks > 0:
             core.hungry[room.agent.id] = None
@@ -84,11 +88,12 @@ def _rooms(core: Core) -> list[Room]:
     rooms: dict[AgentId, Room | None] = {}
     if core.stopping:
         return []
-    for agent_id in core.ripe:
+    for agent_id in (*core.ripe, *core.held_up):
         agent = core.agents.get(agent_id)
         rooms[agent_id] = None if agent is None else room_of(agent)
         if rooms[agent_id] is None:
             core.hungry.pop(agent_id, None)
+            core.held_up.pop(agent_id, None)
     for key in core.ready.changed:
         for agent in candidates(core, key):
             if agent.id not in rooms:
@@ -99,10 +104,13 @@ def _rooms(core: Core) -> list[Room]:
 def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:
     """Give to all rooms in rounds: each takes its share of what is queued for it, until all is full or given."""
     while rooms:
+        waiting = core.ready.size
         sharers = range(len(rooms), 0, -1)
         rooms = [
             room for room, left in zip(rooms, sharers, strict=True) if _take_share(core, room, left, prefetch=prefetch)
         ]
+        if core.ready.size == waiting:
+            return  # what is left is too large for all of them
 
 
 def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool:
@@ -115,7 +123,8 @@ def _take_share(core: Core, room: Room, sharers: int, *, prefetch: bool) -> bool
         task = queue.head()
         size = task.parameter_bytes
         if size > room.payload_bytes and (room.given or room.agent.leases):
-            return False  # the next task waits for its bytes; nothing smaller may pass it for ever
+            # The next task waits for its bytes, for nothing smaller may pass it for ever; or another agent takes it.
+            return True
         core.ready.pop(queue)
         if not queue.size:
             queues.remove(queue)

@@ -70,6 +70,8 @@ class Core:
     """Holders that were sent RECALL and have not answered: for whom, and how many."""
     hungry: dict[AgentId, None] = field(default_factory=dict)
     """Agents that placement left with an idle slot and credit."""
+    held_up: dict[AgentId, None] = field(default_factory=dict)
+    """Agents with credit for whom the next task is too large: another agent may take that one out of their way."""
 
     agent_timers: list[tuple[float, AgentId]] = field(default_factory=list)
     """Heap; an entry counts if `armed` has the same time."""

@@ -269,6 +269,26 @@ def test_what_a_large_task_held_up_goes_when_that_is_cancelled():
     assert ids(agent.given) == [first, small]
 
 
+def test_what_a_large_task_held_up_goes_when_another_agent_takes_that():
+    """Whether both agents are looked at in that turn or only the one that takes the large task."""
+    r = Recorder()
+    r.define()
+    full = r.agent("w", key=b"a" * 32, slots=9)
+    full.credit(9, payload_bytes=60)
+    r.submit(1, size=50)
+    large, small = (r.submit(1, size=size)[0] for size in (500, 10))
+    other = r.agent("w", key=b"b" * 32)
+    other.credit(1)
+    assert (ids(full.given)[1:], ids(other.given)) == ([small], [large])
+    other.credit(0)
+    larger = r.submit(1, size=600)[0]
+    small = r.submit(1, size=0)[0]
+    assert r.state(small) is TaskState.QUEUED
+    r.submit(3, size=700)
+    other.credit(1)
+    assert (ids(full.given)[2:], ids(other.given)[1:]) == ([small], [larger])
+
+
 def test_what_was_left_out_of_a_frame_uses_no_credit():
     """The agent never saw it, so it would never tell of it: the next task takes its place."""
     r = Recorder()
