@@ -103,7 +103,7 @@ def small_disk(tmp_path):
 
 def test_full_disk(small_disk):
     """The error says so; what was there can still be read; with room again everything works."""
-    store = SqliteStore(small_disk / "dart.db", Limits())
+    store = SqliteStore(small_disk / "dart.db", Limits(store_spare_bytes=0))
     store.recover()
     store.commit([job(1), *done(1, 2, 3)])
     ballast = small_disk / "ballast"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from dart.broker.store import sqlite_schema
 from dart.broker.store.sqlite_faults import as_store_errors
+from dart.broker.store.sqlite_log import check_log
 from dart.errors import StoreError
 
 _CHECKED_BYTES_MAX = 32 * 1024 * 1024
@@ -48,6 +49,7 @@ class DatabaseFile:
                 if not path.exists():
                     _create(path)
                 path.chmod(0o600)
+                check_log(path)
                 self._check()
             except BaseException:
                 self.release()
