@@ -9,13 +9,11 @@ import statistics
 import subprocess
 import threading
 import time
-import warnings
 from urllib.parse import urlsplit
 
 import msgpack
 import pytest
 import requests
-import urllib3
 
 from harness.cluster import cluster
 from harness.waiting import wait_until
@@ -40,9 +38,7 @@ class Caller:
         self.session = requests.Session()
 
     def __call__(self, method, path, **options):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-            return self.session.request(method, self.url + path, verify=False, timeout=30, **options)
+        return self.session.request(method, self.url + path, verify=False, timeout=30, **options)
 
     def keyed(self, **members):
         return {"key": self.key, **members}
