@@ -55,6 +55,11 @@ def read_store(running: Cluster) -> Stored:
     return Stored(recorded, len(leased), len(open_tasks) - len(leased))
 
 
+def ready_to_kill(at: Stored, least: int) -> bool:
+    """Enough of everything for a kill to hurt, with a margin for what happens until it comes."""
+    return at.recorded >= least and at.leased >= 60 and at.queued >= 600
+
+
 class Watcher(threading.Thread):
     """Polls results throughout, as a client does, and remembers what it saw vanish."""
 
