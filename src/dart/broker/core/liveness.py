@@ -42,6 +42,27 @@ def arm(core: Core, agent: Agent) -> None:
         heappush(core.agent_timers, (deadline, agent.id))
 
 
+def excuse(core: Core, now: float) -> None:
+    """Add the time in which the broker itself did not run to everybody's time.
+
+    Where `TimePassed` is late by more than a heartbeat, the process or its machine was stopped: nobody could be heard,
+    so that is nobody's silence, and takes nothing off a lease.
+    """
+    timers = core.agent_timers
+    if not timers or now - timers[0][0] <= core.limits.heartbeat_seconds:
+        return
+    late = now - timers[0][0]
+    for agent in core.agents.values():
+        agent.lease_expires_at += late
+        if agent.session is not None:
+            agent.session.heard_at += late
+            agent.session.sent_at += late
+    # All by the same amount: the heap stays one.
+    core.agent_timers = [(deadline + late, agent_id) for deadline, agent_id in timers]
+    core.armed = {agent_id: deadline + late for agent_id, deadline in core.armed.items()}
+    note(core, "warning", f"The broker did not run for {late:.1f} s; nobody loses tasks for that.")
+
+
 def on_time_passed(core: Core, _event: TimePassed, now: float) -> None:
     """See to all agents whose time has come. Tasks expire at the end of every turn."""
     timers = core.agent_timers

@@ -24,7 +24,7 @@ from dart.broker.core.events import (
     WorkersPinged,
 )
 from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
-from dart.broker.core.liveness import expire_tasks, next_deadline, on_time_passed
+from dart.broker.core.liveness import excuse, expire_tasks, next_deadline, on_time_passed
 from dart.broker.core.model import Recovered
 from dart.broker.core.placement import place
 from dart.broker.core.records import LeasesClosed
@@ -55,6 +55,7 @@ class Reactor:
         """Take in what happened, and tell what is to be done about it, in order."""
         core = self.state
         self._now = now
+        excuse(core, now)
         _HANDLERS[type(event)](core, event, now)
         admit_some(core)
         expire_tasks(core, now)

@@ -207,3 +207,37 @@ def test_texts_are_portable_values():
     for size in (0, 1, 31, 32, 255, 256, 65535, 65536, 70000):
         assert msgpack.unpackb(text_value("x" * size)) == "x" * size
     assert msgpack.unpackb(text_value("\ud800 é")) == "? é"
+
+
+def test_a_broker_that_did_not_run_blames_nobody():
+    """Time by which `TimePassed` is late is nobody's silence: sessions and leases last that much longer, once."""
+    r = Recorder(heartbeat_seconds=5.0, silence_seconds=15.0, lease_seconds=60.0)
+    connected, away = r.agent(credit=1), r.agent("other", credit=1)
+    r.define()
+    tasks = r.submit(2)
+    away.lose()
+    r.now += 105  # 100 s after the first deadline
+    r.do(TimePassed())
+    assert connected.session is not None
+    assert connected.take(Heartbeat) == [Heartbeat(0, reply=False, load=0.0)]
+    assert [r.state(task_id) for task_id in tasks] == [TaskState.LEASED] * 2
+    r.do(TimePassed())
+    r.wait(9.9)
+    assert connected.session is not None
+    r.wait(0.2)
+    assert connected.session is None
+    r.wait(44.8)
+    assert [r.state(task_id) for task_id in tasks] == [TaskState.LEASED] * 2
+    r.wait(0.2)
+    assert [r.state(task_id) for task_id in tasks] == [TaskState.QUEUED] * 2
+
+
+def test_a_little_late_is_not_stopped():
+    """A busy broker is late by less than a heartbeat; nobody gains time by that."""
+    r = Recorder(heartbeat_seconds=5.0, silence_seconds=15.0)
+    agent = r.agent()
+    r.wait(5)
+    for _ in range(2):
+        r.now += 9.9
+        r.do(TimePassed())
+    assert agent.session is None
