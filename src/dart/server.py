@@ -14,10 +14,11 @@ import zmq
 from aiohttp import web
 
 from dart.broker.admission import Admission
+from dart.broker.answers import Address
 from dart.broker.clock import Clock
 from dart.broker.config import ServerConfig, advertised, in_url, is_wildcard
 from dart.broker.core.events import Stopping
-from dart.broker.gateway import Address, Gateway
+from dart.broker.gateway import Gateway
 from dart.broker.service import Service
 from dart.broker.store.base import Store
 from dart.broker.store.memory import MemoryStore

@@ -9,10 +9,11 @@ from typing import Any
 import zmq
 
 from dart.broker.admission import Admission
+from dart.broker.answers import Address
 from dart.broker.clock import Clock
 from dart.broker.core.events import Stopping
 from dart.broker.core.model import JobConfig, TaskPolicy, TaskSpec
-from dart.broker.gateway import Address, Gateway
+from dart.broker.gateway import Gateway
 from dart.broker.service import Service
 from dart.broker.store.base import Store
 from dart.broker.store.memory import MemoryStore

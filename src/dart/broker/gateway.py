@@ -9,9 +9,10 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, TypeVar
 
 from dart import __version__
+from dart.broker.answers import Address, EnrolmentAnswer, Ping, ServerView, TaskPage
 from dart.broker.backups import Backups
 from dart.broker.core import events, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
@@ -33,63 +34,6 @@ T = TypeVar("T")
 FINAL_STATES = frozenset(
     {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST}
 )
-
-
-class ServerView(NamedTuple):
-    """The server as clients and agents are told of it."""
-
-    version: str
-    host: str
-    """Where REST is (the advertised address)."""
-    port: int
-    agent_host: str
-    agent_port: int
-    store_id: str
-    incarnation: int
-    started_at_ms: int
-    agents: int
-    open_tasks: int
-    late_results: int
-    """Results since the start that did not count: their task was finished, or had a later attempt."""
-
-
-class TaskPage(NamedTuple):
-    """A page of a job's tasks by id: open and finished ones together."""
-
-    tasks: tuple[TaskView | FinishedTask, ...]
-    next: int
-    """Give as `after` for the next page; 0: this was the last."""
-
-
-class EnrolmentAnswer(NamedTuple):
-    """What an agent needs to connect."""
-
-    agent_id: AgentId
-    agent_url: str
-    """`tcp://ADDRESS:PORT`."""
-    server_public_key: bytes
-    """32 bytes."""
-
-
-class Ping(NamedTuple):
-    """One agent's answer."""
-
-    agent_id: AgentId
-    name: str
-    host: str
-    milliseconds: float
-    """-1: no answer in time."""
-
-
-class Address(NamedTuple):
-    """Where the server is, as others are told, and what an agent needs to trust it."""
-
-    host: str
-    port: int
-    agent_host: str
-    agent_port: int
-    public_key: bytes
-    """32 bytes: of the broker's CURVE pair."""
 
 
 class Gateway:
@@ -336,7 +280,7 @@ class Gateway:
         try:
             while True:
                 core = self._service.reactor.state
-                while pending and not _is_open(core, pending[-1]):
+                while pending and not views.is_open(core, pending[-1]):
                     pending.pop()
                 if not pending or self._stopping or not await set_in_time(event, ends_at):
                     break
@@ -385,13 +329,6 @@ class Gateway:
 
     def _wait_ends(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + min(seconds, self._limits.wait_seconds_max)
-
-
-def _is_open(core: Core, task_id: TaskId) -> bool:
-    """Whether a task has no outcome yet; those of a submission that is still being let in count as open."""
-    return task_id in core.tasks or any(
-        submission.first_id <= task_id <= submission.last_id for submission in core.admitting
-    )
 
 
 def _unknown_job(name: str) -> UnknownJobError:

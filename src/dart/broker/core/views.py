@@ -2,15 +2,17 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from heapq import nsmallest
+from heapq import merge, nsmallest
 from itertools import islice
 from typing import NamedTuple
 
 from dart.broker.core.leases import attempts_made, holder_of
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
 from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
-from dart.broker.core.state import Core
+from dart.broker.core.state import Core, Submission
 from dart.ids import AgentId, JobId, TaskId
+
+_WAITING_STATES = frozenset(OPEN_STATES) - frozenset(HELD_STATES)
 
 
 class AgentView(NamedTuple):
@@ -109,15 +111,44 @@ def open_tasks(
     known = core.jobs.get(name)
     if known is None:
         return []
-    found = (task for task in _ordered(core, known, after, states) if states is None or task.state in states)
+    sources = [_ordered(core, known, after, states)]
+    if states is None or TaskState.QUEUED in states:
+        sources += [_staged(submission, after) for submission in core.admitting if submission.job is known]
+    found = merge(*sources, key=lambda task: task.id) if len(sources) > 1 else sources[0]
     return [_task(core, task) for task in islice(found, amount)]
 
 
 def task(core: Core, name: str, task_id: TaskId) -> TaskView | None:
     """One unfinished task of a job."""
     known = core.jobs.get(name)
-    found = None if known is None else known.open.get(task_id)
+    if known is None:
+        return None
+    found = known.open.get(task_id)
+    if found is None:
+        inside = (submission for submission in core.admitting if submission.job is known)
+        found = next((_at(submission, task_id) for submission in inside if _is_staged(submission, task_id)), None)
     return None if found is None else _task(core, found)
+
+
+def is_open(core: Core, task_id: TaskId) -> bool:
+    """Whether a task was promised and has no outcome yet."""
+    return task_id in core.tasks or any(_is_staged(submission, task_id) for submission in core.admitting)
+
+
+# Tasks of a complete submission are queued to everyone outside, also those that are still being let in.
+
+
+def _is_staged(submission: Submission, task_id: int) -> bool:
+    return submission.staged[0].id <= task_id <= submission.last_id
+
+
+def _at(submission: Submission, task_id: int) -> Task:
+    return submission.staged[task_id - submission.staged[0].id]
+
+
+def _staged(submission: Submission, after: int) -> Iterable[Task]:
+    """Those with an id above `after`; ids of a submission follow one another."""
+    return islice(submission.staged, max(0, after + 1 - submission.staged[0].id), None)
 
 
 def _agent(agent: Agent, now: float) -> AgentView:
@@ -139,7 +170,6 @@ def _agent(agent: Agent, now: float) -> AgentView:
 
 def _job(core: Core, known: Job) -> JobView:
     counts = {state: known.counts[state] for state in OPEN_STATES if known.counts[state]}
-    # Tasks of a complete submission are queued to everyone outside, also those that are still being let in.
     admitting = sum(len(submission.staged) for submission in core.admitting if submission.job is known)
     if admitting:
         counts[TaskState.QUEUED] = counts.get(TaskState.QUEUED, 0) + admitting
@@ -152,13 +182,14 @@ def _job(core: Core, known: Job) -> JobView:
 
 
 def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | None) -> Iterable[Task]:
-    """A job's open tasks by id from `after` on; where only held ones are asked for, those alone are looked at."""
-    if states is not None and TaskState.QUEUED not in states:
+    """A job's tasks in these states by id from `after` on; without waiting ones, those held alone are looked at."""
+    if states is not None and states.isdisjoint(_WAITING_STATES):
         held = (lease.task for agent in core.agents.values() for lease in agent.leases.values())
-        return sorted((task for task in held if task.job is known and task.id > after), key=lambda task: task.id)
+        chosen = (task for task in held if task.job is known and task.id > after and task.state in states)
+        return sorted(chosen, key=lambda task: task.id)
     ids = _listing(core, known)
     found = (known.open.get(task_id) for task_id in islice(ids, bisect_right(ids, after), None))
-    return (task for task in found if task is not None)
+    return (task for task in found if task is not None and (states is None or task.state in states))
 
 
 def _listing(core: Core, known: Job) -> list[TaskId]:
@@ -175,7 +206,7 @@ def _task(core: Core, found: Task) -> TaskView:
     held = holder_of(core, found) if found.state in HELD_STATES else None
     return TaskView(
         found.id,
-        found.state,
+        found.state or TaskState.QUEUED,
         found.policy,
         found.tag,
         "" if held is None else held.name,
@@ -195,7 +226,7 @@ def pending_reason(core: Core, waiting: Task) -> str:
         if holder.session is None:
             return f"Leased to worker {holder.name!r}, which is silent and keeps the task until its lease ends."
         return f"Leased to worker {holder.name!r}, which has not said that the task runs."
-    if waiting.state is not TaskState.QUEUED:
+    if waiting.state not in (TaskState.QUEUED, TaskState.STAGED):
         return ""
     if core.stopping:
         return "The server is stopping."

@@ -144,3 +144,45 @@ def test_pending_reasons(r):
     assert reason(r, there) == "Leased to worker 'w', which is silent and keeps the task until its lease ends."
     r.ask(Stopping)
     assert reason(r, anywhere) == "The server is stopping."
+
+
+def test_tasks_that_are_being_let_in_are_queued():
+    """Once its last slice is here a submission shows as a whole, in its place by id, whatever came in before it."""
+    r = Recorder(slice_tasks_max=10)
+    r.define()
+    r.define("other")
+    r.submit(1, job="other")
+    large = r.submit(100)
+    (small,) = r.submit(1)
+    assert len(r.core.tasks) < 100
+
+    def listed(*arguments):
+        return [view.id for view in views.open_tasks(r.core, "job", *arguments)]
+
+    assert listed(0, 999) == [*large, small]
+    assert listed(large[19], 3) == large[20:23]
+    assert listed(large[97], 9, frozenset({TaskState.QUEUED})) == [*large[98:], small]
+    assert listed(large[99], 9) == [small]
+    assert listed(0, 9, frozenset({TaskState.DELAYED})) == []
+    assert listed(0, 9, frozenset({TaskState.RUNNING})) == []
+    assert [view.id for view in views.open_tasks(r.core, "other", 0, 9)] == [large[0] - 1]
+    view = views.task(r.core, "job", large[99])
+    assert (view.id, view.state, view.pending_reason) == (large[99], TaskState.QUEUED, "No worker is connected.")
+    assert views.task(r.core, "other", large[99]) is None
+    assert views.is_open(r.core, large[99])
+    assert views.is_open(r.core, large[0])
+    assert not views.is_open(r.core, small + 1)
+
+
+def test_delayed_tasks_by_state(r):
+    """Those that wait for their next attempt are found by their state, alone and beside held ones."""
+    agent = r.agent(credit=1)
+    failed, held = r.submit(2, retries=1, retry_delay_seconds=5.0)
+    agent.fail(agent.given[0])
+    agent.credit(1)
+
+    def listed(*states):
+        return [view.id for view in views.open_tasks(r.core, "job", 0, 9, frozenset(states))]
+
+    assert listed(TaskState.DELAYED) == [failed]
+    assert listed(TaskState.DELAYED, TaskState.LEASED) == [failed, held]

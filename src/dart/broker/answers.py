@@ -1,0 +1,64 @@
+"""What the gateway answers: plain values, some of them joined from core, store and configuration."""
+
+from typing import NamedTuple
+
+from dart.broker.core.views import TaskView
+from dart.broker.store.base import FinishedTask
+from dart.ids import AgentId
+
+
+class ServerView(NamedTuple):
+    """The server as clients and agents are told of it."""
+
+    version: str
+    host: str
+    """Where REST is (the advertised address)."""
+    port: int
+    agent_host: str
+    agent_port: int
+    store_id: str
+    incarnation: int
+    started_at_ms: int
+    agents: int
+    open_tasks: int
+    late_results: int
+    """Results since the start that did not count: their task was finished, or had a later attempt."""
+
+
+class TaskPage(NamedTuple):
+    """A page of a job's tasks by id: open and finished ones together."""
+
+    tasks: tuple[TaskView | FinishedTask, ...]
+    next: int
+    """Give as `after` for the next page; 0: this was the last."""
+
+
+class EnrolmentAnswer(NamedTuple):
+    """What an agent needs to connect."""
+
+    agent_id: AgentId
+    agent_url: str
+    """`tcp://ADDRESS:PORT`."""
+    server_public_key: bytes
+    """32 bytes."""
+
+
+class Ping(NamedTuple):
+    """One agent's answer."""
+
+    agent_id: AgentId
+    name: str
+    host: str
+    milliseconds: float
+    """-1: no answer in time."""
+
+
+class Address(NamedTuple):
+    """Where the server is, as others are told, and what an agent needs to trust it."""
+
+    host: str
+    port: int
+    agent_host: str
+    agent_port: int
+    public_key: bytes
+    """32 bytes: of the broker's CURVE pair."""
