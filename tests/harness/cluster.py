@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,22 +57,26 @@ class Cluster:
     server: Server
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     kill_slowly: bool = False
+    server_options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of every process, beyond the test's own."""
+    program: tuple[str, ...] = (sys.executable, "-m", "dart.cli.main")
 
     @property
     def state_dir(self) -> Path:
         return self.folder / "server"
 
-    def _spawn(self, label: str, *arguments: str) -> tuple[subprocess.Popen[str], Path]:
+    def _spawn(self, label: str, *arguments: str, prefix: tuple[str, ...] = ()) -> tuple[subprocess.Popen[str], Path]:
         log = self.folder / f"{label}.{len(self.processes)}.log"
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "dart.cli.main", *arguments],
+                [*prefix, *self.program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
             )
         self.processes.append(process)
         return process, log
@@ -85,7 +89,7 @@ class Cluster:
             port = agent_port = "0"
         process, log = self._spawn(
             "server", "server", "start", "--state-dir", str(self.state_dir), "--port", port,
-            "--agent-port", agent_port, *options,
+            "--agent-port", agent_port, *self.server_options, *options,
         )  # fmt: skip
         line = read_line(process, seconds=START_SECONDS, log=log)
         word, url, agents, agents_url = line.split(" ")
@@ -94,15 +98,24 @@ class Cluster:
         return self.server
 
     def start_agent(
-        self, name: str, *options: str, slots: int = 1, config: Path | None = None, home: str = ""
+        self,
+        name: str,
+        *options: str,
+        slots: int = 1,
+        config: Path | None = None,
+        home: str = "",
+        prefix: tuple[str, ...] = (),
+        wait: bool = True,
     ) -> subprocess.Popen[str]:
-        """Start an agent and wait until the broker has welcomed it."""
+        """Start an agent and wait until the broker has welcomed it; `prefix` goes before its command."""
         home = home or f"agent-{len(self.processes)}"
         process, log = self._spawn(
             f"agent-{len(self.processes)}", "agent", "start", "--state-dir", str(self.state_dir), "--name", name,
             "--slots", str(slots), "--home", str(self.folder / home), *(("--config", str(config)) if config else ()),
-            *options,
+            *options, prefix=prefix,
         )  # fmt: skip
+        if not wait:
+            return process
         line = read_line(process, seconds=START_SECONDS, log=log)
         assert line == f"joined {name} slots {slots}", line
         return process
@@ -141,11 +154,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path, *server_options: str) -> Iterator[Cluster]:
-    """A server with a fresh state directory under `folder`; agents are the test's to start."""
-    it = Cluster(folder, None)  # type: ignore[arg-type]
+def cluster(folder: Path, *server_options: str, environment: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A server with a fresh state directory under `folder`; agents are the test's to start.
+
+    Options and environment hold for every later start of the server too.
+    """
+    it = Cluster(folder, None, server_options=server_options, environment=environment or {})  # type: ignore[arg-type]
     try:
-        it.start_server(*server_options)
+        it.start_server()
         yield it
     finally:
         it.end_all()

@@ -18,7 +18,7 @@ from dart.errors import ConfigError
 from dart.limits import Limits
 from dart.wire import codec
 from dart.wire.curve import KeyPair
-from dart.wire.messages import AgentMessage, Frame, Malformed
+from dart.wire.messages import PROTOCOL_VERSION, AgentMessage, Frame, Malformed, Welcome
 
 _LOG = logging.getLogger("dart.agent.link")
 _NO_RECONNECT_MS: Final = 3_600_000
@@ -77,6 +77,7 @@ class Link:
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
         self._opened = 0
+        self._version = PROTOCOL_VERSION
 
     def connect(self) -> None:
         """Open a fresh socket; `LinkUp` or `LinkDown` follows at once."""
@@ -93,6 +94,7 @@ class Link:
     def _open(self, endpoint: Endpoint) -> None:
         if not endpoint.server_key and not _is_local(endpoint.url):
             raise ConfigError(f"{endpoint.url} is another machine: a connection without encryption is refused.")
+        self._version = PROTOCOL_VERSION
         self._socket = socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.sndhwm = 0  # bounded by the core: it stops at a window of results without ACK
@@ -143,7 +145,7 @@ class Link:
         socket = self._socket
         if socket is None:
             return
-        parts = codec.encode(Frame(sequence, message), limits=self._limits)
+        parts = codec.encode(Frame(sequence, message), limits=self._limits, version=self._version)
         try:
             for part in parts[:-1]:
                 socket.send(part, zmq.SNDMORE | zmq.DONTWAIT, copy=len(part) < _COPY_BELOW_BYTES)
@@ -182,6 +184,8 @@ class Link:
             _LOG.error("the broker sent what cannot be read: %s; connecting anew", frame.text)
             self._end(f"a frame of the broker cannot be read: {frame.text}")
         else:
+            if isinstance(frame.message, Welcome):
+                self._version = frame.message.version
             self._emit(FrameArrived(frame.sequence, frame.message))  # type: ignore[arg-type]  # the codec checked it
 
     def _look_for_the_end(self) -> None:

@@ -20,7 +20,17 @@ from dart.ids import AgentId, SessionId
 from dart.limits import Limits
 from dart.wire import codec
 from dart.wire.curve import KeyPair
-from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Error, ErrorCode, Frame, Malformed
+from dart.wire.messages import (
+    PROTOCOL_VERSION,
+    AgentMessage,
+    BrokerMessage,
+    Buffer,
+    Error,
+    ErrorCode,
+    Frame,
+    Malformed,
+    Welcome,
+)
 
 HANDSHAKE_MILLISECONDS = 5_000
 SEND_HIGH_WATER_MARK = 16_384
@@ -47,6 +57,8 @@ class Peer:
     agent_id: AgentId
     ended: bool = False
     complained_at: float = 0.0
+    version: int = PROTOCOL_VERSION
+    """What it is spoken to in: our own until WELCOME chose one."""
 
 
 class Transport:
@@ -146,6 +158,8 @@ class Transport:
         peer = self._sessions.get(session)
         if peer is None:
             return "the session is over"
+        if isinstance(message, Welcome):
+            peer.version = message.version
         return self._send(peer, Frame(sequence, message))
 
     def end(self, session: SessionId) -> None:
@@ -162,7 +176,7 @@ class Transport:
 
     def _send(self, peer: Peer, frame: Frame) -> str:
         try:
-            parts = codec.encode(frame, limits=self._limits)
+            parts = codec.encode(frame, limits=self._limits, version=peer.version)
         except Exception:  # one message that cannot be made must not hold up all others
             log.exception("A %s could not be made into a frame.", type(frame.message).__name__)
             return "a message for it could not be made"

@@ -69,14 +69,16 @@ MESSAGE_TYPES: dict[int, type[Message]] = {form.number: form.message for form in
 """1..31 from agents, 33..63 from the broker, 65..95 both ways."""
 
 
-def encode(frame: Frame, *, limits: Limits = _DEFAULTS) -> list[Buffer]:
+def encode(frame: Frame, *, limits: Limits = _DEFAULTS, version: int = PROTOCOL_VERSION) -> list[Buffer]:
     """The frames of one message; payloads above 64 KiB are passed on without a copy.
+
+    `version` is the one that WELCOME chose for the session; before it, and outside sessions, the sender's own.
 
     Free text is cut to its limit. The number of items and bytes is the sender's duty: it splits.
     """
     form = _BY_CLASS[type(frame.message)]
     packer = Packer(limits.frames_per_message_max)
-    header = [PROTOCOL_VERSION, form.number, frame.sequence, form.write(frame.message, packer, limits)]
+    header = [version, form.number, frame.sequence, form.write(frame.message, packer, limits)]
     try:
         packed = msgpack.packb(header, use_bin_type=True)
     except UnicodeEncodeError:

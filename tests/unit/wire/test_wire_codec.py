@@ -141,6 +141,13 @@ def test_hello_of_another_version():
     assert refused == Malformed(ErrorCode.UNSUPPORTED_VERSION, "protocol version 8 is not spoken, but 1")
 
 
+def test_the_version_of_the_session():
+    """Frames carry the version that WELCOME chose, so that the older side can read them."""
+    parts = encode(Frame(1, Bye("")), limits=LIMITS, version=7)
+    assert msgpack.unpackb(parts[0])[0] == 7
+    assert msgpack.unpackb(encode(Frame(1, Bye("")), limits=LIMITS)[0])[0] == 1
+
+
 def test_free_text_is_cut():
     """A reason, a line, a fact or a report that is too long is cut by its sender and passes."""
     limits = Limits(text_chars_max=10, progress_chars_max=5)
