@@ -89,6 +89,10 @@ _NEXT = tuple(tuple(TABLE.get((state, transition)) for transition in Transition)
 _IS_OPEN = tuple(state in OPEN_STATES for state in TaskState)
 
 
+_GIVEN_BACK = 1_000_000
+"""In an attempt's number: how many before it were given back. A task is never tried so often."""
+
+
 class IllegalTransitionError(RuntimeError):
     """A fault of this program: something was about to happen to a task that cannot happen in its state."""
 
@@ -119,9 +123,21 @@ def move(task: Task, transition: Transition) -> None:
 
 
 def next_attempt(task: Task, incarnation: int) -> Attempt:
-    """The attempt that follows all earlier ones of this task, also those of earlier incarnations."""
-    earlier = task.attempt
-    return Attempt(incarnation, (task.errors + task.losses if earlier is None else earlier.number) + 1)
+    """The attempt that follows all earlier ones of this task, also those of earlier incarnations.
+
+    Its number is one more than the attempts that were counted, and a million more for each that was given back
+    uncounted. So it grows, and tells for ever what had been counted before it.
+    """
+    number = task.errors + task.losses + 1
+    if task.attempt is not None:
+        given_back, counted = divmod(task.attempt.number, _GIVEN_BACK)
+        number += (given_back + (counted == number)) * _GIVEN_BACK
+    return Attempt(incarnation, number)
+
+
+def was_counted(task: Task, attempt: Attempt) -> bool:
+    """Whether this attempt, or a later one, is among those that ended with an error or were lost."""
+    return attempt.number % _GIVEN_BACK <= task.errors + task.losses
 
 
 def story(task: Task) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from dart.broker.core.delays import wait_no_more
 from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, new_lease_id
-from dart.broker.core.lifecycle import HELD_STATES, Transition, move
+from dart.broker.core.lifecycle import HELD_STATES, Transition, move, was_counted
 from dart.broker.core.model import Agent, Task, TaskState
 from dart.broker.core.records import LeaseAdded
 from dart.broker.core.state import Core, is_beyond, persist
@@ -82,6 +82,8 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
     """Whether this is an attempt of an earlier incarnation whose lease row was not written before it ended."""
     if ref.attempt.incarnation >= core.incarnation or (task.attempt is not None and ref.attempt <= task.attempt):
         return False
+    if was_counted(task, ref.attempt):
+        return False  # its row was closed then; to take it up would count it twice, or for a later one
     if task.policy.location not in ("", agent.name) or not agent.capabilities.issuperset(task.policy.requires):
         return False
     # Of a task with a recorded lease, that one must be older, and its agent must not have confirmed it since.

@@ -266,3 +266,21 @@ def test_later_lease_row_holds(r):
     assert r.task(task_id).agent_id == b
     assert r.task(task_id).attempt == Attempt(1, 2)
     assert list(r.core.agents) == [b]
+
+
+def test_attempts_that_were_counted_are_over_after_a_restart_too(r):
+    """No row is left of them, but their numbers tell what had been counted before: none counts twice."""
+    a = r.agent(key=b"a" * 32, credit=1)
+    (task_id,) = r.submit(1, retries=1)
+    a.release(*a.given)
+    a.credit(1)
+    (_, lost) = a.given
+    a.start(lost)
+    a.lose()
+    r.wait(r.limits.lease_seconds + 1)
+    b = r.agent(key=b"b" * 32, credit=1)
+    b.fail(*b.given)
+    assert (r.task(task_id).errors, r.task(task_id).losses) == (1, 1)
+    r.restart()
+    assert a.hello(results=(lost,)).forget == (lost,)
+    assert b.hello(results=tuple(b.given)).forget == tuple(b.given)
