@@ -119,7 +119,7 @@ class Server:
         keys = _broker_keys(state)
         key_ring = self._key_ring()
         tls, fingerprint = self._tls()
-        self._store = MemoryStore() if config.store == "memory" else SqliteStore(state.path / DATABASE, limits)
+        self._store = MemoryStore(limits) if config.store == "memory" else SqliteStore(state.path / DATABASE, limits)
         service = self._service = Service(self._store, limits=limits, clock=Clock())
         admission = self._admission = Admission(self._context, is_enrolled=service.knows)
         transport = self._transport = Transport(self._context, keys=keys, limits=limits, deliver=service.post)

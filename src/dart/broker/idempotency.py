@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from dart.broker.core.model import Idempotency
 from dart.errors import IdempotencyConflictError
+from dart.undisturbed import Undisturbed
 
 
 class RequestsInFlight:
@@ -17,7 +18,7 @@ class RequestsInFlight:
     def __init__(self, stored: Callable[[str], Awaitable[tuple[bytes, int] | None]]) -> None:
         self._stored = stored
         self._in_flight: dict[str, tuple[bytes, asyncio.Event]] = {}
-        self._requests: set[asyncio.Task[int]] = set()
+        self._undisturbed = Undisturbed()
 
     async def answer(self, idempotency: Idempotency) -> int | None:
         """The answer given before, after waiting for one that is being made; None: the request is new.
@@ -38,8 +39,7 @@ class RequestsInFlight:
     async def once(self, idempotency: Idempotency | None, do: Callable[[], Awaitable[int]]) -> int:
         """Do it, unless it was done before: then give its answer again.
 
-        Once begun it goes on to its end even if the caller goes away: it may be recorded any moment, and until it is
-        settled nobody can tell whether the same request that comes again was done.
+        Once begun it goes on to its end even if the caller goes away.
         """
         if idempotency is None:
             return await do()
@@ -49,10 +49,7 @@ class RequestsInFlight:
             await done.wait()
         done = asyncio.Event()
         self._in_flight[idempotency.key] = (idempotency.digest, done)
-        request = asyncio.get_running_loop().create_task(self._settle(idempotency, do, done))
-        self._requests.add(request)
-        request.add_done_callback(self._settled)
-        return await asyncio.shield(request)
+        return await self._undisturbed.finish(self._settle(idempotency, do, done))
 
     async def _settle(self, idempotency: Idempotency, do: Callable[[], Awaitable[int]], done: asyncio.Event) -> int:
         try:
@@ -64,11 +61,6 @@ class RequestsInFlight:
         finally:
             del self._in_flight[idempotency.key]
             done.set()
-
-    def _settled(self, request: "asyncio.Task[int]") -> None:
-        self._requests.discard(request)
-        if not request.cancelled():
-            request.exception()  # looked at, for the caller may be gone
 
 
 def _same(idempotency: Idempotency, digest: bytes) -> None:

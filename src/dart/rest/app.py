@@ -21,6 +21,7 @@ from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from dart.rest.patterns import Patterns
+from dart.undisturbed import Undisturbed
 
 _log = logging.getLogger("dart.rest")
 REMEMBERED_ANSWERS_MAX: Final = 20_000
@@ -58,7 +59,7 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
 
     When it is shut down, calls that wait for results answer what there is.
     """
-    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), set())
+    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed())
     desk = _Desk(keys, limits, tools)
 
     @web.middleware

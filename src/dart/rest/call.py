@@ -18,6 +18,7 @@ from dart.rest.bodies import Body, decode_members
 from dart.rest.idempotency import Answers, idempotency_of
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
+from dart.undisturbed import Undisturbed
 
 T = TypeVar("T")
 REQUEST_ID: ContextVar[str] = ContextVar("dart_request_id", default="")
@@ -35,8 +36,8 @@ class Tools(NamedTuple):
     answers: Answers
     closing: asyncio.Event
     """Set when the server ends: who waits answers what there is."""
-    undisturbed: set[asyncio.Future[Any]]
-    """What goes on although its caller went away."""
+    undisturbed: Undisturbed
+    """What `answers` will remember."""
 
 
 class Call:
@@ -103,19 +104,11 @@ class Call:
         return await self.finish(idempotency, self.tools.answers.once(idempotency, make))
 
     async def finish(self, idempotency: Idempotency | None, doing: Awaitable[T]) -> T:
-        """Do it. With an `Idempotency-Key` it goes on when the caller goes away, who will come and ask again."""
-        if idempotency is None:
-            return await doing
-        task = asyncio.ensure_future(doing)
-        self.tools.undisturbed.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        """Do what `answers` remembers. With an `Idempotency-Key` it goes on when the caller goes away.
 
-    def _done(self, task: asyncio.Future[Any]) -> None:
-        self.tools.undisturbed.discard(task)
-        if not task.cancelled():
-            # Its caller has this error too, or is gone.
-            task.exception()
+        What the store remembers needs none of this: the gateway sees to that by itself.
+        """
+        return await (doing if idempotency is None else self.tools.undisturbed.finish(doing))
 
     async def waiting(self, wait: Awaitable[T]) -> T | None:
         """Wait, but not beyond the end of the server; None: it ends."""

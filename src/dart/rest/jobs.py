@@ -26,7 +26,7 @@ async def define(call: Call) -> Answer:
         _defaults(wanted, call),
     )
     idempotency = await call.idempotency()
-    await call.finish(idempotency, call.gateway.define_job(name, config, idempotency))
+    await call.gateway.define_job(name, config, idempotency)
     return call.answer(job={"name": name, "status": int(JobStatus.RUNNING)})
 
 

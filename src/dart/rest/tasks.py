@@ -36,7 +36,7 @@ async def submit(call: Call) -> Answer:
         # Who was connected then is known to the memory of this process alone.
         queued = await call.tools.answers.once(idempotency, _forgotten)
     else:
-        queued = await call.finish(idempotency, _queue(call, name, wanted, idempotency))
+        queued = await _queue(call, name, wanted, idempotency)
     return call.answer(**queued, **(await _awaited(call, name, wanted, queued["tasks"])))
 
 
@@ -59,7 +59,7 @@ async def _queue(call: Call, job: str, wanted: Submission, idempotency: Idempote
     if not wanted.expanded:
         # The broker remembers the first id and the body says how many follow.
         return await submit_all()
-    answer: dict[str, Any] = await call.tools.answers.once(idempotency, submit_all)
+    answer: dict[str, Any] = await call.finish(idempotency, call.tools.answers.once(idempotency, submit_all))
     return answer
 
 

@@ -18,6 +18,7 @@ class Bench:
     def __init__(self):
         self.remembered = {}
         self.done = 0
+        self.begun = asyncio.Event()
         self.go = asyncio.Event()
         self.requests = RequestsInFlight(self.stored)
 
@@ -27,6 +28,7 @@ class Bench:
 
     async def act(self):
         self.done += 1
+        self.begun.set()
         await self.go.wait()
         self.remembered["key"] = (b"digest", 7)
         return 7
@@ -90,8 +92,7 @@ async def test_a_caller_that_goes_away_does_not_make_its_request_new():
     """What it began may be recorded any moment: the same request that comes again waits for that."""
     bench = Bench()
     first = asyncio.create_task(bench.requests.once(KEY, bench.act))
-    while not bench.done:
-        await asyncio.sleep(0)
+    await bench.begun.wait()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first

@@ -12,12 +12,13 @@ from dart.rest import patterns
 from dart.rest.call import Call, Tools
 from dart.rest.idempotency import Answers
 from dart.rest.patterns import Patterns
+from dart.undisturbed import Undisturbed
 
 IDEMPOTENCY = Idempotency("k", b"1", 1 << 50)
 
 
 def call():
-    tools = Tools(None, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), set())
+    tools = Tools(None, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed())
     return Call(None, tools, None, None, messagepack=False)
 
 
@@ -64,11 +65,11 @@ async def test_work_with_a_key_outlives_its_caller():
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    (task,) = it.tools.undisturbed
+    (task,) = it.tools.undisturbed.tasks
     go.set()
     await asyncio.wait([task])
     await asyncio.sleep(0)
-    assert (ended, it.tools.undisturbed) == ([1], set())
+    assert (ended, it.tools.undisturbed.tasks) == ([1], set())
 
 
 async def test_work_without_a_key_ends_with_its_caller():
@@ -79,7 +80,7 @@ async def test_work_without_a_key_ends_with_its_caller():
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert it.tools.undisturbed == set()
+    assert it.tools.undisturbed.tasks == set()
 
 
 async def test_work_that_is_cancelled_at_the_end_of_the_process():
@@ -87,11 +88,11 @@ async def test_work_that_is_cancelled_at_the_end_of_the_process():
     it = call()
     caller = asyncio.create_task(it.finish(IDEMPOTENCY, asyncio.Event().wait()))
     await asyncio.sleep(0)
-    (task,) = it.tools.undisturbed
+    (task,) = it.tools.undisturbed.tasks
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert it.tools.undisturbed == set()
+    assert it.tools.undisturbed.tasks == set()
 
 
 def test_a_pattern_that_needs_too_much_memory_is_refused(monkeypatch):
