@@ -10,16 +10,18 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-import pickle  # written and read only where the owner allows it
 import re
 import struct
 import sys
 from datetime import datetime, timedelta, timezone
-from typing import Any, ClassVar, Union
+
+TYPE_CHECKING = False  # importing `typing` would cost every runner memory
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
 
 _msgpack: Any = sys.modules.get("_dart_msgpack") or importlib.import_module("msgpack")
-
-Buffer = Union[bytes, bytearray, memoryview]
 
 DEPTH_MAX = 100  # containers inside one another
 BYTES_MAX = 256 * 1024 * 1024  # one encoded value
@@ -132,9 +134,6 @@ class Pickled(_Plain):
         self.data = data
 
 
-# ---- encoding ----
-
-
 def encode(
     value: Any,
     *,
@@ -156,8 +155,7 @@ def encode(
         data = _pack(value, depth_max)
     except Exception as error:  # noqa: BLE001 - whatever a foreign object raises, it is not portable
         if not pickle_allowed:
-            reason = _explain(value, where, depth_max, depth_max) or f"{where}: {error}"
-            raise NotPortable(reason) from None
+            raise NotPortable(_explain(value, where, depth_max, depth_max) or f"{where}: {error}") from None
         data = _pack(_pickled(value, where), depth_max)
     if len(data) > bytes_max:
         raise NotPortable(f"{where}: {len(data)} bytes when encoded, at most {bytes_max} are allowed")
@@ -171,8 +169,9 @@ def _pack(value: Any, depth_max: int) -> bytes:
         if hasattr(value, "dtype") and not isinstance(value, (str, bytes, float)):
             value = _to_portable(value)
     # The large ones by hand: msgpack would copy them several times while its buffer grows.
-    if type(value) is bytes and len(value) >= _LARGE_BYTES:
-        return b"".join((struct.pack(">BI", 0xC6, len(value)), value))
+    if type(value) in (bytes, str) and len(value) >= _LARGE_BYTES:
+        mark, data = (0xC6, value) if type(value) is bytes else (0xDB, value.encode())
+        return b"".join((struct.pack(">BI", mark, len(data)), data))
     if type(value) is _msgpack.ExtType and len(value.data) >= _LARGE_BYTES:
         return b"".join((struct.pack(">BIb", 0xC9, len(value.data), value.code), value.data))
     packed: bytes = _msgpack.packb(value, default=_to_portable, use_bin_type=True)
@@ -215,7 +214,7 @@ def _to_portable(value: Any) -> Any:  # noqa: C901, PLR0911 - one branch a type
         name = value.implementation.encode()
         head = struct.pack(f">B{len(name)}s3B", len(name), name, *value.version, value.protocol)
         return _msgpack.ExtType(PICKLE, head + value.data)
-    numpy = sys.modules.get("numpy")
+    numpy = _if_numpy(sys.modules.get("numpy"))
     if numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
         return _from_numpy(numpy, value)
     try:
@@ -233,6 +232,11 @@ def _big_integer(value: int) -> Any:
     if size > BIG_INTEGER_BYTES_MAX:
         raise NotPortable(f"an integer of {size} bytes; at most {BIG_INTEGER_BYTES_MAX} can be sent")
     return _msgpack.ExtType(BIG_INTEGER, value.to_bytes(size, "big", signed=True))
+
+
+def _if_numpy(module: Any) -> Any:
+    """The module, unless it is another one of that name, or has not been imported to its end: then None."""
+    return module if all(isinstance(getattr(module, name, None), type) for name in ("ndarray", "generic")) else None
 
 
 def _from_numpy(numpy: Any, value: Any) -> Any:
@@ -255,7 +259,7 @@ def _array(dtype: str, shape: tuple[int, ...], data: Buffer) -> Any:
 
 def _pickled(value: Any, where: str) -> Pickled:
     try:
-        data = pickle.dumps(value, protocol=4)
+        data = importlib.import_module("pickle").dumps(value, protocol=4)  # not above: it costs memory, few allow it
     except Exception as error:  # noqa: BLE001 - reducers of foreign objects raise anything
         raise NotPortable(f"{where}: neither portable nor to be pickled: {error}") from None
     return Pickled(sys.implementation.name, (sys.version_info[0], sys.version_info[1]), 4, data)
@@ -286,9 +290,6 @@ def _fault(value: Any, path: str) -> str:
     except Exception as error:  # noqa: BLE001 - as in encode
         return f"{path}: {error}"
     return ""
-
-
-# ---- decoding ----
 
 
 def decode(data: Buffer, *, depth_max: int = DEPTH_MAX, pickle_allowed: bool = False, opaque: bool = False) -> Any:
@@ -377,10 +378,9 @@ def _read_array(data: bytes, *, opaque: bool) -> Any:
 def _numpy() -> Any:
     """The module, or None; imported when the first array comes, for it is slow to load."""
     try:
-        import numpy  # noqa: ICN001, PLC0415 - see above
+        return _if_numpy(importlib.import_module("numpy"))
     except Exception:  # noqa: BLE001 - a broken installation is no better than none
         return None
-    return numpy
 
 
 def _read_pickle(data: bytes, *, pickle_allowed: bool, opaque: bool) -> Any:
@@ -393,6 +393,6 @@ def _read_pickle(data: bytes, *, pickle_allowed: bool, opaque: bool) -> Any:
     if not pickle_allowed:
         raise BadValue(f"This is {writer}; reading it would run its code, which is not allowed here.")
     try:
-        return pickle.loads(data[end + 3 :])  # noqa: S301 - allowed by the owner of this machine
+        return importlib.import_module("pickle").loads(data[end + 3 :])  # allowed by the owner of this machine
     except Exception as error:  # noqa: BLE001 - a pickle raises anything
         raise BadValue(f"This is {writer}, which cannot be read here: {error}") from None

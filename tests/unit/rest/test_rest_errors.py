@@ -11,7 +11,7 @@ from dart.rest.errors import STATUSES, from_http, members_of, status_of
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DartError)]
 EXPECTED = {
-    "DartError": 500, "ConfigError": 500, "StoreError": 503, "UnavailableError": 503, "NotAvailableYetError": 503,
+    "DartError": 500, "ConfigError": 500, "DamagedFileError": 500, "StoreError": 503, "UnavailableError": 503, "NotAvailableYetError": 503,
     "HostUnreachableError": 502, "LimitError": 429, "UnsupportedMediaTypeError": 415, "TooLargeError": 413,
     "ConflictError": 409, "JobExistsError": 409, "JobStoppedError": 409, "IdempotencyConflictError": 409,
     "WorkerOfflineError": 409, "MethodNotAllowedError": 405, "NotFoundError": 404, "UnknownJobError": 404,
@@ -32,7 +32,9 @@ def test_an_answer_has_code_message_category_and_details():
     assert shown == {"error": {"code": 31, "message": "no such job", "category": "not found", "job": "j"}}
 
 
-@pytest.mark.parametrize("error", [DartError("secret", path="/secret"), errors.ConfigError("secret")])
+@pytest.mark.parametrize(
+    "error", [DartError("secret", path="/secret"), errors.ConfigError("secret"), errors.DamagedFileError("secret")]
+)
 def test_our_own_faults_show_nothing_of_the_inside(error):
     """The log has them."""
     shown = members_of(error)["error"]

@@ -6,8 +6,11 @@ import datetime as dt
 import enum
 import pickle
 import struct
+import subprocess
 import sys
+import types
 
+import msgpack
 import numpy as np
 import pytest
 
@@ -303,3 +306,42 @@ def test_bytes_without_end_are_no_allocation():
     for head in (b"\xdd\x3f\xff\xff\xff", b"\xdf\x3f\xff\xff\xff"):
         with pytest.raises(BadValue):
             decode(head * 200 + b"\xc0")
+
+
+@pytest.mark.parametrize("text", ["x" * 65_536, "ä" * 70_000, "\U0001f600" * 65_536])
+def test_large_text_has_the_bytes_that_msgpack_writes(text):
+    """The header is put before the text by hand, for msgpack's buffer grows by copies."""
+    assert encode(text) == msgpack.packb(text)
+    assert again(text) == text
+
+
+def test_large_text_with_a_lone_surrogate():
+    """It is refused like any other, with the place."""
+    with pytest.raises(NotPortable, match=r"^value: text with a lone surrogate at character 70000"):
+        encode("x" * 70_000 + "\ud800")
+
+
+@pytest.mark.parametrize("made", [{}, {"ndarray": None}, {"ndarray": list}])
+def test_a_module_of_the_owner_that_is_called_numpy(monkeypatch, made):
+    """It is not taken for numpy: buffers go as bytes, and arrays come as `Array`."""
+    sent = encode(Array("|u1", (2,), b"ab"))
+    fake = types.ModuleType("numpy")
+    vars(fake).update(made)
+    monkeypatch.setitem(sys.modules, "numpy", fake)
+    values._numpy.cache_clear()
+    try:
+        assert again(bytearray(b"ab")) == b"ab"
+        assert decode(sent) == Array("|u1", (2,), b"ab")
+    finally:
+        values._numpy.cache_clear()
+
+
+def test_a_runner_is_spared_what_it_seldom_needs():
+    """Neither `typing` nor `pickle` is loaded with the module: they would cost every runner a megabyte."""
+    code = (
+        "import sys, importlib.util as u; import msgpack; before = set(sys.modules);"
+        f"spec = u.spec_from_file_location('v', {values.__file__!r}); module = u.module_from_spec(spec);"
+        "spec.loader.exec_module(module); print(sorted({'typing', 'pickle'} & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.strip() == "[]"
