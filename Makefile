@@ -2,13 +2,14 @@
 .SILENT:
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+MINUTES ?= 10
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/coverage run -m pytest -q
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs bench mutations clean
+.PHONY: help install demo test unit integration e2e check format docs chaos soak bench mutations clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
@@ -39,6 +40,13 @@ integration: $(INSTALLED) ## real sockets, databases and processes
 
 e2e: $(INSTALLED) ## installed commands against real servers and agents, some of them killed
 	$(BIN)/pytest -q tests/e2e tests/chaos
+
+chaos: $(INSTALLED) ## MINUTES=10 of killed, stopped and cut off processes, then each scenario at full length (15 more)
+	PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES)
+	DART_CHAOS_SCALE=10 $(BIN)/pytest -q tests/chaos/test_links.py tests/chaos/test_processes_hit.py
+
+soak: $(INSTALLED) ## MINUTES=10 of steady load: do memory and database stay as they are?
+	$(BIN)/python benchmarks/soak.py $(MINUTES)
 
 check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated documents
 	$(BIN)/ruff format --check -q $(SOURCES)

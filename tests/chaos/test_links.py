@@ -12,11 +12,13 @@ from harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no network to cut: {missing()}")
 TASK = max(5.0, 3.0 * SCALE)
-CUT = max(8.0, 6.0 * SCALE)
+CUT = max(7.0, 6.0 * SCALE)
+CASES = [("requeue", True), ("wait", False)]
+if SCALE > 1:
+    CASES += [("requeue", False), ("wait", True)]
 
 
-@pytest.mark.parametrize("kill_server", [False, True], ids=["server-stays", "server-killed"])
-@pytest.mark.parametrize("on_lost", ["requeue", "wait"])
+@pytest.mark.parametrize(("on_lost", "kill_server"), CASES)
 def test_cut_off_in_the_middle_of_a_task(tmp_path: Path, on_lost: str, kill_server: bool):
     """Within its lease, or if the task waits for that very agent: it runs once, its one result comes after the heal.
 
@@ -66,7 +68,8 @@ def test_cut_off_for_longer_than_the_lease(tmp_path: Path):
         assert scene.finish() == {"long": "long"}
         (result,) = scene.results()
         assert result["host"] == "second"
-        assert scene.lines() == ["begin long", "end long", "begin long", "end long"]
+        wait_until(lambda: len(scene.lines()) == 4, explain=scene.lines)
+        assert sorted(scene.lines()) == ["begin long", "begin long", "end long", "end long"]
         assert scene.late() == 0
         lines.heal(1)
         wait_until(lambda: scene.late() == 1, timeout=30 * SCALE, explain=scene.rest.server)
