@@ -107,6 +107,16 @@ class Limits:
     """Records of one commit group."""
     sweep_rows_max: int = 500
     """Rows of forgotten jobs deleted with one commit group, besides as many as the group itself changed."""
+    kept_result_seconds: float = 0.0
+    """Results older than this are dropped, unless their job says otherwise; 0: never."""
+    kept_results_max: int = 0
+    """Results kept of one job, the newest, unless it says otherwise; 0: all."""
+    kept_result_bytes_max: int = 0
+    """Payload kept of one job's results, unless it says otherwise; 0: all."""
+    stopped_job_seconds: float = 30 * 86_400.0
+    """Stopped jobs without open tasks are forgotten after this, results and all; 0: never."""
+    retention_check_seconds: float = 10.0
+    """Between looks at what is to be dropped, at least."""
     outbox_bytes_max: int = 512 * MIB
     """Answers and messages that wait for their commit."""
     store_spare_bytes: int = 32 * MIB

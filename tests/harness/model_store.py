@@ -19,6 +19,7 @@ from dart.broker.core.records import (
     LeasesClosed,
     RequestAnswered,
     ResultForgotten,
+    ResultsBounded,
     SubmissionClosed,
     SubmissionOpened,
     TaskFinished,
@@ -49,6 +50,8 @@ class ModelStore:
         self.submissions = {}
         self.gaps = []
         self.answers = {}
+        self.bounds = []
+        """Every `ResultsBounded`; outcomes stay, so that tests can look at them."""
         self.pending = []
 
     def write(self, records):
@@ -81,8 +84,10 @@ class ModelStore:
                 self.tasks.pop(task_id, None)
         self.submissions = {}
         jobs = tuple(
-            RecoveredJob(added.id, added.name, added.config, status, added.defined_at_ms, dict(self.tallies[added.id]))
-            for added, status in self.jobs.values()
+            RecoveredJob(
+                added.id, added.name, added.config, status, added.defined_at_ms, dict(self.tallies[added.id]), at_ms
+            )
+            for added, status, at_ms in self.jobs.values()
         )
         tasks = tuple(
             RecoveredTask(task_id, job_id, policy, tag, len(parameter), errors, losses)
@@ -100,9 +105,9 @@ class ModelStore:
             case JobAdded():
                 assert record.id > self.highest_id
                 self.highest_id = record.id
-                self.jobs[record.id] = (record, JobStatus.RUNNING)
+                self.jobs[record.id] = (record, JobStatus.RUNNING, 0)
             case JobStatusSet():
-                self.jobs[record.id] = (self.jobs[record.id][0], record.status)
+                self.jobs[record.id] = (self.jobs[record.id][0], record.status, record.at_ms)
             case JobForgotten():
                 del self.jobs[record.id]
                 self.tasks = {key: row for key, row in self.tasks.items() if row[0] != record.id}
@@ -138,6 +143,8 @@ class ModelStore:
                 found = self.outcomes.get(record.id)
                 if found is not None and found.job_id == record.job_id:
                     del self.outcomes[record.id]
+            case ResultsBounded():
+                self.bounds.append(record)
             case LeaseAdded():
                 assert record.lease_id not in self.leases
                 self.leases[record.lease_id] = record

@@ -15,6 +15,7 @@ from dart.broker.core.records import (
     LeasesClosed,
     Record,
     ResultForgotten,
+    ResultsBounded,
     SubmissionClosed,
     SubmissionOpened,
 )
@@ -288,6 +289,7 @@ class OtherContract:
             AttemptsCounted(2, 1, 0),
             finished(1, 2),
             ResultForgotten(1, 2),
+            ResultsBounded(1, 0, 1, 0),
             LeaseAdded(1, "aa", ()),
             LeasesClosed((1,)),
             EnrolmentAdded(Enrolment("aa", b"k", "a", 1)),

@@ -44,6 +44,8 @@ _policies = st.builds(
     lost_retries=st.integers(0, 9),
     on_lost=st.sampled_from(OnLost),
     expires_at_ms=st.sampled_from([0, 2**62]),
+    retry_delay_seconds=st.floats(0, 1e9),
+    lost_retry_delay_seconds=st.floats(0, 1e9),
 )
 _rows = st.tuples(_policies, st.text(st.characters(exclude_categories=["Cs"]), max_size=3), st.binary(max_size=20))
 # Numbers that choose among what is there when the step is carried out.

@@ -172,6 +172,10 @@ class Gateway:
         purged: int = await self._service.ask(lambda token: events.JobsPurged(token, tuple(names)))
         return purged
 
+    def standing_jobs(self) -> dict[str, JobId]:
+        """Standing jobs by name. What is submitted with their ids is durable after they are."""
+        return {standing.job.name: job_id for job_id, standing in self._service.reactor.state.standing.items()}
+
     # ---- tasks ----
 
     async def submit(

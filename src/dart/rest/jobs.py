@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
-from dart.broker.core.model import JobConfig, JobStatus
+from dart.broker.core.model import JobConfig, JobStatus, Retention
 from dart.broker.core.views import JobView
 from dart.errors import InvalidRequestError, UnknownJobError
 from dart.rest import names, policies, schemas
 from dart.rest.call import Answer, Call
+from dart.rest.standing import standing_of
 
 
 async def define(call: Call) -> Answer:
@@ -20,14 +21,25 @@ async def define(call: Call) -> Answer:
                 f"Member `{member}` is not offered by this version of the server; leave it away.", field=member
             )
     name = names.check_name(wanted.name, "name", call.limits)
+    defaults = _defaults(wanted, call)
     config = JobConfig(
         names.check_module_path(wanted.module_path, call.limits),
         names.check_method(wanted.method, call.limits),
-        _defaults(wanted, call),
+        defaults,
+        await standing_of(call, wanted, defaults),
+        _retention(wanted.retention),
     )
     idempotency = await call.idempotency()
     await call.gateway.define_job(name, config, idempotency)
     return call.answer(job={"name": name, "status": int(JobStatus.RUNNING)})
+
+
+def _retention(wanted: schemas.Retention) -> Retention:
+    return Retention(
+        schemas.seconds(wanted.seconds, "retention.seconds"),
+        schemas.integer(wanted.results, "retention.results"),
+        schemas.integer(wanted.bytes, "retention.bytes"),
+    )
 
 
 def _defaults(wanted: schemas.NewJob, call: Call) -> dict[str, str | int | float | list[str]]:
@@ -83,7 +95,20 @@ def _members(job: JobView) -> dict[str, Any]:
         "id": str(job.id),
         "name": job.name,
         "status": int(job.status),
-        "config": {"module_path": job.config.module_path, "method": job.config.method, **job.config.defaults},
+        "standing": job.config.standing is not None,
+        "config": _config(job.config),
         "defined_at": job.defined_at_ms,
         "tasks": {state.name.lower(): count for state, count in job.counts.items()},
     }
+
+
+def _config(config: JobConfig) -> dict[str, Any]:
+    """What was given in the definition, as far as it can be shown."""
+    shown: dict[str, Any] = {"module_path": config.module_path, "method": config.method, **config.defaults}
+    if config.standing is not None:
+        shown |= {"standing": True, "worker_regex": config.standing.worker_regex}
+    seconds, results, payload_bytes = config.retention
+    retention = {"seconds": seconds, "results": results, "bytes": payload_bytes}
+    if any(config.retention):
+        shown["retention"] = {name: bound for name, bound in retention.items() if bound}
+    return shown

@@ -42,6 +42,14 @@ def check_capabilities(names: Sequence[str], field: str, limits: Limits) -> tupl
     return tuple(found)
 
 
+def check_jobs(found: Sequence[str], field: str, limits: Limits) -> tuple[str, ...]:
+    """Names of jobs in their order, without repeats."""
+    if len(found) > limits.capabilities_max:
+        text = f"Member `{field}` lists {len(found)} jobs; at most {limits.capabilities_max} are allowed."
+        raise InvalidRequestError(text, field=field)
+    return tuple(dict.fromkeys(check_name(name, f"{field}[]", limits) for name in found))
+
+
 def check_module_path(text: str, limits: Limits) -> str:
     """Where a module lies below the worker's `module_prefix`: `sub/dir/module`, one leading `/` allowed."""
     field = "module_path"

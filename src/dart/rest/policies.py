@@ -1,20 +1,35 @@
 """Where and how tasks run, as requests say it: the members of tasks and jobs turned into policies."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from dart.broker.core.model import IfOffline, OnLost, TaskPolicy
-from dart.errors import InvalidRequestError
+from dart.broker.core.tokens import token_of
+from dart.errors import InvalidRequestError, UnknownJobError
+from dart.ids import JobId
 from dart.limits import Limits
 from dart.rest import names
 from dart.rest.schemas import NewTask, choice, integer, seconds
 
-MEMBERS = ("requires", "priority", "timeout", "retries", "lost_retries", "on_lost", "if_offline", "expires")
+MEMBERS = (
+    "requires",
+    "priority",
+    "timeout",
+    "retries",
+    "retry_delay",
+    "lost_retries",
+    "lost_retry_delay",
+    "on_lost",
+    "if_offline",
+    "expires",
+    "after",
+)
 """Members that tasks have, and jobs as defaults of their tasks."""
 
+_DEFAULT = TaskPolicy()
 PRIORITY_MAX = 1_000_000
 RETRIES_MAX = 1_000_000
 
@@ -29,7 +44,9 @@ def check_members(given: Mapping[str, Any], limits: Limits) -> dict[str, str | i
             checked[name] = integer(value, name, minimum=-PRIORITY_MAX, maximum=PRIORITY_MAX)
         elif name in {"retries", "lost_retries"}:
             checked[name] = integer(value, name, maximum=RETRIES_MAX)
-        elif name in {"timeout", "expires"}:
+        elif name == "after":
+            checked[name] = list(names.check_jobs(value, name, limits))
+        elif name in {"timeout", "expires", "retry_delay", "lost_retry_delay"}:
             checked[name] = seconds(value, name)
         elif name == "on_lost":
             checked[name] = choice(value, name, tuple(OnLost))
@@ -44,10 +61,14 @@ class Policies:
     Args:
         defaults: The job's, already checked.
         limits: Bounds of names and numbers.
+        standing: Standing jobs by name: what `after` may name.
     """
 
-    def __init__(self, defaults: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(
+        self, defaults: Mapping[str, Any], limits: Limits, standing: Mapping[str, JobId] | None = None
+    ) -> None:
         self._defaults = defaults
+        self._standing = standing or {}
         self._limits = limits
         self._known: dict[Any, tuple[TaskPolicy, IfOffline]] = {}
         self._plain: dict[str, tuple[TaskPolicy, IfOffline]] = {}
@@ -58,7 +79,8 @@ class Policies:
         where = task.location if location is None else location
         if (
             task.requires is msgspec.UNSET is task.priority is task.timeout is task.retries is task.lost_retries
-            and task.on_lost is msgspec.UNSET is task.if_offline is task.expires
+            and task.on_lost is msgspec.UNSET is task.if_offline is task.expires is task.after
+            and task.retry_delay is msgspec.UNSET is task.lost_retry_delay
         ):
             found = self._plain.get(where)
             if found is None:
@@ -78,15 +100,25 @@ class Policies:
         expires = float(said.get("expires", 0.0))
         policy = TaskPolicy(
             location=location,
-            requires=tuple(said.get("requires", ())),
+            requires=tuple(sorted((*said.get("requires", ()), *self._tokens(said.get("after", ()))))),
             priority=said.get("priority", 0),
             timeout_seconds=float(said.get("timeout", 0.0)),
             retries=said.get("retries", 0),
+            retry_delay_seconds=float(said.get("retry_delay", _DEFAULT.retry_delay_seconds)),
             lost_retries=said.get("lost_retries", 3),
+            lost_retry_delay_seconds=float(said.get("lost_retry_delay", _DEFAULT.lost_retry_delay_seconds)),
             on_lost=OnLost(said.get("on_lost", OnLost.REQUEUE)),
             expires_at_ms=self._now_ms + int(expires * 1000) if expires else 0,
         )
         return policy, IfOffline(said.get("if_offline", IfOffline.QUEUE))
+
+    def _tokens(self, jobs: Sequence[str]) -> list[str]:
+        """What a worker carries that has done these standing jobs."""
+        for name in jobs:
+            if name not in self._standing:
+                text = f"There is no standing job {name!r}; `after` names jobs that were defined with `standing`."
+                raise UnknownJobError(text, field="after", job=name)
+        return [token_of(self._standing[name]) for name in jobs]
 
 
 def one_if_offline(found: set[IfOffline]) -> IfOffline:

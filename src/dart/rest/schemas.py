@@ -28,6 +28,14 @@ class Members(msgspec.Struct, kw_only=True):
     """The API key of old programs; looked at elsewhere."""
 
 
+class Retention(msgspec.Struct, forbid_unknown_fields=True):
+    """What is kept of a job's results; what is left out follows the server's limits."""
+
+    seconds: Number = 0
+    results: Integer = 0
+    bytes: Integer = 0
+
+
 class NewJob(Members, kw_only=True):
     """`POST /job/`."""
 
@@ -38,18 +46,22 @@ class NewJob(Members, kw_only=True):
     priority: Integer | msgspec.UnsetType = msgspec.UNSET
     timeout: Number | msgspec.UnsetType = msgspec.UNSET
     retries: Integer | msgspec.UnsetType = msgspec.UNSET
+    retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
     lost_retries: Integer | msgspec.UnsetType = msgspec.UNSET
+    lost_retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
     on_lost: str | msgspec.UnsetType = msgspec.UNSET
     if_offline: str | msgspec.UnsetType = msgspec.UNSET
     expires: Number | msgspec.UnsetType = msgspec.UNSET
-    standing: Any = None
-    after: Any = None
-    retention: Any = None
+    after: list[str] | msgspec.UnsetType = msgspec.UNSET
+    standing: Flag = False
+    parameter: Any = msgspec.UNSET
+    worker_regex: str = ""
+    retention: Retention = msgspec.field(default_factory=Retention)
     serializer: Any = None
     source: Any = None
 
 
-JOB_MEMBERS_TO_COME = ("standing", "after", "retention", "serializer", "source")
+JOB_MEMBERS_TO_COME = ("serializer", "source")
 """Ignoring one of these would change what is run, so they are refused by name until they are there."""
 
 
@@ -70,10 +82,13 @@ class NewTask(msgspec.Struct, kw_only=True):
     priority: Integer | msgspec.UnsetType = msgspec.UNSET
     timeout: Number | msgspec.UnsetType = msgspec.UNSET
     retries: Integer | msgspec.UnsetType = msgspec.UNSET
+    retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
     lost_retries: Integer | msgspec.UnsetType = msgspec.UNSET
+    lost_retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
     on_lost: str | msgspec.UnsetType = msgspec.UNSET
     if_offline: str | msgspec.UnsetType = msgspec.UNSET
     expires: Number | msgspec.UnsetType = msgspec.UNSET
+    after: list[str] | msgspec.UnsetType = msgspec.UNSET
     tag: str = ""
 
 

@@ -102,7 +102,7 @@ class _Reader:
         self.if_offline: set[IfOffline] = set()
         self.expanded = False
         self._call = call
-        self._policies = Policies(defaults, call.limits)
+        self._policies = Policies(defaults, call.limits, call.gateway.standing_jobs())
         self._messagepack = call.body.is_messagepack
         self._strict: Any = _ENTRY_MESSAGEPACK if self._messagepack else _ENTRY_JSON
         self._lenient: Any = _LENIENT_MESSAGEPACK if self._messagepack else _LENIENT_JSON
@@ -160,13 +160,17 @@ class _Reader:
             # Scalars, among them the large texts of old programs, have no tags to look for.
             may_have_tags = type(task.parameter) in (dict, list) and _TAG in bytes(raw)
             return json_values.encode_parameter(task.parameter, may_have_tags=may_have_tags, bytes_max=self._bytes_max)
-        data = bytes(task.parameter)
-        if len(data) > self._bytes_max:
-            raise TooLargeError(f"A parameter has {len(data)} bytes; at most {self._bytes_max} are allowed.")
-        # The decoder of the request has checked the framing, and that is all there is to a bin.
-        if data[0] not in _BIN_HEADS:
-            _check_value(data)
-        return data
+        return checked_value(bytes(task.parameter), self._bytes_max)
+
+
+def checked_value(data: bytes, bytes_max: int) -> bytes:
+    """A parameter that came as MessagePack, or an error that says why it is no portable value."""
+    if len(data) > bytes_max:
+        raise TooLargeError(f"A parameter has {len(data)} bytes; at most {bytes_max} are allowed.")
+    # The decoder of the request has checked the framing, and that is all there is to a bin.
+    if data[0] not in _BIN_HEADS:
+        _check_value(data)
+    return data
 
 
 def _check_value(data: bytes) -> None:

@@ -130,8 +130,12 @@ def _members(task: TaskView | FinishedTask) -> dict[str, Any]:
         policy = task.policy
         shown |= {"location": policy.location, "worker": task.worker, "host": task.host, "attempts": task.attempts}
         shown |= {"priority": policy.priority, "requires": list(policy.requires)}
+        if task.after:
+            shown["after"] = list(task.after)
         if task.pending_reason:
             shown["pending_reason"] = task.pending_reason
+        if task.pending_reasons:
+            shown["pending_reasons"] = list(task.pending_reasons)
         if task.fraction >= 0 or task.progress_text:
             shown["progress"] = {"text": task.progress_text}
             if task.fraction >= 0:

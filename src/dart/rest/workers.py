@@ -139,6 +139,7 @@ def _agent(agent: AgentView) -> dict[str, Any]:
         "capabilities": list(agent.capabilities),
         "facts": dict(agent.facts),
         "draining": agent.draining,
+        "spool_full": agent.spool_full,
         "silent_seconds": round(agent.silent_seconds, 3),
         "results_held": agent.results_held,
     }

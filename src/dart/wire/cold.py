@@ -90,7 +90,11 @@ COLD = (
     Cold(35, messages.Recall, record(messages.Recall, attempts=_ATTEMPTS)),
     Cold(36, messages.Ack, record(messages.Ack, attempts=_ATTEMPTS)),
     Cold(37, messages.Cancel, record(messages.Cancel, attempts=_ATTEMPTS)),
-    Cold(65, messages.Heartbeat, record(messages.Heartbeat, nonce=integer(), reply=FLAG, load=decimal(1.0))),
+    Cold(
+        65,
+        messages.Heartbeat,
+        record(messages.Heartbeat, nonce=integer(), reply=FLAG, load=decimal(1.0), spool_full=FLAG),
+    ),
     Cold(66, messages.Drain, record(messages.Drain, reason=prose())),
     Cold(67, messages.Bye, record(messages.Bye, reason=prose())),
     Cold(68, messages.Error, record(messages.Error, code=integer(1, INT32_MAX), text=prose())),

@@ -211,6 +211,8 @@ class Heartbeat(NamedTuple):
     reply: bool
     load: float
     """Busy slots by slots, 0.0 to 1.0; 0.0 from the broker."""
+    spool_full: bool = False
+    """The agent takes nothing until results were acknowledged or its disk can be written; false from the broker."""
 
 
 class Drain(NamedTuple):

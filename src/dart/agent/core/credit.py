@@ -28,9 +28,14 @@ def prefetch(state: State, slots: int) -> int:
     return min(waiting, limits.prefetch_max)
 
 
+def is_full(state: State) -> bool:
+    """Whether the spool takes nothing more: results wait for their ACK, or the disk cannot be written."""
+    return state.spool_full or state.kept_bytes >= state.limits.spool_bytes_max
+
+
 def wanted(state: State) -> int:
     """How many more tasks the agent takes now."""
-    if state.leaving or state.spool_full or state.kept_bytes >= state.limits.spool_bytes_max:
+    if state.leaving or is_full(state):
         return 0
     slots = sum(1 for slot in state.slots if slot.ready)
     if slots == 0:

@@ -2,7 +2,7 @@
 
 from operator import itemgetter
 
-from dart.agent.core import leaving, outcomes, reports, slots
+from dart.agent.core import credit, leaving, outcomes, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp
 from dart.wire.messages import (
@@ -194,7 +194,13 @@ def _beat(state: State) -> None:
     session = state.session
     session.nonce += 1
     session.nonce_sent_at = state.now
-    state.send(Heartbeat(session.nonce, reply=False, load=state.running() / len(state.slots)))
+    _send_heartbeat(state, session.nonce, reply=False)
+
+
+def _send_heartbeat(state: State, nonce: int, *, reply: bool) -> None:
+    state.session.full_told = credit.is_full(state)
+    load = state.running() / len(state.slots)
+    state.send(Heartbeat(nonce, reply=reply, load=load, spool_full=state.session.full_told))
 
 
 def _on_heartbeat(state: State, heartbeat: Heartbeat) -> None:
@@ -203,14 +209,15 @@ def _on_heartbeat(state: State, heartbeat: Heartbeat) -> None:
         if heartbeat.nonce == session.nonce:
             state.round_trip_seconds = max(0.0, state.now - session.nonce_sent_at)
     elif heartbeat.nonce:
-        state.send(Heartbeat(heartbeat.nonce, reply=True, load=state.running() / len(state.slots)))
+        _send_heartbeat(state, heartbeat.nonce, reply=True)
 
 
 def keep_alive(state: State) -> None:
-    """Give up a silent link; send a heartbeat on a quiet one."""
+    """Give up a silent link; send a heartbeat on a quiet one, and when the spool gets full or has room again."""
     if state.phase in {Phase.CONNECTING, Phase.LIVE} and _silent_at(state) <= state.now:
         lose(state, f"nothing was heard for {state.now - state.last_heard_at:.0f} s")
-    if state.phase is Phase.LIVE and _beat_at(state) <= state.now:
+    changed = credit.is_full(state) != state.session.full_told
+    if state.phase is Phase.LIVE and (changed or _beat_at(state) <= state.now):
         _beat(state)
 
 

@@ -125,6 +125,8 @@ class Session:
     credit_left: int = 0
     """Of the credit last told, how much the broker has not used."""
     credit_told: bool = False
+    full_told: bool = False
+    """Whether the broker was last told that the spool is full."""
     nonce: int = 0
     nonce_sent_at: float = 0.0
     in_flight: int = 0

@@ -8,6 +8,7 @@ from dart.broker.core.events import FrameArrived
 from dart.broker.core.liveness import arm, end_session, short
 from dart.broker.core.model import Agent, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
+from dart.broker.core.standing import capabilities_of, join
 from dart.broker.core.state import Core, note, send, session_of
 from dart.ids import AgentId, SessionId
 from dart.wire.messages import PROTOCOL_VERSIONS, Drain, Error, ErrorCode, Hello, Welcome
@@ -44,9 +45,10 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     agent.boot_id = hello.boot_id
     agent.host = hello.host
     agent.slots = hello.slots
-    agent.capabilities = frozenset(hello.capabilities)
+    agent.capabilities = capabilities_of(core, name, hello.capabilities)
     agent.facts = hello.facts
     agent.draining = hello.draining or asked_to_drain
+    agent.spool_full = False  # its first HEARTBEAT says otherwise
     version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))
     _begin(core, agent, event, version, now)
     verdicts = judge(core, agent, hello)
@@ -55,6 +57,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     if asked_to_drain and not hello.draining:
         send(core, agent, Drain("asked for before this session"), now)
     arm(core, agent)
+    join(core, agent)
     core.ripe[agent.id] = None
     note(core, "info", f"Agent {short(agent.id)} is connected as worker {name!r} with {agent.slots} slots.")
     agent.results_held = len(verdicts.hold)

@@ -2,9 +2,12 @@
 
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import JobDefined, JobsPurged, JobStopped, ResultDeleted, TaskCancelled
-from dart.broker.core.leases import cancel, interrupt, leave
+from dart.broker.core.forgetting import forget_job
+from dart.broker.core.leases import cancel
 from dart.broker.core.model import Job, JobStatus
-from dart.broker.core.records import JobAdded, JobForgotten, JobStatusSet, RequestAnswered, ResultForgotten
+from dart.broker.core.records import JobAdded, JobStatusSet, RequestAnswered, ResultForgotten
+from dart.broker.core.retention import note_stopped
+from dart.broker.core.standing import begin, register, why_not_after, why_not_purge
 from dart.broker.core.state import Core, milliseconds, persist, unknown_job
 from dart.broker.core.submissions import abandon_of_job, admit_of_job
 from dart.errors import JobExistsError, LimitError
@@ -23,10 +26,16 @@ def on_job_defined(core: Core, event: JobDefined, now: float) -> None:
         text = f"There are {len(core.jobs)} jobs, as many as the limit jobs_max allows; purge jobs that are done."
         core.commands.append(Refuse(event.token, LimitError(text, limit="jobs_max")))
         return
+    refusal = why_not_after(core, event.config)
+    if refusal is not None:
+        core.commands.append(Refuse(event.token, refusal))
+        return
     core.highest_id += 1
     job = Job(JobId(core.highest_id), event.name, event.config, JobStatus.RUNNING, milliseconds(now))
     core.jobs[job.name] = job
     persist(core, JobAdded(job.id, job.name, job.config, job.defined_at_ms))
+    register(core, job)
+    begin(core, job)
     if event.idempotency is not None:
         persist(core, RequestAnswered(event.idempotency, job.id))
     core.commands.append(Reply(event.token, job.id))
@@ -40,7 +49,9 @@ def on_job_stopped(core: Core, event: JobStopped, now: float) -> None:
         return
     if job.status is not JobStatus.STOPPED:
         job.status = JobStatus.STOPPED
-        persist(core, JobStatusSet(job.id, job.status))
+        job.stopped_at_ms = milliseconds(now)
+        persist(core, JobStatusSet(job.id, job.status, job.stopped_at_ms))
+        note_stopped(core, job)
     abandon_of_job(core, job)
     admit_of_job(core, job)
     tasks = list(job.open.values())
@@ -51,19 +62,15 @@ def on_job_stopped(core: Core, event: JobStopped, now: float) -> None:
 
 def on_jobs_purged(core: Core, event: JobsPurged, _now: float) -> None:
     """Forget jobs with all that belongs to them; those that are not there are no error."""
-    purged = 0
-    for name in event.names:
-        job = core.jobs.pop(name, None)
-        if job is None:
-            continue
-        purged += 1
-        abandon_of_job(core, job)
-        admit_of_job(core, job)
-        for task in list(job.open.values()):
-            interrupt(core, task)
-            leave(core, task)
-        persist(core, JobForgotten(job.id))
-    core.commands.append(Reply(event.token, purged))
+    jobs = [core.jobs[name] for name in dict.fromkeys(event.names) if name in core.jobs]
+    for job in jobs:
+        refusal = why_not_purge(core, job, event.names)
+        if refusal is not None:
+            core.commands.append(Refuse(event.token, refusal))
+            return
+    for job in jobs:
+        forget_job(core, job)
+    core.commands.append(Reply(event.token, len(jobs)))
 
 
 def on_task_cancelled(core: Core, event: TaskCancelled, now: float) -> None:

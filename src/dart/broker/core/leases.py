@@ -9,6 +9,7 @@ from dart.broker.core.ready_queue import key_of
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted, TaskFinished
 from dart.broker.core.state import Core, milliseconds, persist
+from dart.broker.core.tokens import earn
 from dart.errors import TaskErrorCode
 from dart.ids import Attempt, AttemptRef, LeaseId
 
@@ -122,7 +123,9 @@ def finish(
     state = task.state
     tallied = (worker, state)
     job.tally[tallied] = job.tally.get(tallied, 0) + 1
-    core.finished_jobs[job.id] = None
+    core.finished_jobs[job.id] = job
+    if transition is Transition.SUCCEED and job.id in core.standing:
+        earn(core, job, worker)
     record = TaskFinished(
         task.id,
         job.id,

@@ -24,6 +24,8 @@ def next_deadline(core: Core, now: float) -> float | None:
         times.append(core.expiries[0][0] / 1000)
     if core.delays:
         times.append(core.delays[0][0])
+    if core.upkeep:
+        times.append(core.upkeep[0][0])
     return min(times, default=None)
 
 

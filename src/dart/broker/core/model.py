@@ -178,6 +178,8 @@ class Job:
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))
     """Its open tasks by state; kept by `lifecycle.py`."""
     stopped_at_ms: int = 0
+    bounding: bool = False
+    """Whether a time is set to look after its results."""
     last_finished_at: float = 0.0
     """When the latest outcome was recorded; after a start: the start."""
     comes_after: set[JobId] = field(default_factory=set)

@@ -30,6 +30,7 @@ from dart.broker.core.placement import place
 from dart.broker.core.records import LeasesClosed
 from dart.broker.core.recovery import recover
 from dart.broker.core.results import on_tasks_shortened
+from dart.broker.core.retention import keep_up, note_outcomes
 from dart.broker.core.sessions import on_frame_arrived, on_session_lost
 from dart.broker.core.state import Core, persist, send
 from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
@@ -60,12 +61,14 @@ class Reactor:
         admit_some(core)
         expire_tasks(core, now)
         resume_tasks(core, now)
+        keep_up(core, now)
         place(core, now)
         _send_cancels(core, now)
         if core.closed_leases:
             persist(core, LeasesClosed(tuple(core.closed_leases)))
             core.closed_leases = []
         if core.finished_jobs:
+            note_outcomes(core, now)
             core.commands += map(ResultsRecorded, core.finished_jobs)
             core.finished_jobs = {}
         commands, core.commands = core.commands, []

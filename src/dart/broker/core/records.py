@@ -22,6 +22,7 @@ class JobStatusSet:
 
     id: JobId
     status: JobStatus
+    at_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,20 @@ class ResultForgotten:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsBounded:
+    """Of a job's results the oldest go until these bounds hold; 0: no bound. The tally stays.
+
+    A store may take several groups for it. Not durable first.
+    """
+
+    job_id: JobId
+    before_ms: int
+    """What was finished before; cancelled tasks go by this alone."""
+    results: int
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseAdded:
     """One TASKS frame; not durable first: it goes with the next group."""
 
@@ -139,11 +154,12 @@ Record = (
     | TaskFinished
     | AttemptsCounted
     | ResultForgotten
+    | ResultsBounded
     | LeaseAdded
     | LeasesClosed
     | EnrolmentAdded
     | RequestAnswered
 )
 
-LAZY_RECORDS = (LeaseAdded, LeasesClosed)
+LAZY_RECORDS = (LeaseAdded, LeasesClosed, ResultsBounded)
 """Nothing visible waits for these."""

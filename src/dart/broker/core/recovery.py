@@ -6,6 +6,8 @@ from dart.broker.core.leases import hold
 from dart.broker.core.lifecycle import Transition, move, new_task
 from dart.broker.core.liveness import arm
 from dart.broker.core.model import Agent, Job, Recovered, RecoveredLease, TaskState
+from dart.broker.core.retention import take_up
+from dart.broker.core.standing import comes_after, register
 from dart.broker.core.state import Core
 from dart.ids import AgentId, BootId
 from dart.limits import Limits
@@ -19,6 +21,7 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     jobs = {}
     for row in recovered.jobs:
         job = Job(row.id, row.name, row.config, row.status, row.defined_at_ms, tally=dict(row.tally))
+        job.stopped_at_ms = row.stopped_at_ms
         jobs[job.id] = core.jobs[job.name] = job
     for known in recovered.tasks:
         job = jobs[known.job_id]
@@ -31,6 +34,8 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
             core.expiring += 1
             core.expiries.append((known.policy.expires_at_ms, task.id))
     heapify(core.expiries)
+    _stand(core)
+    take_up(core, now)
     for lease in reversed(recovered.leases):
         _take_up(core, lease, now)
     # Oldest leases first, as they were given.
@@ -41,6 +46,17 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
         if task.state is TaskState.QUEUED:
             core.ready.push(task)
     return core
+
+
+def _stand(core: Core) -> None:
+    """Know the standing jobs, who had them, and what comes after them."""
+    for job in core.jobs.values():
+        register(core, job)
+    if core.standing:
+        # Tasks of a submission share their policies.
+        policies = {(task.job.name, id(task.policy)): task.policy for task in core.tasks.values()}
+        for (name, _), policy in policies.items():
+            comes_after(core.jobs[name], policy)
 
 
 def _take_up(core: Core, lease: RecoveredLease, now: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from dart.broker.core.commands import Command, Note, Persist, Send
 from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task
@@ -27,6 +28,17 @@ class Submission:
 
 
 @dataclass(slots=True)
+class StandingJob:
+    """A standing job and who had it."""
+
+    job: Job
+    pattern: Any
+    """The compiled `worker_regex`; None: all names match."""
+    given: set[str]
+    """Worker names that had a task of this job, finished or not."""
+
+
+@dataclass(slots=True)
 class Core:
     """All that the broker knows. Only the `on_*` functions of this package change it."""
 
@@ -36,6 +48,8 @@ class Core:
     highest_id: int
 
     jobs: dict[str, Job] = field(default_factory=dict)
+    standing: dict[JobId, StandingJob] = field(default_factory=dict)
+    """Those of `jobs` that are standing, stopped ones too."""
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     """All open tasks, without those that are staged."""
     submissions: dict[int, Submission] = field(default_factory=dict)
@@ -80,6 +94,8 @@ class Core:
     """Heap of Unix ms; entries of finished tasks are skipped, and swept out when they are the most."""
     expiring: int = 0
     """Tasks in `tasks` that expire."""
+    upkeep: list[tuple[float, JobId, str, bool]] = field(default_factory=list)
+    """Heap: when to look after which job; whether after its results, or after the job itself, which was stopped."""
     delays: list[tuple[float, TaskId]] = field(default_factory=list)
     """Heap; an entry counts while its task is DELAYED until that time. Others are swept out when they are the most."""
     delayed: int = 0
@@ -99,7 +115,7 @@ class Core:
     ripe: dict[AgentId, None] = field(default_factory=dict)
     """Agents whose room may have grown."""
     closed_leases: list[LeaseId] = field(default_factory=list)
-    finished_jobs: dict[JobId, None] = field(default_factory=dict)
+    finished_jobs: dict[JobId, Job] = field(default_factory=dict)
     """Jobs with new outcomes."""
     cancels: dict[AgentId, list[AttemptRef]] = field(default_factory=dict)
     """What each agent is to interrupt."""

@@ -12,7 +12,9 @@ from dart.broker.core.lifecycle import new_task
 from dart.broker.core.model import IfOffline, Job, JobStatus, TaskPolicy, TaskSpec
 from dart.broker.core.placement import candidates
 from dart.broker.core.records import RequestAnswered, SubmissionClosed, SubmissionOpened, TasksAdded
+from dart.broker.core.standing import comes_after, why_not_policies
 from dart.broker.core.state import Core, Submission, persist, unknown_job
+from dart.broker.core.tokens import without_tokens
 from dart.errors import (
     ConflictError,
     DartError,
@@ -110,6 +112,10 @@ def _why_not(core: Core, event: TasksSubmitted) -> DartError | None:  # noqa: PL
             f"{core.limits.queued_tasks_max} of unfinished ones; wait until some have finished.",
             limit="queued_tasks_max",
         )
+    if core.standing:
+        error = why_not_policies(core, {id(task.policy): task.policy for task in event.tasks}.values())
+        if error is not None:
+            return error
     if not _fits(event, submission):
         return ConflictError(
             f"The slices of this submission do not add up to its total of {event.total}; submit its tasks again."
@@ -129,9 +135,11 @@ def _offline(core: Core, tasks: tuple[TaskSpec, ...]) -> WorkerOfflineError | No
         policy = task.policy
         if policy not in checked:
             checked.add(policy)
-            if next(candidates(core, (policy.location, policy.requires)), None) is None:
+            # A worker that has still to do a standing job is there all the same; one that drains takes nothing more.
+            requires = without_tokens(policy.requires)
+            if all(agent.draining for agent in candidates(core, (policy.location, requires))):
                 who = f"called {policy.location!r}" if policy.location else "at all"
-                what = f" with the capabilities {', '.join(policy.requires)}" if policy.requires else ""
+                what = f" with the capabilities {', '.join(requires)}" if requires else ""
                 return WorkerOfflineError(
                     f"No worker {who}{what} is connected; start one, or submit with if_offline=queue.",
                     location=policy.location,
@@ -160,6 +168,9 @@ def _stage(core: Core, submission: Submission, specs: tuple[TaskSpec, ...]) -> N
         for task_id, (policy, parameter, tag) in enumerate(specs, first_id)
     )
     submission.next_id += len(specs)
+    if core.standing:
+        for policy in {id(spec.policy): spec.policy for spec in specs}.values():
+            comes_after(job, policy)
     rows = tuple((policy, tag, parameter) for policy, parameter, tag in specs)
     persist(core, TasksAdded(job.id, TaskId(first_id), rows))
 

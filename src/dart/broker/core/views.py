@@ -9,7 +9,9 @@ from typing import NamedTuple
 from dart.broker.core.leases import attempts_made, holder_of
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
 from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
+from dart.broker.core.pending import pending_reason, pending_reasons
 from dart.broker.core.state import Core, Submission
+from dart.broker.core.tokens import standing_jobs, without_tokens
 from dart.ids import AgentId, JobId, TaskId
 
 _WAITING_STATES = frozenset(OPEN_STATES) - frozenset(HELD_STATES)
@@ -29,6 +31,8 @@ class AgentView(NamedTuple):
     capabilities: tuple[str, ...]
     facts: dict[str, str]
     draining: bool
+    spool_full: bool
+    """It takes nothing until results were acknowledged or its disk can be written."""
     silent_seconds: float
     """Since anything was heard."""
     results_held: int
@@ -77,7 +81,11 @@ class TaskView(NamedTuple):
     """-1: nothing reported."""
     progress_text: str
     pending_reason: str
-    """Why it does not run; empty unless QUEUED or LEASED."""
+    """Why it does not run; empty unless QUEUED, DELAYED or LEASED."""
+    after: tuple[str, ...] = ()
+    """Standing jobs that its worker must have done."""
+    pending_reasons: tuple[str, ...] = ()
+    """The same candidate by candidate, where a single task was asked for."""
 
 
 def workers(core: Core, now: float) -> list[WorkerView]:
@@ -127,7 +135,7 @@ def task(core: Core, name: str, task_id: TaskId) -> TaskView | None:
     if found is None:
         inside = (submission for submission in core.admitting if submission.job is known)
         found = next((_at(submission, task_id) for submission in inside if _is_staged(submission, task_id)), None)
-    return None if found is None else _task(core, found)
+    return None if found is None else _task(core, found)._replace(pending_reasons=pending_reasons(core, found))
 
 
 def is_open(core: Core, task_id: TaskId) -> bool:
@@ -160,9 +168,10 @@ def _agent(agent: Agent, now: float) -> AgentView:
         agent.slots,
         min(agent.slots, leases),
         leases,
-        tuple(sorted(agent.capabilities)),
+        without_tokens(agent.capabilities),
         agent.facts,
         agent.draining,
+        agent.spool_full,
         0.0 if agent.session is None else max(0.0, now - agent.session.heard_at),
         agent.results_held,
     )
@@ -207,7 +216,7 @@ def _task(core: Core, found: Task) -> TaskView:
     return TaskView(
         found.id,
         found.state or TaskState.QUEUED,
-        found.policy,
+        found.policy._replace(requires=without_tokens(found.policy.requires)),
         found.tag,
         "" if held is None else held.name,
         "" if held is None else held.host,
@@ -216,35 +225,5 @@ def _task(core: Core, found: Task) -> TaskView:
         found.fraction,
         found.progress_text,
         pending_reason(core, found),
+        tuple(core.standing[job_id].job.name for job_id in standing_jobs(found.policy.requires)),
     )
-
-
-def pending_reason(core: Core, waiting: Task) -> str:
-    """Why a task does not run, for people; empty unless it is queued or leased."""
-    if waiting.state is TaskState.LEASED:
-        holder = holder_of(core, waiting)
-        if holder.session is None:
-            return f"Leased to worker {holder.name!r}, which is silent and keeps the task until its lease ends."
-        return f"Leased to worker {holder.name!r}, which has not said that the task runs."
-    if waiting.state not in (TaskState.QUEUED, TaskState.STAGED):
-        return ""
-    if core.stopping:
-        return "The server is stopping."
-    return _why_queued(core, waiting.policy)
-
-
-def _why_queued(core: Core, policy: TaskPolicy) -> str:
-    location, requires = policy.location, policy.requires
-    names = (location,) if location else core.connected
-    agents = [agent for name in names for agent in core.connected.get(name, {}).values()]
-    if not agents:
-        return f"No worker called {location!r} is connected." if location else "No worker is connected."
-    able = [agent for agent in agents if agent.capabilities.issuperset(requires)]
-    who = f"worker {location!r}" if location else "any connected worker"
-    if not able:
-        lacking = sorted(set(requires).difference(*(agent.capabilities for agent in agents)))
-        what = ", ".join(lacking) if lacking else f"{', '.join(requires)} together"
-        return f"No agent of {who} has the capability {what}."
-    if all(agent.draining for agent in able):
-        return f"All agents of {who} that could run it are draining."
-    return f"Waits for a free slot of {who}."

@@ -34,6 +34,7 @@ class _Job(NamedTuple):
     config: JobConfig
     status: JobStatus
     defined_at_ms: int
+    stopped_at_ms: int = 0
 
 
 class _Task(NamedTuple):
@@ -102,7 +103,7 @@ class MemoryStore(Store):
                 incarnation=self._numbers["incarnation"],
                 highest_id=self._numbers["highest_id"],
                 jobs=tuple(
-                    RecoveredJob(job_id, *job, tally=dict(self._tallies[job_id]))
+                    RecoveredJob(job_id, *job[:4], dict(self._tallies[job_id]), job.stopped_at_ms)
                     for job_id, job in sorted(self._jobs.items())
                 ),
                 tasks=tuple(
@@ -258,7 +259,8 @@ class MemoryStore(Store):
     @_apply.register
     def _(self, record: r.JobStatusSet) -> None:
         if record.id in self._jobs:
-            self._jobs.put(record.id, self._jobs[record.id]._replace(status=record.status))
+            job = self._jobs[record.id]._replace(status=record.status, stopped_at_ms=record.at_ms)
+            self._jobs.put(record.id, job)
 
     @_apply.register
     def _(self, record: r.JobForgotten) -> None:
@@ -326,10 +328,34 @@ class MemoryStore(Store):
 
     @_apply.register
     def _(self, record: r.ResultForgotten) -> None:
-        sequence = self._outcome_sequences.get((record.job_id, record.id))
+        self._forget(record.job_id, record.id)
+
+    @_apply.register
+    def _(self, record: r.ResultsBounded) -> None:
+        outcomes: dict[int, FinishedTask] = self._outcomes.get(record.job_id, {})
+        results = [outcome for outcome in outcomes.values() if outcome.state != TaskState.CANCELLED]
+        amount, payload_bytes = len(results), sum(len(outcome.payload) for outcome in results)
+        gone = [
+            outcome
+            for outcome in outcomes.values()
+            if outcome.state == TaskState.CANCELLED and outcome.finished_at_ms < record.before_ms
+        ]
+        for outcome in results:
+            many = record.results and amount > record.results
+            large = record.payload_bytes and payload_bytes > record.payload_bytes
+            if not (many or large or outcome.finished_at_ms < record.before_ms):
+                break
+            gone.append(outcome)
+            amount -= 1
+            payload_bytes -= len(outcome.payload)
+        for outcome in gone:
+            self._forget(record.job_id, outcome.id)
+
+    def _forget(self, job_id: JobId, task_id: TaskId) -> None:
+        sequence = self._outcome_sequences.get((job_id, task_id))
         if sequence is not None:
-            self._outcome_sequences.drop((record.job_id, record.id))
-            self._outcomes[record.job_id].drop(sequence)
+            self._outcome_sequences.drop((job_id, task_id))
+            self._outcomes[job_id].drop(sequence)
 
     @_apply.register
     def _(self, record: r.LeaseAdded) -> None:

@@ -22,7 +22,19 @@ _TASKS = (
     " WHERE NOT EXISTS (SELECT 1 FROM submission WHERE id BETWEEN first_id AND last_id) ORDER BY id"
 )
 
-_OF_JOBS = ("attempt_count", "task", "outcome", "tally", "lease", "job", "submission", "forgotten", "request")
+_OF_JOBS = (
+    "attempt_count",
+    "task",
+    "outcome",
+    "tally",
+    "kept",
+    "bound",
+    "lease",
+    "job",
+    "submission",
+    "forgotten",
+    "request",
+)
 """In this order: the first refers to the second."""
 
 
@@ -66,10 +78,16 @@ def _jobs(connection: sqlite3.Connection) -> tuple[RecoveredJob, ...]:
         tallies.setdefault(job_id, {})[worker, TaskState(state)] = n
     return tuple(
         RecoveredJob(
-            JobId(job_id), name, unpack_config(config), JobStatus(status), defined_at_ms, tallies.get(job_id, {})
+            JobId(job_id),
+            name,
+            unpack_config(config),
+            JobStatus(status),
+            defined_at_ms,
+            tallies.get(job_id, {}),
+            stopped_at_ms,
         )
-        for job_id, name, status, defined_at_ms, config in connection.execute(
-            "SELECT id, name, status, defined_at_ms, config FROM job ORDER BY id"
+        for job_id, name, status, defined_at_ms, stopped_at_ms, config in connection.execute(
+            "SELECT id, name, status, defined_at_ms, stopped_at_ms, config FROM job ORDER BY id"
         )
     )
 

@@ -50,7 +50,7 @@ def unpack_config(packed: bytes) -> JobConfig:
         module_path,
         method,
         dict(defaults),
-        None if standing is None else Standing(*standing[:2], unpack_policy(standing[2])),
+        None if standing is None else Standing(standing[0], standing[1], unpack_policy(standing[2])),
         Retention(*retention),
     )
 

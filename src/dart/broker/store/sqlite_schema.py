@@ -30,6 +30,7 @@ _TABLES = (
         name TEXT NOT NULL UNIQUE,
         status INTEGER NOT NULL,
         defined_at_ms INTEGER NOT NULL,
+        stopped_at_ms INTEGER NOT NULL,
         config BLOB NOT NULL
     ) STRICT""",
     # The parameter is the last column, so that reading the others never follows its overflow pages.
@@ -86,6 +87,19 @@ _TABLES = (
         state INTEGER NOT NULL,
         n INTEGER NOT NULL,
         UNIQUE (job_id, worker, state)
+    ) STRICT""",
+    # What there is of each job's results, so that nobody has to count them.
+    """CREATE TABLE kept (
+        job_id INTEGER PRIMARY KEY,
+        results INTEGER NOT NULL,
+        payload_bytes INTEGER NOT NULL
+    ) STRICT""",
+    # Bounds that may not hold yet: oldest results are being deleted until they do.
+    """CREATE TABLE bound (
+        job_id INTEGER PRIMARY KEY,
+        before_ms INTEGER NOT NULL,
+        results INTEGER NOT NULL,
+        payload_bytes INTEGER NOT NULL
     ) STRICT""",
     """CREATE TABLE lease (
         id INTEGER PRIMARY KEY,

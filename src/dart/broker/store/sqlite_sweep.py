@@ -2,6 +2,8 @@
 
 import sqlite3
 
+from dart.broker.store.sqlite_schema import CANCELLED
+
 _SPARE_PAGES = 1024
 """Free pages kept for what comes next."""
 
@@ -10,8 +12,19 @@ _VACUUM_PAGES = 128
 
 _OF_JOB = {
     table: f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} WHERE job_id = ? LIMIT ?)"  # noqa: S608
-    for table in ("task", "tally", "outcome")
+    for table in ("task", "tally", "outcome", "kept", "bound")
 }
+
+_OLDEST_RESULTS = (
+    "SELECT sequence, finished_at_ms, length(payload) FROM outcome INDEXED BY outcome_of_job"  # noqa: S608
+    f" WHERE job_id = ? AND state <> {CANCELLED} ORDER BY sequence LIMIT ?"
+)
+_OLDEST_CANCELLED = (
+    "SELECT sequence, finished_at_ms FROM outcome INDEXED BY outcome_of_task"  # noqa: S608
+    f" WHERE job_id = ? AND state = {CANCELLED} ORDER BY id LIMIT ?"
+)
+_DELETE = "DELETE FROM outcome WHERE sequence = ?"
+_TAKE_AWAY = "UPDATE kept SET results = results - ?, payload_bytes = payload_bytes - ? WHERE job_id = ?"
 
 
 def sweep(connection: sqlite3.Connection, rows_max: int) -> None:
@@ -29,7 +42,35 @@ def sweep(connection: sqlite3.Connection, rows_max: int) -> None:
         ).rowcount
         if rows_max > 0:
             connection.execute("DELETE FROM submission WHERE first_id = ?", ids[:1])
+    while rows_max > 0 and (bound := connection.execute("SELECT * FROM bound LIMIT 1").fetchone()):
+        rows_max -= _hold_to(connection, bound, rows_max)
+        if rows_max > 0:
+            connection.execute("DELETE FROM bound WHERE job_id = ?", bound[:1])
     _give_back(connection)
+
+
+def _hold_to(connection: sqlite3.Connection, bound: tuple[int, int, int, int], rows_max: int) -> int:
+    """Delete the oldest results of a job until its bounds hold, and the oldest cancelled tasks; how many went."""
+    job_id, before_ms, results_max, bytes_max = bound
+    results, payload_bytes = connection.execute(
+        "SELECT results, payload_bytes FROM kept WHERE job_id = ?", (job_id,)
+    ).fetchone() or (0, 0)
+    gone: list[tuple[int]] = []
+    freed = 0
+    for sequence, finished_at_ms, size in connection.execute(_OLDEST_RESULTS, (job_id, rows_max)):
+        many = results_max and results - len(gone) > results_max
+        large = bytes_max and payload_bytes - freed > bytes_max
+        if not (many or large or finished_at_ms < before_ms):
+            break
+        gone.append((sequence,))
+        freed += size
+    connection.execute(_TAKE_AWAY, (len(gone), freed, job_id))
+    if before_ms:
+        # By id, which is nearly by age; one that is older and comes later goes next time.
+        cancelled = connection.execute(_OLDEST_CANCELLED, (job_id, rows_max - len(gone))).fetchall()
+        gone += [(sequence,) for sequence, finished_at_ms in cancelled if finished_at_ms < before_ms]
+    connection.executemany(_DELETE, gone)
+    return len(gone)
 
 
 def _give_back(connection: sqlite3.Connection) -> None:

@@ -9,12 +9,13 @@ from typing import Any, ClassVar
 from dart.broker.core import records as r
 from dart.broker.core.model import JobStatus
 from dart.broker.store.sqlite_rows import id_list, pack_attempts, pack_config, pack_policy
-from dart.broker.store.sqlite_schema import FINAL_STATES
+from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
 from dart.broker.store.sqlite_sweep import sweep
 from dart.ids import JobId
 from dart.limits import Limits
 
-_ADD_JOB = "INSERT INTO job (id, name, status, defined_at_ms, config) VALUES (?, ?, ?, ?, ?)"
+_ADD_JOB = "INSERT INTO job (id, name, status, defined_at_ms, stopped_at_ms, config) VALUES (?, ?, ?, ?, 0, ?)"
+_SET_STATUS = "UPDATE job SET status = ?, stopped_at_ms = ? WHERE id = ?"
 _ADD_TASK = "INSERT INTO task (id, job_id, policy, tag, parameter) VALUES (?, ?, ?, ?, ?)"
 _OPEN_TASKS = "SELECT id, job_id FROM open_task WHERE id IN (SELECT value FROM json_each(?))"
 _ADD_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -30,7 +31,14 @@ _COUNT_ATTEMPTS = (
 # The states are named so that the index, which has them before the id, leads straight to the row.
 _FORGET_OUTCOME = (
     f"DELETE FROM outcome INDEXED BY outcome_of_task WHERE job_id = ? AND state IN {FINAL_STATES} AND id = ?"  # noqa: S608
+    " RETURNING state, length(payload)"
 )
+_ADD_KEPT = (
+    "INSERT INTO kept (job_id, results, payload_bytes) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM job WHERE id = ?1)"
+    " ON CONFLICT (job_id) DO UPDATE"
+    " SET results = results + excluded.results, payload_bytes = payload_bytes + excluded.payload_bytes"
+)
+_ADD_BOUND = "INSERT OR REPLACE INTO bound SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM job WHERE id = ?1)"
 _ADD_REQUEST = "INSERT OR REPLACE INTO request (key, digest, answer, expires_at_ms) VALUES (?, ?, ?, ?)"
 _DROP_OLD_REQUESTS = (
     "DELETE FROM request WHERE sequence IN (SELECT sequence FROM request"
@@ -52,6 +60,8 @@ class GroupWriter:
             "SELECT highest_id, highest_sequence FROM meta"
         ).fetchone()
         self._tally: Counter[tuple[JobId, str, int]] = Counter()
+        self._kept: dict[JobId, tuple[int, int]] = {}
+        """Results and bytes that came of each job, less those that went."""
         self._known_jobs: dict[JobId, bool] = {}
 
     def write(self, records: Sequence[r.Record]) -> None:
@@ -60,6 +70,7 @@ class GroupWriter:
         for kind, run in groupby(records, key=type):
             self._WRITERS[kind](self, list(run))
         self._connection.executemany(_ADD_TALLY, [(*key, n) for key, n in self._tally.items()])
+        self._connection.executemany(_ADD_KEPT, [(job_id, n, size) for job_id, (n, size) in self._kept.items()])
         self._connection.execute(
             "UPDATE meta SET highest_id = ?, highest_sequence = ?", (self._highest_id, self._highest_sequence)
         )
@@ -86,13 +97,14 @@ class GroupWriter:
         self._known_jobs.clear()
 
     def _job_statuses_set(self, run: list[r.JobStatusSet]) -> None:
-        self._connection.executemany("UPDATE job SET status = ? WHERE id = ?", [(int(s.status), s.id) for s in run])
+        self._connection.executemany(_SET_STATUS, [(int(s.status), s.at_ms, s.id) for s in run])
 
     def _jobs_forgotten(self, run: list[r.JobForgotten]) -> None:
         ids = [(job.id,) for job in run]
         self._connection.executemany("DELETE FROM job WHERE id = ?", ids)
         self._connection.executemany("INSERT OR IGNORE INTO forgotten VALUES (?)", ids)
         gone = {job.id for job in run}
+        self._kept = {job_id: kept for job_id, kept in self._kept.items() if job_id not in gone}
         self._tally = Counter({key: n for key, n in self._tally.items() if key[0] not in gone})
         self._known_jobs.clear()
 
@@ -131,6 +143,8 @@ class GroupWriter:
             state = int(task.state)
             self._highest_sequence += 1
             self._tally[task.job_id, task.worker, state] += 1
+            if state != CANCELLED:
+                self._keep(task.job_id, 1, len(task.payload))
             rows.append(
                 (
                     self._highest_sequence,
@@ -156,7 +170,18 @@ class GroupWriter:
         self._connection.executemany(_COUNT_ATTEMPTS, [(count.errors, count.losses, count.id) for count in run])
 
     def _results_forgotten(self, run: list[r.ResultForgotten]) -> None:
-        self._connection.executemany(_FORGET_OUTCOME, [(result.job_id, result.id) for result in run])
+        for result in run:
+            for state, size in self._connection.execute(_FORGET_OUTCOME, (result.job_id, result.id)).fetchall():
+                if state != CANCELLED:
+                    self._keep(result.job_id, -1, -size)
+
+    def _keep(self, job_id: JobId, results: int, payload_bytes: int) -> None:
+        kept = self._kept.get(job_id, (0, 0))
+        self._kept[job_id] = kept[0] + results, kept[1] + payload_bytes
+
+    def _results_bounded(self, run: list[r.ResultsBounded]) -> None:
+        bounds = [(bound.job_id, bound.before_ms, bound.results, bound.payload_bytes) for bound in run]
+        self._connection.executemany(_ADD_BOUND, bounds)
 
     def _leases_added(self, run: list[r.LeaseAdded]) -> None:
         self._connection.executemany(
@@ -196,6 +221,7 @@ class GroupWriter:
         r.TaskFinished: _tasks_finished,
         r.AttemptsCounted: _attempts_counted,
         r.ResultForgotten: _results_forgotten,
+        r.ResultsBounded: _results_bounded,
         r.LeaseAdded: _leases_added,
         r.LeasesClosed: _leases_closed,
         r.EnrolmentAdded: _enrolments_added,

@@ -57,7 +57,7 @@ def test_stop_cancels_what_is_open():
     tasks = r.submit(4, location="w")
     agent.start(agent.given[0])
     assert r.stop() == 4
-    assert r.records()[0] == JobStatusSet(job_id, JobStatus.STOPPED)
+    assert r.records()[0] == JobStatusSet(job_id, JobStatus.STOPPED, 1_000_000)
     finished = r.records(TaskFinished)
     assert [(f.id, f.state, f.worker, f.host, f.payload) for f in finished] == [
         (task_id, TaskState.CANCELLED, "w", "", b"") for task_id in tasks

@@ -141,7 +141,10 @@ def test_pending_reasons(r):
     (second,) = r.submit(1, requires=("gpu",))
     assert reason(r, second) == "All agents of any connected worker that could run it are draining."
     a.lose()
-    assert reason(r, there) == "Leased to worker 'w', which is silent and keeps the task until its lease ends."
+    assert reason(r, there) == (
+        "Leased to worker 'w', which is silent and keeps the task until 1970-01-01 00:17:40 UTC; then it may run"
+        " elsewhere."
+    )
     r.ask(Stopping)
     assert reason(r, anywhere) == "The server is stopping."
 
