@@ -54,6 +54,7 @@ class Spool:
         self._file = -1
         self._number = 0
         self._written_bytes = 0
+        self._unsynced = False
         self._full = False
         self._condition = threading.Condition()
         self._writes: deque[Write] = deque()
@@ -105,20 +106,18 @@ class Spool:
     def _work(self) -> None:
         while True:
             writes, forgets, closing = self._wait()
-            try:
-                self._carry_out(writes, forgets)
-            except OSError as error:
-                with self._condition:
+            done, error = self._carry_out(writes, forgets)
+            with self._condition:
+                for _ in range(done):
+                    self._writes.popleft()
+                if error is not None:
                     self._forgets |= forgets
-                self._tell_full(f"{self._folder}: {error.strerror or error}")
-                self._give_up(writes)
-            else:
-                with self._condition:
-                    for _ in writes:
-                        self._writes.popleft()
+            if error is None:
                 self._tell_room()
-                if writes:
-                    self._emit(SpoolSynced(writes[-1][0]))
+            else:
+                self._tell_full(f"{self._folder}: {error.strerror or error}")
+            if done:
+                self._emit(SpoolSynced(writes[done - 1][0]))
             if closing and (self._full or not self._writes):
                 self._leave_segment()
                 return
@@ -136,23 +135,44 @@ class Spool:
             forgets, self._forgets = self._forgets, set()
             return list(self._writes), forgets, self._closing
 
-    def _carry_out(self, writes: list[Write], forgets: set[AttemptRef]) -> None:
-        marks = [ref for ref in forgets if ref in self._where]
-        if marks:
-            self._forget(marks)
-        wrote = False
-        for _, store_id, results in writes:
-            for result in results:
-                if result.ref not in forgets and result.ref not in self._where:
-                    self._append(spool_file.pack_result(store_id, result))
-                    self._segments[self._number].add(result.ref)
-                    self._where[result.ref] = self._number
-                    wrote = True
-        if wrote:
-            os.fdatasync(self._file)
+    def _carry_out(self, writes: list[Write], forgets: set[AttemptRef]) -> tuple[int, OSError | None]:
+        """Forget, write, sync; how many of the writes are on disk now, and why not all of them.
+
+        What fits on a nearly full disk is written: once it is sent and acknowledged, there is room for the rest.
+        """
+        done = 0
+        failure = None
+        try:
+            marks = [ref for ref in forgets if ref in self._where]
+            if marks:
+                self._forget(marks)
+            for write in writes:
+                self._write(write, forgets)
+                done += 1
+        except OSError as error:
+            failure = error
+        try:
+            if self._unsynced:
+                os.fdatasync(self._file)
+                self._unsynced = False
+        except OSError as error:
+            done, failure = 0, error
+        if failure is not None:
+            self._give_up(writes[done:])
+        return done, failure
+
+    def _write(self, write: Write, forgets: set[AttemptRef]) -> None:
+        _, store_id, results = write
+        for result in results:
+            if result.ref not in forgets and result.ref not in self._where:
+                self._append(spool_file.pack_result(store_id, result))
+                self._unsynced = True
+                self._segments[self._number].add(result.ref)
+                self._where[result.ref] = self._number
 
     def _give_up(self, writes: list[Write]) -> None:
-        """Count nothing of a failed group as written: all of it is written again, into another segment."""
+        """Count nothing of what failed as written: it is written again, into another segment."""
+        self._unsynced = False
         for _, _, results in writes:
             for result in results:
                 number = self._where.pop(result.ref, None)

@@ -19,6 +19,7 @@ from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
+from dart.broker.pace import Pace
 from dart.broker.parameters import ParameterCache
 from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
@@ -30,9 +31,6 @@ T = TypeVar("T")
 
 LAZY_SECONDS = 0.5
 """Records that nothing waits for are written after this, if no group took them along."""
-RETRY_SECONDS_MIN = 0.1
-RETRY_SECONDS_MAX = 5.0
-"""Between attempts to write again after a failed commit; doubles."""
 
 log = logging.getLogger("dart.broker.service")
 
@@ -92,6 +90,7 @@ class Service:
         self._last_token = 0
         self._asked: dict[Token, asyncio.Future[Any]] = {}
         self._recovery: asyncio.Task[None] | None = None
+        self._pace = Pace()
         self._paused = False
         self.recovered: Recovered
         """What the store told last; its tasks are left out."""
@@ -345,27 +344,27 @@ class Service:
                 future.set_exception(self._unavailable())
 
     async def _recover(self) -> None:
-        wait = RETRY_SECONDS_MIN
-
         def recover() -> Recovered:
             self._store.probe()
             recovered = self._store.recover()
             self._committer.recovered()
             return recovered
 
+        wait = self._pace.first_wait(self._clock())
         while True:
+            if wait:
+                await self._read_on()
+                await asyncio.sleep(wait)
+            wait = self._pace.next_wait()
             try:
-                recovered = await self._committer.call(recover)
-                self._build(recovered)
+                self._build(await self._committer.call(recover))
                 break
             except DartError as error:
                 self.trouble = trouble_of(error)
                 log.warning("The store still cannot be written, next try in %.1f s: %s", wait, error.message)
-                await self._read_on()
             except Exception:
                 log.exception("The state could not be restored; next try in %.1f s.", wait)
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, RETRY_SECONDS_MAX)
+        self._pace.succeeded(self._clock())
         self._recovery = None
         self._paused = False
         self._gate.resume()

@@ -17,12 +17,15 @@ from dart.broker.store import sqlite_read
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
 from dart.broker.store.sqlite_backup import copy_unnamed
 from dart.broker.store.sqlite_faults import DISK_FULL, as_store_errors
-from dart.broker.store.sqlite_file import DatabaseFile
+from dart.broker.store.sqlite_file import DatabaseFile, number
 from dart.broker.store.sqlite_recover import look, recover
 from dart.broker.store.sqlite_write import GroupWriter
 from dart.errors import StoreError
 from dart.ids import JobId, TaskId
 from dart.limits import Limits
+
+_ROOM_BYTES_MIN = 2 * 1024 * 1024
+"""With less the next commit would most likely fail again."""
 
 
 class SqliteStore(Store):
@@ -41,6 +44,8 @@ class SqliteStore(Store):
         self._path = path
         self._limits = limits
         self._file = DatabaseFile(path)
+        self._free_bytes = 0
+        """Inside the file, as of the last commit: what was deleted there can be written again."""
         try:
             with as_store_errors(path):
                 self._writing = self._file.connect(read_only=False)
@@ -69,11 +74,12 @@ class SqliteStore(Store):
         """See `Store.commit`."""
         with self._transaction() as connection:
             GroupWriter(connection, self._limits).write(records)
+            self._free_bytes = number(connection, "freelist_count") * number(connection, "page_size")
 
     def probe(self) -> None:
         """See `Store.probe`."""
-        room = self.room()
-        if room < self._limits.store_spare_bytes // 2:
+        room = shutil.disk_usage(self._path.parent).free
+        if room < min(_ROOM_BYTES_MIN, self._limits.store_spare_bytes):
             raise StoreError(
                 f"Database {self._path}: only {room} bytes are free on its disk. Free some space there.",
                 reason=DISK_FULL,
@@ -84,7 +90,7 @@ class SqliteStore(Store):
     def room(self) -> int:
         """See `Store.room`."""
         with as_store_errors(self._path):
-            return shutil.disk_usage(self._path.parent).free
+            return shutil.disk_usage(self._path.parent).free + self._free_bytes
 
     def parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         """See `Store.parameters`."""

@@ -25,6 +25,8 @@ _CONNECTION_PRAGMAS = (
     "synchronous = FULL",
     "busy_timeout = 5000",
     "cell_size_check = ON",
+    # Some builds of SQLite overwrite what is deleted: each parameter and result would be written once more.
+    "secure_delete = OFF",
     "trusted_schema = OFF",
     "temp_store = MEMORY",
     "cache_size = -16384",
