@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from dart.broker.store.base import Store
 from dart.limits import Limits
 from dart.rest import app
 from dart.rest.auth import KeyRing, Scope
@@ -60,10 +61,10 @@ class RestStack:
 
 
 @asynccontextmanager
-async def rest(limits: Limits | None = None) -> AsyncIterator[RestStack]:
+async def rest(limits: Limits | None = None, store: Store | None = None) -> AsyncIterator[RestStack]:
     """Started on a port of the system's choice; keys `dart_test` (admin), `submit`, `read` and the legacy `000`."""
     limits = limits or Limits()
-    async with broker(limits=limits) as stack:
+    async with broker(store, limits=limits) as stack:
         stops: list[int] = []
         stack.gateway._stop = lambda: stops.append(1)
         keys = KeyRing(KEY, ["000"])
