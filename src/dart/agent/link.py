@@ -33,7 +33,10 @@ _ENDS: Final = {
     zmq.EVENT_CONNECT_RETRIED: "the connection could not be made",
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the encrypted handshake failed: is this the server that the agent knows?",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed: no broker of this system answers there",
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the broker does not know this agent's key: enrol it again",
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: (
+        "the broker does not know this agent's key: enrol it again (remove enrolment.json from its home and start it "
+        "on the server's machine; its key, and results that wait, stay)"
+    ),
 }
 
 

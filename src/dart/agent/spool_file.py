@@ -83,8 +83,9 @@ def read_segment(data: bytes) -> Contents:
             position = whole_bytes = end
         else:
             position = _next_candidate(data, position + 1)
-    if whole_bytes and not data.startswith(MAGIC):
-        damaged_bytes = max(damaged_bytes, 1)
+    if (whole_bytes or data.strip(b"\0")) and not data.startswith(MAGIC[: len(data)]):
+        # No beginning that a crash would leave: part of the mark, or zeros.
+        damaged_bytes = max(damaged_bytes, len(data) - whole_bytes, 1)
     return Contents(results, forgotten, whole_bytes, damaged_bytes)
 
 
