@@ -6,13 +6,16 @@ MINUTES ?= 10
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PYTEST := $(BIN)/coverage run -m pytest -q
+SIMULATE := PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.run
+SEEDS ?= 2000
+SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs chaos soak bench mutations clean
+.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos soak bench mutations clean
 
 help: ## what there is
-	sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile
+	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
 
 install: $(INSTALLED) ## an environment in .venv
 
@@ -40,6 +43,12 @@ integration: $(INSTALLED) ## real sockets, databases and processes
 
 e2e: $(INSTALLED) ## installed commands against real servers and agents, some of them killed
 	$(BIN)/pytest -q tests/e2e tests/chaos
+
+sim: $(INSTALLED) ## SEEDS=2000 simulated installations under faults, or one of them again: SEED=123
+	$(SIMULATE) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+sim-long: $(INSTALLED) ## 20,000 others
+	$(SIMULATE) --first 1000001 --seeds 20000
 
 chaos: $(INSTALLED) ## MINUTES=10 of killed, stopped and cut off processes, then each scenario at full length (15 more)
 	PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES)

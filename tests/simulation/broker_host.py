@@ -2,9 +2,6 @@
 
 import logging
 
-from simulation.loop import VirtualLoop
-from simulation.world import EPOCH
-
 from dart.broker.committer import Committer
 from dart.broker.core.commands import Send
 from dart.broker.core.events import FrameArrived, SessionLost, Stopping
@@ -16,9 +13,13 @@ from dart.errors import UnavailableError
 from dart.ids import SessionId
 from dart.wire import codec
 from dart.wire.messages import Ack, Cancel, Error, ErrorCode, Heartbeat, Hello, Malformed, Tasks, Welcome
+from simulation.loop import VirtualLoop
+from simulation.world import EPOCH
 
 REPEAT_SECONDS = 1.0
 DRAIN_SECONDS = 0.002
+COMMIT_SECONDS = 0.004
+"""What a group takes on average while the disk is well."""
 CHECKED_TURNS = 4
 """Every so many turns all indexes are derived again."""
 
@@ -85,9 +86,7 @@ def _must_keep(core: Core, event):
     agent = core.agents.get(event.agent_id)
     leases = {} if agent is None else agent.leases
     return [
-        ref
-        for ref in event.message.attempts
-        if ref.task_id in leases and leases[ref.task_id].attempt == ref.attempt
+        ref for ref in event.message.attempts if ref.task_id in leases and leases[ref.task_id].attempt == ref.attempt
     ]
 
 
@@ -243,7 +242,7 @@ class BrokerProcess:
             self.host.crash("the store cannot be opened")
 
     def commit_seconds(self):
-        return self.chance.expovariate(1.0) * (0.7 if self.host.slow_disk else 0.004)
+        return min(self.chance.expovariate(1.0), 2.0) * self.host.commit_seconds
 
     def crash_at(self, point, times):
         """Die when this has happened so often: in the middle of a turn, if that is where it happens."""
@@ -300,7 +299,7 @@ class BrokerHost:
         self.ledger = ledger
         self.limits = limits
         self.process = None
-        self.slow_disk = False
+        self.commit_seconds = COMMIT_SECONDS
         self.read_seconds = 0.004
         self._processes = 0
         self._requests = 0

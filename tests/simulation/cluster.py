@@ -2,16 +2,15 @@
 
 from dataclasses import replace
 
+from dart.agent.core import SpoolMode
+from dart.limits import Limits
 from simulation.agent_host import AgentHost
-from simulation.broker_host import BrokerHost
+from simulation.broker_host import COMMIT_SECONDS, BrokerHost
 from simulation.client import Client
 from simulation.disk import Disk
 from simulation.faults import SECONDS, apply
 from simulation.ledger import Ledger
 from simulation.network import Network
-
-from dart.agent.core import SpoolMode
-from dart.limits import Limits
 
 HEAL_SECONDS = 400.0
 """After everything has healed, all must be at rest within so long."""
@@ -22,12 +21,12 @@ NAMES = ("ant", "ant", "bee")
 
 def draw_limits(chance):
     """Bounds so tight that each is met, and times so short that leases end."""
-    batch_items_max = chance.choice((2, 7, 4096))
+    batch_items_max = chance.choice((2, 7, 4096, 4096, 4096))
     return replace(
         Limits(),
         batch_items_max=batch_items_max,
         # A header's arrays may have as many items as the larger of the two says, and need a few in any case.
-        hello_items_max=2 if batch_items_max == 4096 and chance.random() < 0.5 else 100_000,
+        hello_items_max=2 if batch_items_max == 4096 and chance.random() < 0.3 else 100_000,
         batch_bytes_max=chance.choice((300, 8 << 20)),
         slice_tasks_max=chance.choice((2, 4, 500)),
         cache_bytes_max=chance.choice((0, 1000, 1 << 26)),
@@ -64,6 +63,7 @@ class Cluster:
         self.disk = Disk(self.ledger, self.limits, world.seed)
         self.network = Network(world, self.limits, reach)
         self.broker = self.network.broker = BrokerHost(self.network, self.disk, self.ledger, self.limits)
+        self.broker.read_seconds = chance.choice((0.004, 0.3))
         self.client = Client(world, self.broker, self.ledger)
         self.submissions = 0
         self.healing = False
@@ -77,6 +77,10 @@ class Cluster:
     def host(self, number):
         """An agent's machine; any number will do."""
         return self._hosts[number % len(self._hosts)]
+
+    def lines(self):
+        """All of them."""
+        return [host.line for host in self._hosts]
 
     def later(self, seconds, function, *arguments):
         """What undoes harm; after everything has healed it is not needed any more."""
@@ -140,7 +144,9 @@ class Cluster:
         """Whatever is broken is mended."""
         self.healing = True
         self.world.note("everything heals")
-        self.disk.failing = self.disk.fail_next = self.disk.lie_next = self.broker.slow_disk = False
+        self.disk.failing = self.disk.fail_next = self.disk.lie_next = False
+        self.broker.commit_seconds = COMMIT_SECONDS
+        self.network.meddling = 0.0
         if self.broker.process is not None:
             self.broker.process.calm()
         for host in self._hosts:
@@ -152,7 +158,7 @@ class Cluster:
             if host.process is not None:
                 host.process.crash_in = 0
                 host.process.runners.failing = False
-                if not capable or self._is_clone(host):
+                if not capable:
                     host.crash(power=False)
 
     def _is_clone(self, host):
@@ -171,9 +177,10 @@ class Cluster:
             return
         self.broker.start()
         for host in self._hosts:
-            if host is not resting and host.process is None and (resting or not self._is_clone(host)):
-                if not self._shares_key(host):
-                    host.start()
+            if host is resting or (resting is None and self._is_clone(host)):
+                host.crash(power=False)
+            elif not self._shares_key(host):
+                host.start()
         if self.restlessness(but=resting):
             self.world.after(LOOK_SECONDS, self._look, resting)
         else:
@@ -181,8 +188,7 @@ class Cluster:
 
     def _shares_key(self, host):
         return any(
-            other is not host and other.agent_id == host.agent_id and other.process is not None
-            for other in self._hosts
+            other is not host and other.agent_id == host.agent_id and other.process is not None for other in self._hosts
         )
 
     def restlessness(self, but=None):

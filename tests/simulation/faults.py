@@ -6,10 +6,10 @@ A step undoes its own harm after a while, so a plan from which steps were taken 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dart.broker.core.model import OnLost, TaskPolicy
+from simulation.broker_host import COMMIT_SECONDS
 from simulation.runners import parameter
 from simulation.world import EPOCH
-
-from dart.broker.core.model import OnLost, TaskPolicy
 
 SECONDS = 30.0
 """In which all steps lie."""
@@ -46,9 +46,15 @@ def _unruly(cluster, host, amount, seconds):
 
 
 def _weather(cluster, host, what, amount, seconds):
-    line = cluster.host(host).line
-    setattr(line, what, amount)
-    cluster.later(3 * seconds, setattr, line, what, 0.0)
+    lines = cluster.lines() if host % 3 == 0 else [cluster.host(host).line]
+    for line in lines:
+        setattr(line, what, amount)
+        cluster.later(3 * seconds, setattr, line, what, 0.0)
+
+
+def _meddle(cluster, host, amount, seconds):
+    cluster.network.meddling = 0.3 + 0.6 * amount
+    cluster.later(5 * seconds, setattr, cluster.network, "meddling", 0.0)
 
 
 def _cut(cluster, host, amount, seconds, directions=("up", "down")):
@@ -108,8 +114,18 @@ def _disk_full(cluster, host, amount, seconds):
 
 
 def _disk_slow(cluster, host, amount, seconds):
-    cluster.broker.slow_disk = True
-    cluster.later(seconds, setattr, cluster.broker, "slow_disk", False)
+    _commits_take(cluster, 0.1 + amount, seconds)
+
+
+def _disk_stalls(cluster, host, amount, seconds):
+    """Nothing is written for a while, and then what waits is lost."""
+    _commits_take(cluster, 4.0, seconds / 2)
+    cluster.later(seconds / 2, setattr, cluster.disk, "fail_next", True)
+
+
+def _commits_take(cluster, commit_seconds, seconds):
+    cluster.broker.commit_seconds = commit_seconds
+    cluster.later(seconds, setattr, cluster.broker, "commit_seconds", COMMIT_SECONDS)
 
 
 # ---- agents ----
@@ -201,7 +217,7 @@ def _drain(cluster, host, amount, seconds):
 
 
 def _cancel(cluster, host, amount, seconds):
-    for number in range(1 + host // 2):
+    for number in range(2 + host):
         cluster.client.cancel(int(amount * 10_000) + number)
 
 
@@ -218,7 +234,7 @@ def _delete(cluster, host, amount, seconds):
     cluster.later(0.5, cluster.client.delete, int(amount * 10_000))
 
 
-def _submit(cluster, job, specs, key, copies, leave_after):
+def _submit(cluster, *, job, specs, key, copies, leave_after):
     tasks = []
     for number, (policy, behaviour) in enumerate(specs):
         token = f"{job}/{cluster.submissions}/{number}"
@@ -241,6 +257,7 @@ FAULTS: dict[str, Callable] = {
     "echoing line": _echoing,
     "late line": _late,
     "unruly line": _unruly,
+    "seldom messages meddled with": _meddle,
     "line cut": _cut,
     "line cut upwards": _cut_up,
     "line cut downwards": _cut_down,
@@ -253,6 +270,7 @@ FAULTS: dict[str, Callable] = {
     "commit fails but was written": _commit_lies,
     "disk full": _disk_full,
     "disk slow": _disk_slow,
+    "disk stalls, then fails": _disk_stalls,
     "agent killed": _agent_killed,
     "agent killed at a command": _agent_killed_at,
     "agent loses power": _power_lost,
@@ -271,7 +289,7 @@ FAULTS: dict[str, Callable] = {
     "purge": _purge,
     "delete": _delete,
 }
-OFTEN = {"lossy line", "echoing line", "late line", "cancel", "drain"}
+OFTEN = {"lossy line", "echoing line", "late line", "seldom messages meddled with", "cancel", "drain", "disk full"}
 USES: dict[str, Callable] = {"submit": _submit, "look": _look}
 KINDS = (*FAULTS, "submission repeated", "submission in slices", "client leaves")
 
@@ -284,14 +302,12 @@ def apply(cluster, step):
 
 def draw_plan(chance):
     """All steps of a run, in order of time."""
-    steps = []
-    for number in range(chance.randint(3, 8)):
-        steps.append(_draw_submission(chance, number))
+    steps = [_draw_submission(chance, number) for number in range(chance.randint(3, 8))]
     for _ in range(chance.randint(2, 6)):
         way = chance.choice(("poll", "wait", "list"))
         arguments = {"job": chance.choice(JOBS), "way": way, "seconds": chance.uniform(0.1, 5.0)}
         steps.append(Step(chance.uniform(0.5, SECONDS), "look", arguments))
-    kinds = [kind for kind in FAULTS if chance.random() < (0.35 if kind in OFTEN else 0.17)]
+    kinds = [kind for kind in FAULTS if chance.random() < (0.4 if kind in OFTEN else 0.17)]
     for kind in kinds:
         # Harm to clients' own work is done once, or little would be left to be harmed otherwise.
         times = 1 if kind in {"stop", "purge", "cloned agent", "new agent of an old name"} else chance.randint(1, 3)
@@ -308,7 +324,7 @@ def draw_plan(chance):
 def _draw_submission(chance, number):
     policy_of_all = _draw_policy(chance)
     specs = []
-    for _ in range(chance.choice((1, 2, 3, 5, 8, 12))):
+    for _ in range(chance.choice((1, 2, 3, 5, 8, 20))):
         policy = policy_of_all if chance.random() < 0.7 else _draw_policy(chance)
         specs.append((policy, _draw_behaviour(chance)))
     arguments = {
@@ -333,6 +349,8 @@ def _draw_policy(chance):
         retries=chance.choice((0, 0, 1, 3)),
         lost_retries=chance.choice((0, 1, 3, 50)),
         on_lost=chance.choice((OnLost.REQUEUE, OnLost.REQUEUE, OnLost.WAIT, OnLost.FAIL)),
+        retry_delay_seconds=chance.choice((0.0, 0.5, 3.0)),
+        lost_retry_delay_seconds=chance.choice((0.0, 0.0, 4.0, 20.0)),
         expires_at_ms=int((EPOCH + chance.uniform(1.0, 2 * SECONDS)) * 1000) if expires else 0,
     )
 

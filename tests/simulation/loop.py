@@ -97,7 +97,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             return
         try:
             future.set_result(function(*arguments))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - carried to who waits
             future.set_exception(error)
 
     def _run(self):

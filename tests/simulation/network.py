@@ -12,17 +12,19 @@ RARE = {
     "Hello": 2.0,
     "Welcome": 2.0,
     "Credit": 2.0,
-    "Drain": 12.0,
-    "Bye": 12.0,
-    "Recall": 8.0,
-    "Released": 12.0,
-    "Cancel": 8.0,
+    "Drain": 15.0,
+    "Bye": 25.0,
+    "Recall": 30.0,
+    "Released": 30.0,
+    "Cancel": 30.0,
     "Error": 6.0,
     "Progress": 2.0,
     "Log": 2.0,
     "Heartbeat": 0.7,
 }
 """How much more often than others these messages have mishaps, for they are seldom sent."""
+SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 3.0, "Cancel": 1.0}
+"""So seldom sent that bad weather hardly ever meets them: they can be meddled with by name."""
 
 
 class Line:
@@ -119,11 +121,13 @@ class Connection:
     def _dispatch(self, direction, parts, name):
         line, chance = self.line, self._network.chance
         rare = RARE.get(name, 1.0)
-        if line.dropping and chance.random() < line.dropping * rare:
+        meddled = chance.random() < self._network.meddling * SELDOM.get(name, 0.0)
+        mishap = chance.choice(("dropped", "duplicated", "delayed")) if meddled else ""
+        if mishap == "dropped" or chance.random() < line.dropping * rare:
             self._count(name, "dropped")
             return
         arrival = self._world.now + chance.random() * LATENCY_SECONDS
-        if line.delaying and chance.random() < line.delaying * rare:
+        if mishap == "delayed" or chance.random() < line.delaying * rare:
             late = LATE_SECONDS + chance.random() ** 3 * 8.0
             arrival += late
             self._count(name, "delayed")
@@ -133,7 +137,7 @@ class Connection:
             return
         direction.free_at = arrival = max(arrival, direction.free_at)
         self._world.at(arrival, self._arrive, direction, parts, name)
-        if line.duplicating and chance.random() < line.duplicating * rare:
+        if mishap == "duplicated" or chance.random() < line.duplicating * rare:
             self._count(name, "duplicated")
             self._world.at(arrival + chance.random() * 0.5, self._arrive, direction, parts, name)
 
@@ -161,6 +165,7 @@ class Network:
         self.reach = reach
         self.chance = world.random_for("network")
         self.broker = None
+        self.meddling = 0.0
         self.lines = {}
         self.connections = []
 

@@ -48,9 +48,11 @@ class Reach:
             for before, transition in lifecycle.TABLE
             if not self.rows[before, transition]
         ]
-        for kind in kinds:
-            if self.kinds[kind] < SHARE_LEAST * self.seeds:
-                found.append(f"{kind} happened in {self.kinds[kind]} of {self.seeds} seeds only")
+        found += [
+            f"{kind} happened in {self.kinds[kind]} of {self.seeds} seeds only"
+            for kind in kinds
+            if self.kinds[kind] < SHARE_LEAST * self.seeds
+        ]
         for message in MESSAGE_TYPES.values():
             name = message.__name__
             if message in NEVER_SENT:
@@ -63,13 +65,17 @@ class Reach:
                 if self.mishaps[name, mishap] < least
             ]
         if median(self.events) < EVENTS_LEAST:
-            found.append(f"the median seed has {median(self.events)} events, not {EVENTS_LEAST}")
+            found.append(f"the median seed has {median(self.events):g} events, not {EVENTS_LEAST}")
         return found
 
     def summary(self):
         """In a few lines."""
-        fewest = min((self.mishaps[message.__name__, mishap], message.__name__, mishap)
-                     for message in MESSAGE_TYPES.values() if message not in NEVER_SENT for mishap in MISHAPS)
+        fewest = min(
+            (self.mishaps[message.__name__, mishap], message.__name__, mishap)
+            for message in MESSAGE_TYPES.values()
+            if message not in NEVER_SENT
+            for mishap in MISHAPS
+        )
         rarest = min((self.rows[row], row[0].name, row[1].name) for row in lifecycle.TABLE)
         return [
             f"{self.seeds} seeds, {sum(self.events)} events, {int(median(self.events))} in the median seed",

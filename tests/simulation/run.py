@@ -39,7 +39,7 @@ def plan_of(seed):
 def simulate(seed, plan=None):
     """Run a seed, with its own plan or another."""
     world = World(seed)
-    reach = world.reach = Reach()
+    reach = Reach()
     watch_faults(world)
     watch_rows(reach)
     plan = plan_of(seed) if plan is None else plan

@@ -128,7 +128,7 @@ class Runners:
         lease = slot.pipeline[0]
         self._ledger.run_began(lease.ref, bytes(lease.parameter))
         behaviour = Behaviour(lease.parameter)
-        attempt = lease.ref.attempt.number
+        attempt = lease.ref.attempt.number % 1_000_000
         seconds = behaviour.seconds * (0.5 + self._chance.random())
         if attempt <= behaviour.dies:
             slot.timers.append(self._world.after(seconds / 2, self._die, slot, "killed by SIGSEGV"))

@@ -42,7 +42,6 @@ class World:
         self.seed = seed
         self.now = 0.0
         self.events = 0
-        self.reach = None
         self.trace = deque(maxlen=TRACE_EVENTS)
         self.broken = ""
         self._heap = []
