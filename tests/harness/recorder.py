@@ -18,7 +18,7 @@ from dart.broker.core.events import (
     TimePassed,
 )
 from dart.broker.core.invariants import check
-from dart.broker.core.model import JobConfig, TaskPolicy, TaskSpec
+from dart.broker.core.model import JobConfig, Retention, Standing, TaskPolicy, TaskSpec
 from dart.broker.core.reactor import Reactor
 from dart.limits import Limits
 from dart.wire.messages import (
@@ -112,8 +112,15 @@ class Recorder:
             assert turns < 100_000, "time stands still"
         self.now = end
 
-    def define(self, name="job"):
-        return self.ask(JobDefined, name, CONFIG)
+    def define(self, name="job", *, after=(), retention=Retention()):
+        defaults = {"after": list(after)} if after else {}
+        return self.ask(JobDefined, name, JobConfig("module", "method", defaults, None, retention))
+
+    def define_standing(self, name="init", *, worker_regex="", parameter=b"\xc0", after=(), **policy):
+        """A standing job whose tasks have this policy."""
+        standing = Standing(parameter, worker_regex, TaskPolicy(**policy))
+        defaults = {"after": list(after)} if after else {}
+        return self.ask(JobDefined, name, JobConfig("module", "method", defaults, standing))
 
     def submit(self, amount=1, job="job", *, size=1, tag="", **policy):
         """Submit equal tasks; their ids."""

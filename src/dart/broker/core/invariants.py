@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
-from dart.broker.core.model import Agent, Job, Task, TaskState
+from dart.broker.core.model import Agent, Job, JobStatus, Task, TaskState
 from dart.broker.core.placement import room_of, urgency
 from dart.broker.core.ready_queue import key_of
 from dart.broker.core.state import Core
+from dart.broker.core.tokens import earned, standing_jobs
 from dart.ids import AgentId, LeaseId
 
 
@@ -18,6 +19,7 @@ class BrokenInvariantError(RuntimeError):
 def check(core: Core) -> None:
     """Raise `BrokenInvariantError` with what is wrong, if anything is."""
     _check_tasks(core)
+    _check_standing(core)
     _check_submissions(core)
     _check_ready(core)
     _check_leases(core)
@@ -56,6 +58,21 @@ def _check_tasks(core: Core) -> None:
     for name, job in core.jobs.items():
         _same("name of a job", name, job.name)
         _check_counts(job)
+
+
+def _check_standing(core: Core) -> None:
+    standing = {job.id: job for job in core.jobs.values() if job.config.standing is not None}
+    _same("standing jobs", {job_id: known.job for job_id, known in core.standing.items()}, standing)
+    for agents in core.connected.values():
+        for agent in agents.values():
+            tokens = {name for name in agent.capabilities if standing_jobs((name,))}
+            _require(tokens >= earned(core, agent.name), f"agent {agent.id} was not told what its name has done")
+    for job in core.jobs.values():
+        if job.status is JobStatus.STOPPED and core.limits.stopped_job_seconds:
+            entries = [entry for entry in core.upkeep if entry[1:] == (job.id, job.name, False)]
+            _same(f"times at which job {job.name!r} may be forgotten", len(entries), 1)
+        bounding = [entry for entry in core.upkeep if entry[1:] == (job.id, job.name, True)]
+        _same(f"times at which results of job {job.name!r} are looked at", len(bounding), int(job.bounding))
 
 
 def _check_counts(job: Job) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from dart.broker.core.invariants import BrokenInvariantError, check
 from dart.broker.core.leases import holder_of
-from dart.broker.core.model import TaskState
+from dart.broker.core.model import JobStatus, TaskState
 from dart.broker.core.state import next_sequence
 from harness.recorder import Recorder
 
@@ -16,6 +16,9 @@ def r():
     agent = recorder.agent(slots=2, credit=2)
     recorder.submit(4, location="w", expires_at_ms=9_000_000)
     agent.start(agent.given[0])
+    recorder.define_standing("init", worker_regex="s")
+    stands = recorder.agent("s", credit=1)
+    stands.finish(stands.given[0])
     delayed = recorder.agent("d", credit=1)
     recorder.submit(1, location="d", retries=1)
     delayed.fail(delayed.given[0])
@@ -49,6 +52,10 @@ def tamper_delay(core):
 
 
 TAMPERINGS = {
+    "forgotten standing job": lambda core: core.standing.clear(),
+    "token not told": lambda core: setattr(next(iter(core.connected["s"].values())), "capabilities", frozenset()),
+    "job kept for ever": lambda core: setattr(core.jobs["job"], "status", JobStatus.STOPPED),
+    "results kept for ever": lambda core: setattr(core.jobs["job"], "bounding", True),
     "a delay without end": tamper_delay,
     "delayed tasks": lambda core: setattr(core, "delayed", 0),
     "old delays": lambda core: core.delays.extend([(9e9, 0)] * 99),
