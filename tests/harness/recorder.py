@@ -18,7 +18,7 @@ from dart.broker.core.events import (
     TimePassed,
 )
 from dart.broker.core.invariants import check
-from dart.broker.core.model import JobConfig, Retention, Standing, TaskPolicy, TaskSpec
+from dart.broker.core.model import JobConfig, Standing, TaskPolicy, TaskSpec
 from dart.broker.core.reactor import Reactor
 from dart.limits import Limits
 from dart.wire.messages import (
@@ -112,7 +112,7 @@ class Recorder:
             assert turns < 100_000, "time stands still"
         self.now = end
 
-    def define(self, name="job", *, after=(), retention=Retention()):
+    def define(self, name="job", *, after=(), retention=CONFIG.retention):
         defaults = {"after": list(after)} if after else {}
         return self.ask(JobDefined, name, JobConfig("module", "method", defaults, None, retention))
 

@@ -83,7 +83,7 @@ def _bound_results(core: Core, job: Job, now: float) -> None:
     before = now - bounds.seconds if bounds.seconds else 0.0
     persist(core, ResultsBounded(job.id, milliseconds(before), bounds.results, bounds.payload_bytes))
     job.bounding = False
-    if bounds.seconds and job.last_finished_at > before:
+    if bounds.seconds and job.last_finished_at >= before:
         _look_later(core, job, now)
 
 
