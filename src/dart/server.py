@@ -180,9 +180,10 @@ class Server:
 
     def _key_ring(self) -> KeyRing:
         config = self._config
-        for text in config.legacy_keys:
+        if config.legacy_keys:
             log.warning(
-                "The key %r, which is written into old programs, may do everything on this server (--legacy-key).", text
+                "%d keys that are written into old programs may do everything on this server (--legacy-key).",
+                len(config.legacy_keys),
             )
         return KeyRing(self._state.admin_key(), config.legacy_keys)
 
