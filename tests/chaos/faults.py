@@ -30,6 +30,7 @@ class Faults:
         chance.shuffle(hosts)
         for host in hosts:
             if host.busy.acquire(blocking=False):
+                self.watcher.forget(host.label)
                 try:
                     yield host
                 finally:
@@ -52,6 +53,7 @@ class Faults:
 
     def server_stopped(self, chance: random.Random) -> None:
         with self.stage.server_busy:
+            self.watcher.forget()
             process = self.stage.running.server.process
             process.send_signal(signal.SIGSTOP)
             self.over.wait(chance.uniform(1.0, self.longest / 4))
@@ -135,6 +137,7 @@ class Faults:
             if self.stage.network is None:
                 return
             for host in free:
+                self.watcher.forget(host.label)
                 self.stage.network.cut(host.number)
             self.over.wait(chance.uniform(1.0, self.longest))
             for host in free:

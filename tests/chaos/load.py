@@ -89,11 +89,16 @@ class Watcher(threading.Thread):
 
     def wound(self, kind: str, host: str = "") -> None:
         """From now on, wait for the first result that was made later."""
+        self.forget(host)
         with self._turn:
-            again = [wound for wound in self.wounds if wound.host == host]
-            self.overlapped += len(again)
-            self.wounds = [wound for wound in self.wounds if wound.host != host]
             self.wounds.append(Wound(kind, host, time.time()))
+
+    def forget(self, host: str = "") -> None:
+        """Another fault strikes there: how long the one before would have held it up cannot be told any more."""
+        with self._turn:
+            others = [wound for wound in self.wounds if wound.host != host]
+            self.overlapped += len(self.wounds) - len(others)
+            self.wounds = others
 
     def run(self) -> None:
         try:
