@@ -226,3 +226,52 @@ def test_other_files_are_left_alone(bench):
     bench.open()
     assert bench.spool.stored == ()
     assert (bench.folder / "notes.spool").read_text() == "mine"
+
+
+def test_what_fits_on_a_nearly_full_disk_is_written(bench, monkeypatch):
+    """Results that are on disk can be sent and forgotten, which makes room for the rest: so it never stands still."""
+    monkeypatch.setattr("dart.agent.spool._RETRY_SECONDS", 0.02)
+    bench.open()
+    bench.keep(1, 1)
+    room = [150]
+    write = os.write
+
+    def limited(descriptor: int, data) -> int:
+        if len(data) > room[0]:
+            raise OSError(28, "No space left on device")
+        room[0] -= len(data)
+        return write(descriptor, data)
+
+    monkeypatch.setattr("dart.agent.spool.os.write", limited)
+    with bench.spool._condition:
+        bench.spool.write(2, STORE, (result(2, b"x"),))
+        bench.spool.write(3, STORE, (result(3, b"x" * 200),))
+    wait_until(lambda: SpoolSynced(2) in bench.told, explain=lambda: bench.told)
+    assert [type(event) for event in bench.told[-2:]] == [SpoolFull, SpoolSynced]
+    assert SpoolSynced(3) not in bench.told
+    room[0] = 10_000
+    wait_until(lambda: SpoolSynced(3) in bench.told, explain=lambda: bench.told)
+    bench.spool.close()
+    bench.open()
+    assert bench.stored_ids() == [1, 2, 3]
+
+
+def test_a_failed_sync_counts_nothing_as_written(bench, monkeypatch):
+    """All of the group is written again, into another file."""
+    monkeypatch.setattr("dart.agent.spool._RETRY_SECONDS", 0.02)
+    bench.open()
+    failures = iter([OSError(5, "Input/output error")])
+    sync = os.fdatasync
+
+    def broken(descriptor: int) -> None:
+        for error in failures:
+            raise error
+        sync(descriptor)
+
+    monkeypatch.setattr("dart.agent.spool.os.fdatasync", broken)
+    bench.keep(1, 1, 2)
+    assert [type(event) for event in bench.told] == [SpoolFull, SpoolRoom, SpoolSynced]
+    assert "Input/output error" in bench.told[0].reason
+    bench.spool.close()
+    bench.open()
+    assert bench.stored_ids() == [1, 2]
