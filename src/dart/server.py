@@ -8,6 +8,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -16,7 +17,7 @@ from aiohttp import web
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
 from dart.broker.clock import Clock
-from dart.broker.config import ServerConfig, advertised, in_url, is_wildcard
+from dart.broker.config import ServerConfig, advertised, in_url, is_wildcard, rest_url, socket_path
 from dart.broker.core.events import Stopping
 from dart.broker.gateway import Gateway
 from dart.broker.service import Service
@@ -140,7 +141,12 @@ class Server:
         )
         await runner.setup()
         listener = self._listener = Listener(runner, limits=limits, tls=tls, spare_descriptors=self._descriptors.spare)
-        gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
+        path = socket_path(config.host)
+        if path is None:
+            gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
+        else:
+            gateway.address = address._replace(port=0)
+            _bind_path(listener, path)
         admission.start()
         transport.start()
         listener.start()
@@ -189,6 +195,8 @@ class Server:
 
     def _tls(self) -> tuple[ssl.SSLContext | None, str]:
         config = self._config
+        if socket_path(config.host) is not None:
+            return None, ""
         if config.no_tls:
             log.warning("REST is not encrypted (--no-tls).")
             return None, ""
@@ -198,16 +206,16 @@ class Server:
         return own_tls_context(self._state.path, further)
 
     def _announce(self, address: Address, fingerprint: str) -> None:
-        scheme = "http" if self._config.no_tls else "https"
         agents_url = f"tcp://{in_url(address.agent_host)}:{address.agent_port}"
         local = "127.0.0.1" if is_wildcard(self._config.host) else self._config.host
+        tls = bool(fingerprint)
         self._state.announce(
-            url=f"{scheme}://{in_url(local)}:{address.port}",
+            url=rest_url(local, address.port, tls=tls),
             fingerprint=fingerprint,
             agents_url=agents_url,
             server_public_key=curve.key_text(address.public_key),
         )
-        self.ready_line = f"ready {scheme}://{in_url(address.host)}:{address.port} agents {agents_url}"
+        self.ready_line = f"ready {rest_url(address.host, address.port, tls=tls)} agents {agents_url}"
 
 
 def _warn_of_lost_keys(state: StateDirectory) -> None:
@@ -241,6 +249,16 @@ def _bind(which: str, bind: Callable[[str, int], int], host: str, port: int) -> 
         raise ConfigError(
             f"--{which}host {host} --{which}port {port} cannot be listened on: {error.strerror or error}. "
             "Is another server running? Port 0 lets the system choose."
+        ) from None
+
+
+def _bind_path(listener: Listener, path: Path) -> None:
+    try:
+        listener.bind_path(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--host unix:{path} cannot be listened on: {error.strerror or error}. "
+            "Is another server running, or is something there that is no socket?"
         ) from None
 
 

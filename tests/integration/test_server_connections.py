@@ -18,18 +18,21 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 class Rest:
     """A listener over a small application."""
 
-    def __init__(self, listener, port, tls):
+    def __init__(self, listener, port, tls, path=None):
         self.listener = listener
         self.port = port
+        self.path = path
         self.tls = tls
         self.go = asyncio.Event()
 
     async def connect(self, *, tls=True):
+        if self.path is not None:
+            return await asyncio.open_unix_connection(self.path)
         return await asyncio.open_connection("127.0.0.1", self.port, ssl=self.tls if tls else None)
 
 
 @asynccontextmanager
-async def rest(limits, *, directory=None):
+async def rest(limits, *, directory=None, path=None):
     server_tls = client_tls = None
     if directory is not None:
         server_tls, _ = tls_context(*own_certificate(directory, ()))
@@ -57,7 +60,12 @@ async def rest(limits, *, directory=None):
     application.router.add_get("/pour", pour)
     await runner.setup()
     listener = Listener(runner, limits=limits, tls=server_tls)
-    it = Rest(listener, listener.bind("127.0.0.1", 0), client_tls)
+    port = 0
+    if path is None:
+        port = listener.bind("127.0.0.1", 0)
+    else:
+        listener.bind_path(path)
+    it = Rest(listener, port, client_tls, path)
     listener.start()
     try:
         yield it
@@ -159,9 +167,10 @@ async def test_whoever_is_served_is_not_cut():
             other.close()
 
 
-async def test_an_answer_that_nobody_reads_ends():
+@pytest.mark.parametrize("unix", [False, True])
+async def test_an_answer_that_nobody_reads_ends(tmp_path, unix):
     """A stalled reader does not hold memory and a place for ever."""
-    async with rest(Limits(request_seconds_max=0.3)) as it:
+    async with rest(Limits(request_seconds_max=0.3), path=tmp_path / "s" if unix else None) as it:
         _, writer = await it.connect()
         writer.write(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
         writer.transport.pause_reading()
@@ -170,11 +179,12 @@ async def test_an_answer_that_nobody_reads_ends():
         writer.transport.abort()
 
 
-@pytest.mark.parametrize("encrypted", [False, True])
-async def test_an_answer_that_is_read_slowly_goes_on(tmp_path, encrypted):
+@pytest.mark.parametrize("way", ["plain", "encrypted", "unix"])
+async def test_an_answer_that_is_read_slowly_goes_on(tmp_path, way):
     """As long as something moves, however long it takes."""
     limits = Limits(request_seconds_max=0.3)
-    async with rest(limits, directory=tmp_path if encrypted else None) as it:
+    directory, path = tmp_path if way == "encrypted" else None, tmp_path / "s" if way == "unix" else None
+    async with rest(limits, directory=directory, path=path) as it:
         reader, writer = await it.connect()
         writer.write(b"GET /pour HTTP/1.1\r\nHost: x\r\n\r\n")
         loop = asyncio.get_running_loop()
@@ -185,3 +195,38 @@ async def test_an_answer_that_is_read_slowly_goes_on(tmp_path, encrypted):
         assert len(it.listener) == 1
         writer.transport.abort()
         await until(lambda: len(it.listener) == 0)
+
+
+async def test_a_unix_socket_that_is_in_use_stays(tmp_path):
+    """Somebody answers there; nothing of theirs is touched."""
+    path = tmp_path / "s"
+    async with rest(Limits(), path=path) as it:
+        with pytest.raises(OSError, match="a server answers there"):
+            async with rest(Limits(), path=path):
+                pytest.fail("two listen on one socket")
+        reader, writer = await it.connect()
+        assert await get(reader, writer) == (b"HTTP/1.1 200 OK", b"hello")
+        writer.close()
+        await until(lambda: len(it.listener) == 0)
+    assert not path.exists()
+
+
+async def test_a_file_that_is_no_socket_stays(tmp_path):
+    """It may be anything of value; a link to a socket is none either."""
+    path = tmp_path / "s"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError):
+        async with rest(Limits(), path=path):
+            pytest.fail("somebody's file was taken for a socket")
+    assert path.read_text() == "mine"
+
+
+async def test_a_socket_that_was_put_in_our_place_stays(tmp_path):
+    """At the end only the own file is removed."""
+    path = tmp_path / "s"
+    async with rest(Limits(), path=path):
+        path.rename(tmp_path / "ours")
+        path.write_text("theirs")
+    assert path.read_text() == "theirs"
+    async with rest(Limits(), path=tmp_path / "ours"):
+        assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o600

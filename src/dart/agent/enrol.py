@@ -179,7 +179,10 @@ def _post(server: LocalServer, path: str, key: str, body: dict[str, str]) -> dic
     parts = urlsplit(server.url)
     host, port = parts.hostname or "", parts.port
     connection: http.client.HTTPConnection
-    if parts.scheme == "https":
+    if parts.scheme == "unix":
+        connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_SECONDS)
+        connection.sock = _unix_socket(server)
+    elif parts.scheme == "https":
         # The fingerprint in the state directory says who the server is; names and dates say nothing more.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
@@ -190,7 +193,8 @@ def _post(server: LocalServer, path: str, key: str, body: dict[str, str]) -> dic
     else:
         raise ConfigError(f"An agent cannot enrol at {server.url}: https, or http on this machine, is needed.")
     try:
-        connection.connect()
+        if connection.sock is None:
+            connection.connect()
         if isinstance(connection.sock, ssl.SSLSocket):
             _check_certificate(connection.sock.getpeercert(binary_form=True), server)
         headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
@@ -202,6 +206,19 @@ def _post(server: LocalServer, path: str, key: str, body: dict[str, str]) -> dic
     finally:
         connection.close()
     return _answer(response.status, content)
+
+
+def _unix_socket(server: LocalServer) -> Any:
+    import socket  # noqa: PLC0415 - as in _post
+
+    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    unix.settimeout(_TIMEOUT_SECONDS)
+    try:
+        unix.connect(urlsplit(server.url).path)
+    except OSError as error:
+        unix.close()
+        raise HostUnreachableError(f"The server at {server.url} cannot be reached: {error}.") from None
+    return unix
 
 
 def _is_loopback(host: str) -> bool:

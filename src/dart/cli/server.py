@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerConfig
+from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerConfig, SshDefaults, in_url, rest_url
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 from dart.state_directory import default_path, find_local_server
@@ -19,8 +19,11 @@ from dart_client import ServerUnreachableError
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
+_SSH = "Default for adding workers over SSH:"
 START_OPTIONS: tuple[Callable[..., Any], ...] = (
-    click.option("--host", default="127.0.0.1", show_default=True, help="Where REST listens."),
+    click.option(
+        "--host", default="127.0.0.1", show_default=True, help="Where REST listens: an address, or unix:/PATH."
+    ),
     click.option("--port", type=int, default=DEFAULT_PORT, show_default=True, help="0: the system chooses."),
     click.option("--agent-host", default="127.0.0.1", show_default=True, help="Where agents connect."),
     click.option(
@@ -34,10 +37,14 @@ START_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--tls-cert", metavar="FILE", help="Certificate chain in place of the one the server makes."),
     click.option("--tls-key", metavar="FILE", help="Its private key."),
     click.option("--tls-san", multiple=True, metavar="NAME", help="A further name in the certificate; repeatable."),
-    click.option("--no-tls", is_flag=True, help="Plain HTTP, on loopback only."),
+    click.option("--no-tls", is_flag=True, help="Plain HTTP, on loopback only; a unix socket is plain."),
     click.option("--legacy-key", "legacy_keys", multiple=True, metavar="TEXT", help="A key of old programs, as 000."),
     click.option("--allow-weak-key", is_flag=True, help="Take --legacy-key although others reach the port."),
     click.option("--forget-jobs", is_flag=True, help="Begin without jobs, tasks and results."),
+    click.option("--ssh-username", default="", metavar="NAME", help=f"{_SSH} user there; this one without it."),
+    click.option("--ssh-port", type=int, default=22, show_default=True, help=f"{_SSH} port there."),
+    click.option("--ssh-private-key", metavar="FILE", help=f"{_SSH} file of the private key."),
+    click.option("--ssh-public-key", metavar="FILE", help=f"{_SSH} file of the public key."),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
 )
 
@@ -71,11 +78,14 @@ for _option in START_OPTIONS:
 
 def config_of(options: dict[str, Any]) -> ServerConfig:
     """The server's configuration from the options of `start`."""
-    paths = {
-        name: Path(options[name]).expanduser() if options[name] else None
-        for name in ("state_dir", "tls_cert", "tls_key")
-    }
-    return ServerConfig(**{**options, **paths})
+    given = {**options, **{name: _path(options[name]) for name in ("state_dir", "tls_cert", "tls_key")}}
+    ssh = {name: given.pop(f"ssh_{name}") for name in ("username", "port", "private_key", "public_key")}
+    keys = {name: _path(ssh[name]) for name in ("private_key", "public_key")}
+    return ServerConfig(**given, ssh=SshDefaults(**{**ssh, **keys}))
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
 
 
 def state_directory(options: dict[str, Any]) -> Path:
@@ -163,19 +173,14 @@ def info(server: ServerChoice, output: Output) -> None:
     with server.client() as client:
         about = client.server()
         fingerprint = client.fingerprint
-        scheme = client.url.partition(":")[0]
-    url = f"{scheme}://{in_brackets(about['host'])}:{about['port']}"
-    agents = f"tcp://{in_brackets(about['agent']['host'])}:{about['agent']['port']}"
+        tls = client.url.startswith("https:")
+    url = rest_url(about["host"], about["port"], tls=tls)
+    agents = f"tcp://{in_url(about['agent']['host'])}:{about['agent']['port']}"
     if output.form != "table":
         output.one({"url": url, "fingerprint": fingerprint, "agents_url": agents})
         return
     pinned = f" --fingerprint {fingerprint}" if fingerprint else ""
     click.echo(f"--url {url}{pinned}")
-
-
-def in_brackets(host: str) -> str:
-    """The host as it stands in a URL."""
-    return f"[{host}]" if ":" in host else host
 
 
 def local_server_process(directory: Path) -> int:

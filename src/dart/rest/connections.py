@@ -6,12 +6,16 @@ longest without a request gives way.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 import ssl
+import stat
 import struct
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -53,7 +57,7 @@ class Place:
     def too_long(self, now: float, limits: Limits) -> bool:
         """Whether it dawdles: with a request head, with reading an answer, or with leaving after the last one."""
         if self.stalled_since is not None:
-            taken = _taken_bytes(self.sock)
+            taken = self._taken_bytes()
             if taken != self.taken_bytes:
                 self.stalled_since = now
             self.taken_bytes = taken
@@ -61,6 +65,21 @@ class Place:
             return True
         since = self.stalled_since if self.head_since is None else self.head_since
         return since is not None and now - since > limits.request_seconds_max
+
+    def _taken_bytes(self) -> int:
+        """What the peer has acknowledged: the only measure that buffers of TLS and of the loop do not blur.
+
+        A unix socket has no such number, but no TLS either: there it is what the loop has got rid of.
+        """
+        if self.sock.family == socket.AF_UNIX:
+            transport = None if self.connection is None else self.connection.transport
+            return 0 if transport is None else -transport.get_write_buffer_size()
+        try:
+            told = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_ACKED + 8)
+            taken: int = struct.unpack_from("=Q", told, TCP_INFO_BYTES_ACKED)[0]
+        except (OSError, struct.error):  # closed
+            return 0
+        return taken
 
     def abort(self) -> None:
         """Cut it."""
@@ -160,6 +179,7 @@ class Listener:
         self._spare_descriptors = spare_descriptors
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
+        self._file: tuple[Path, os.stat_result] | None = None
         self._places: set[Place] = set()
         self._sweep_timer: asyncio.TimerHandle | None = None
 
@@ -188,6 +208,26 @@ class Listener:
         self._socket = sock
         return int(sock.getsockname()[1])
 
+    def bind_path(self, path: Path) -> None:
+        """Listen on a unix socket that this user alone may open. Raises `OSError`.
+
+        The file of a server that is gone gives way; one where somebody answers, or that is no socket, does not.
+        """
+        _remove_stale(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Linux gives the file the mode of the socket, so that it is never open to others, not even for a moment.
+            os.fchmod(sock.fileno(), 0o600)
+            sock.setblocking(False)
+            sock.bind(str(path))
+            self._file = (path, path.lstat())
+            sock.listen(BACKLOG)
+        except OSError:
+            sock.close()
+            self._remove_file()
+            raise
+        self._socket = sock
+
     def start(self) -> None:
         """Accept from now on."""
         if self._socket is not None:
@@ -198,6 +238,7 @@ class Listener:
         """Take no further connections; harmless when repeated."""
         if self._socket is not None:
             self._loop.remove_reader(self._socket.fileno())
+            self._remove_file()
             self._socket.close()
             self._socket = None
 
@@ -212,6 +253,15 @@ class Listener:
     def leave(self, place: Place) -> None:
         """A connection is over."""
         self._places.discard(place)
+
+    def _remove_file(self) -> None:
+        """Take the unix socket's file away, unless somebody put another one in its place."""
+        if self._file is not None:
+            path, made = self._file
+            with suppress(OSError):
+                if os.path.samestat(path.lstat(), made):
+                    path.unlink()
+            self._file = None
 
     def _begin(self, message: Any, payload: Any, connection: Connection, writer: Any, task: Any) -> Any:
         connection.begin()
@@ -297,11 +347,20 @@ class Listener:
         self._sweep_timer = self._loop.call_later(min(1.0, self._limits.request_seconds_max / 10), self._sweep)
 
 
-def _taken_bytes(sock: socket.socket) -> int:
-    """What the peer has acknowledged: the only measure that buffers of TLS and of the loop do not blur."""
+def _remove_stale(path: Path) -> None:
+    """Remove the file of a socket on which nobody answers; raises `OSError` if somebody does."""
     try:
-        told = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_ACKED + 8)
-        taken: int = struct.unpack_from("=Q", told, TCP_INFO_BYTES_ACKED)[0]
-    except (OSError, struct.error):  # closed
-        return 0
-    return taken
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(errno.EEXIST, "there is a file that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, "a server answers there")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dart.broker import config
-from dart.broker.config import ServerConfig, advertised, in_url, is_loopback, is_wildcard
+from dart.broker.config import ServerConfig, SshDefaults, advertised, in_url, is_local, is_wildcard, rest_url
 from dart.errors import ConfigError
 
 
@@ -23,6 +23,17 @@ from dart.errors import ConfigError
         ({"legacy_keys": ("",)}, "--legacy-key"),
         ({"advertise": "0.0.0.0"}, "--advertise"),  # noqa: S104 - refused
         ({"advertise": "::"}, "--advertise"),
+        ({"host": "unix:rest.sock"}, "absolute"),
+        ({"host": "unix:"}, "absolute"),
+        ({"host": "unix:/" + "x" * 107}, "107 bytes"),
+        ({"host": "unix:/s", "tls_san": ("name",)}, "--tls-san"),
+        ({"host": "unix:/s", "tls_cert": Path("c"), "tls_key": Path("k")}, "--tls-cert"),
+        ({"agent_host": "unix:/s"}, "--agent-host"),
+        ({"ssh": SshDefaults(port=0)}, "--ssh-port"),
+        ({"ssh": SshDefaults(port=65_536)}, "--ssh-port"),
+        ({"ssh": SshDefaults(username="-oProxyCommand=x")}, "--ssh-username"),
+        ({"ssh": SshDefaults(private_key=Path("/no/key"))}, "--ssh-private-key"),
+        ({"ssh": SshDefaults(public_key=Path("/"))}, "--ssh-public-key"),
     ],
 )
 def test_what_cannot_be_is_refused(options, named):
@@ -41,6 +52,9 @@ def test_what_cannot_be_is_refused(options, named):
         {"legacy_keys": ("000",), "host": "192.0.2.1", "allow_weak_key": True},
         {"port": 0, "agent_port": 0},
         {"tls_cert": Path("c"), "tls_key": Path("k")},
+        {"host": "unix:/s"},
+        {"host": "unix:/s", "no_tls": True, "legacy_keys": ("000",)},
+        {"ssh": SshDefaults(username="edge", port=2222, private_key=Path(__file__), public_key=Path(__file__))},
     ],
 )
 def test_what_can_be_passes(options):
@@ -61,13 +75,17 @@ def test_nobody_is_told_a_wildcard(monkeypatch):
 def test_addresses_are_told_apart():
     """Wildcards, loopback, and how they stand in URLs."""
     assert [is_wildcard(host) for host in ("*", "0.0.0.0", "::", "host", "::1")] == [True, True, True, False, False]  # noqa: S104
-    assert [is_loopback(host) for host in ("localhost", "127.3.2.1", "::1", "host", "10.0.0.1")] == [
+    assert [is_local(host) for host in ("localhost", "127.3.2.1", "::1", "host", "10.0.0.1")] == [
         True, True, True, False, False,
     ]  # fmt: skip
     assert (in_url("::1"), in_url("host")) == ("[::1]", "host")
+    assert is_local("unix:/s")
+    assert rest_url("::1", 7, tls=True) == "https://[::1]:7"
+    assert rest_url("host", 7, tls=False) == "http://host:7"
+    assert rest_url("unix:/s", 0, tls=False) == advertised("unix:/s", "elsewhere") == "unix:/s"
 
 
 def test_the_main_address_is_one_to_connect_to():
     """Or nothing, on a host without a network."""
     address = config.main_address()
-    assert address == "" or not (is_wildcard(address) or is_loopback(address))
+    assert address == "" or not (is_wildcard(address) or is_local(address))
