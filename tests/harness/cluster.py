@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.processes import marked
+
 START_SECONDS = 30.0
+MARK = "HARNESS_CLUSTER"
+"""In the environment of every process of a cluster, runners and what tasks start included."""
 
 
 def read_line(process: subprocess.Popen[str], *, seconds: float, log: Path) -> str:
@@ -76,7 +80,7 @@ class Cluster:
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", MARK: str(self.folder), **self.environment},
             )
         self.processes.append(process)
         return process, log
@@ -137,17 +141,14 @@ class Cluster:
                 process.wait()
 
     def end_all(self) -> None:
-        """End everything, agents first; fail if any process of any group is left."""
+        """End everything, agents first; fail if any process is left, of whatever group."""
         for process in reversed(self.processes):
             self.end(process)
             if process.stdout:
                 process.stdout.close()
         deadline = time.monotonic() + 5.0
-        left = [pid for process in self.processes for pid in group_members(process.pid)]
-        while left and time.monotonic() < deadline:
+        while (left := marked(MARK, str(self.folder))) and time.monotonic() < deadline:
             time.sleep(0.05)
-            left = [pid for pid in left if Path(f"/proc/{pid}").exists() and group_members(pid) != []]
-            left = [pid for process in self.processes for pid in group_members(process.pid)]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         assert not left, f"processes left behind: {left}"

@@ -1,5 +1,7 @@
 """Looking at processes that a test started."""
 
+from pathlib import Path
+
 import psutil
 
 
@@ -10,3 +12,19 @@ def children(pid: int) -> list[int]:
     except psutil.NoSuchProcess:
         return []
     return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """Process ids of the live processes that were started with this variable in their environment."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # gone, or another user's
+            continue
+        if wanted in words:
+            found.append(int(entry.name))
+    return found
