@@ -116,6 +116,43 @@ class OutcomeContract:
         assert result_ids(store, 1, ("c", "z")) == [12]
         assert result_ids(store, 1, ("z",)) == result_ids(store, 1, ()) == result_ids(store, 2, ("a",)) == []
 
+    def test_bounds_keep_the_newest_results(self, store, restart):
+        """By number, bytes and age; the tally stays, cancelled tasks go by age alone, other jobs are not touched."""
+        store.commit([job(1), job(2), *done(1, *range(10, 40)), *done(2, 50, finished_at_ms=1)])
+        store.commit([*done(1, 40, state=TaskState.CANCELLED), *done(1, 41, payload=b"x" * 90)])
+        assert self._held(store, results=20) == [*range(21, 40), 41]
+        assert self._held(store, payload_bytes=100) == [38, 39, 41]
+        assert len(store.finished_tasks(1, after=0, amount=99, states=FINAL)) == 4
+        store.commit(done(1, 42, finished_at_ms=1_800_000_000_000))
+        assert self._held(store, before_ms=1_800_000_000_000) == [42]
+        assert [task.id for task in store.finished_tasks(1, after=0, amount=99, states=FINAL)] == [42]
+        assert self._held(store) == [42]
+        assert result_ids(store, 2) == [50]
+        (found, _) = restart(store).recover().jobs
+        assert found.tally == {("bob", TaskState.SUCCEEDED): 32, ("bob", TaskState.CANCELLED): 1}
+
+    def test_bounds_after_deletions(self, store):
+        """What a client deleted, twice perhaps, counts no more."""
+        store.commit([job(1), *done(1, *range(10, 20)), *done(1, 20, state=TaskState.CANCELLED)])
+        store.commit([ResultForgotten(1, 19), ResultForgotten(1, 19), ResultForgotten(1, 20)])
+        assert self._held(store, results=9) == list(range(10, 19))
+        assert self._held(store, results=8, payload_bytes=1 << 30) == list(range(11, 19))
+
+    def test_bounds_of_unknown_jobs(self, store):
+        """Are no error."""
+        store.commit([ResultsBounded(99, 1, 1, 1)])
+        store.commit([job(1), *done(1, 10), JobForgotten(1), ResultsBounded(1, 1, 1, 1)])
+        assert result_ids(store, 1) == []
+
+    @staticmethod
+    def _held(store, *, before_ms=0, results=0, payload_bytes=0):
+        """Ids of what is left of job 1 once these bounds hold."""
+        store.commit([ResultsBounded(1, before_ms, results, payload_bytes)])
+        for number in range(99):
+            # Groups that change something: a store may clear away as much as they do.
+            store.commit([answered(f"key{number}", 1)])
+        return result_ids(store, 1)
+
     @pytest.mark.parametrize("workers", [None, ("bob", "eve"), ("bob",)])
     def test_pages_of_results_join_without_gap_or_repeat(self, store, workers):
         """The cursor is the sequence of the last row taken."""

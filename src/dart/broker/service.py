@@ -23,6 +23,7 @@ from dart.broker.pace import Pace
 from dart.broker.parameters import ParameterCache
 from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
+from dart.broker.tidying import Tidying
 from dart.errors import DartError, StoreError, UnavailableError
 from dart.ids import AgentId, JobId, TaskId
 from dart.limits import Limits
@@ -86,6 +87,7 @@ class Service:
         self._turn_number = 0
         self._lazy: list[Record] = []
         self._lazy_timer: asyncio.TimerHandle | None = None
+        self._tidying = Tidying(store, lambda: self._committer.put(self._turn_number, ()))
         self._alarm = Alarm(lambda: self.post([TimePassed()]))
         self._last_token = 0
         self._asked: dict[Token, asyncio.Future[Any]] = {}
@@ -125,6 +127,7 @@ class Service:
         if self._recovery is not None:
             self._recovery.cancel()
         self._alarm.stop()
+        self._tidying.stop()
         self._flush_lazy()
         await self._committer.close()
         await asyncio.sleep(0)  # what the committer told last
@@ -281,6 +284,7 @@ class Service:
 
     def _on_committed(self, number: int) -> None:
         self._outbox.committed(number)
+        self._tidying.committed()
         self._watch_outbox()
         self._release()
 
@@ -331,6 +335,7 @@ class Service:
 
     def _void(self) -> None:
         self._alarm.stop()
+        self._tidying.stop()
         self._stop_lazy_timer()
         self._events.clear()
         self._lazy.clear()

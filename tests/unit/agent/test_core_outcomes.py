@@ -10,6 +10,26 @@ from dart.wire import messages, values
 from harness.agent_recorder import OTHER_STORE, STORE, Recorder, lease, ref, result, runner_result
 
 
+def test_a_full_spool_is_told_at_once():
+    """The broker hears of it with a HEARTBEAT, and again when there is room; a new session is told anew."""
+    agent = Recorder(spool_bytes_max=300).live()
+    agent.tasks(1)
+    assert not agent.sent(messages.Heartbeat)
+    agent.ends(0, 1, duration=0.5)
+    assert not agent.sent(messages.Heartbeat)  # 257 bytes
+    agent.tasks(2)
+    agent.ends(0, 2)
+    assert [beat.spool_full for beat in agent.sent(messages.Heartbeat)] == [True]
+    agent.hears(messages.Heartbeat(5, reply=False, load=0.0))
+    assert agent.sent(messages.Heartbeat)[0].spool_full
+    agent.do(events.LinkDown("gone", 0.5))
+    agent.hello()
+    agent.welcome(send=(ref(1), ref(2)))
+    assert agent.sent(messages.Heartbeat)[0].spool_full
+    agent.hears(messages.Ack((ref(1), ref(2))))
+    assert [beat.spool_full for beat in agent.sent(messages.Heartbeat)] == [False]
+
+
 def test_eager_results_go_to_disk_and_out_at_the_same_time():
     """One SpoolWrite and one RESULTS; after ACK both are forgotten."""
     agent = Recorder().live()

@@ -54,7 +54,14 @@ class FinishedTask(NamedTuple):
 
 
 class Store(ABC):
-    """Keeps what was promised."""
+    """Keeps what was promised.
+
+    Attributes:
+        untidy: Whether the last group left something of what was forgotten, which goes with the groups that follow,
+            also with empty ones.
+    """
+
+    untidy = False
 
     @abstractmethod
     def recover(self, *, forget_jobs: bool = False) -> Recovered:

@@ -73,8 +73,9 @@ class SqliteStore(Store):
     def commit(self, records: Sequence[Record]) -> None:
         """See `Store.commit`."""
         with self._transaction() as connection:
-            GroupWriter(connection, self._limits).write(records)
+            untidy = GroupWriter(connection, self._limits).write(records)
             self._free_bytes = number(connection, "freelist_count") * number(connection, "page_size")
+        self.untidy = untidy
 
     def probe(self) -> None:
         """See `Store.probe`."""

@@ -27,8 +27,11 @@ _DELETE = "DELETE FROM outcome WHERE sequence = ?"
 _TAKE_AWAY = "UPDATE kept SET results = results - ?, payload_bytes = payload_bytes - ? WHERE job_id = ?"
 
 
-def sweep(connection: sqlite3.Connection, rows_max: int) -> None:
-    """Delete at most so many rows of forgotten jobs and void submissions; shorten the file if much of it is free."""
+def sweep(connection: sqlite3.Connection, rows_max: int) -> bool:
+    """Delete at most so many rows of what was forgotten; shorten the file if much of it is free. Whether more is left.
+
+    Forgotten are jobs, void submissions, and results beyond the bounds of their job.
+    """
     while rows_max > 0 and (job := connection.execute("SELECT job_id FROM forgotten LIMIT 1").fetchone()):
         for statement in _OF_JOB.values():
             rows_max -= connection.execute(statement, (*job, max(rows_max, 0))).rowcount
@@ -46,7 +49,7 @@ def sweep(connection: sqlite3.Connection, rows_max: int) -> None:
         rows_max -= _hold_to(connection, bound, rows_max)
         if rows_max > 0:
             connection.execute("DELETE FROM bound WHERE job_id = ?", bound[:1])
-    _give_back(connection)
+    return _give_back(connection) or rows_max <= 0
 
 
 def _hold_to(connection: sqlite3.Connection, bound: tuple[int, int, int, int], rows_max: int) -> int:
@@ -73,9 +76,12 @@ def _hold_to(connection: sqlite3.Connection, bound: tuple[int, int, int, int], r
     return len(gone)
 
 
-def _give_back(connection: sqlite3.Connection) -> None:
+def _give_back(connection: sqlite3.Connection) -> bool:
+    """Give some free pages back to the file system; whether there are more to give."""
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-    if free > _SPARE_PAGES and free * 4 > connection.execute("PRAGMA page_count").fetchone()[0]:
+    many = free > _SPARE_PAGES and free * 4 > connection.execute("PRAGMA page_count").fetchone()[0]
+    if many:
         # The module steps a statement without columns once, and SQLite gives one page back with each step.
         for _ in range(min(_VACUUM_PAGES, free)):
             connection.execute("PRAGMA incremental_vacuum(1)")
+    return bool(many)

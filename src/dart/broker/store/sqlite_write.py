@@ -64,8 +64,8 @@ class GroupWriter:
         """Results and bytes that came of each job, less those that went."""
         self._known_jobs: dict[JobId, bool] = {}
 
-    def write(self, records: Sequence[r.Record]) -> None:
-        """Write all of it; the caller commits or rolls back."""
+    def write(self, records: Sequence[r.Record]) -> bool:
+        """Write all of it; the caller commits or rolls back. Whether there is more to clear away."""
         changes_before = self._connection.total_changes
         for kind, run in groupby(records, key=type):
             self._WRITERS[kind](self, list(run))
@@ -76,7 +76,7 @@ class GroupWriter:
         )
         # As many rows as the group changed, too: what is forgotten must go faster than new comes.
         changes = self._connection.total_changes - changes_before
-        sweep(self._connection, self._limits.sweep_rows_max + changes)
+        return sweep(self._connection, self._limits.sweep_rows_max + changes)
 
     def _raise_highest_id(self, last_id: int) -> None:
         self._highest_id = max(self._highest_id, last_id)

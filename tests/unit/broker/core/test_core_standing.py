@@ -133,6 +133,27 @@ def test_all_agents_of_the_name_have_done_it(r):
     assert [ref.task_id for ref in three.given] == [task_id]
 
 
+def test_succeeding_again_changes_nothing(r):
+    """A second success, by hand, earns nothing more."""
+    r.define_standing()
+    agent = r.agent("a", credit=5)
+    agent.finish(agent.given[0])
+    capabilities = r.core.agents[agent.id].capabilities
+    r.submit(1, "init", location="a")
+    agent.finish(agent.given[1])
+    assert r.core.agents[agent.id].capabilities == capabilities
+
+
+def test_a_stopped_job_may_outlive_what_it_came_after(r):
+    """After a restart its definition names a job that is not there any more."""
+    r.define_standing()
+    r.define("train", after=["init"])
+    r.stop("train")
+    r.purge("init")
+    r.restart()
+    assert r.core.jobs["train"].comes_after == set()
+
+
 def test_tokens_are_nobodys_business(r):
     """Workers and tasks show what was declared and named, no tokens."""
     job_id = r.define_standing()
