@@ -57,9 +57,9 @@ def test_a_copy_is_of_one_moment_and_leaves_nothing_behind(store, tmp_path):
     writer.start()
     try:
         for number in range(5):
+            wait_until(lambda number=number: len(committed) > 2 * number, explain="the writer goes on")
             seen = len(committed)
             copy = saved(store, tmp_path / f"{number}.db")
-            assert len(committed) > seen, "the writer went on"
             assert len(result_ids(store, 1)) == 298
             with sqlite3.connect(copy) as connection:
                 rows = [row for (row,) in connection.execute("SELECT id FROM task WHERE id >= 1000 ORDER BY id")]

@@ -208,6 +208,14 @@ def test_leftover_of_an_interrupted_creation_is_no_hindrance(path):
     store.close()
 
 
+def test_leftover_of_an_interrupted_backup_is_taken_away(filled):
+    """It would take as much room as the database."""
+    leftover = filled.parent / ".dart.db.copy-0a1b2c3d"
+    leftover.write_bytes(b"half")
+    SqliteStore(filled, LIMITS).close()
+    assert not leftover.exists()
+
+
 def test_directory_that_cannot_be_made_is_an_error(tmp_path):
     """A file stands in the way."""
     (tmp_path / "state").write_text("in the way")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from dart.broker.store import sqlite_schema
 from dart.broker.store.sqlite_faults import as_store_errors
-from dart.broker.store.sqlite_file import connect, number
+from dart.broker.store.sqlite_file import COPY, connect, number
 from dart.errors import StoreError, UnavailableError
 from dart.ids import StoreId
 
@@ -43,7 +43,7 @@ def copy_unnamed(database: Path, stop: threading.Event) -> BinaryIO:
         StoreError: The database is damaged, or there is no room for the copy beside it.
         UnavailableError: `stop` was set.
     """
-    draft = database.with_name(f".{database.name}.copy-{secrets.token_hex(4)}")
+    draft = database.with_name(f".{database.name}{COPY}{secrets.token_hex(4)}")
     try:
         with as_store_errors(draft):
             new_file(draft)

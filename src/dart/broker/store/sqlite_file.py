@@ -14,6 +14,9 @@ from dart.errors import StoreError
 _CHECKED_BYTES_MAX = 32 * 1024 * 1024
 """Up to this size the whole file is checked at a start (about 0.1 s); larger ones as they are read."""
 
+COPY = ".copy-"
+"""In the name of a copy that is being made, until it loses its name."""
+
 RESTORING = ".restoring"
 """Ends the name of a restored database until it is put in place."""
 
@@ -48,6 +51,8 @@ class DatabaseFile:
             make_directory(path.parent)
             self._lock = lock(path)
             try:
+                for leftover in path.parent.glob(f".{path.name}{COPY}*"):
+                    leftover.unlink()  # a server was killed while it made a backup
                 if not path.exists():
                     _create(path)
                 path.chmod(0o600)
