@@ -191,6 +191,20 @@ class OutcomeContract:
         store.commit(done(1, 3))
         assert result_ids(store, 1, after=first.sequence) == [3]
 
+    def test_latest_sequence_is_a_cursor_for_now(self, store, restart):
+        """Nothing recorded before has a greater one, everything after; deleted results and starts change nothing."""
+        assert store.latest_sequence() == 0
+        store.commit([job(1), *done(1, 2, 3), *done(1, 4, state=TaskState.CANCELLED)])
+        store.commit([ResultForgotten(1, 3)])
+        store = restart(store)
+        store.recover()
+        before = store.latest_sequence()
+        assert before >= results(store, 1)[-1].sequence
+        assert result_ids(store, 1, after=before) == []
+        store.commit(done(1, 5))
+        assert result_ids(store, 1, after=before) == [5]
+        assert store.latest_sequence() > before
+
     def test_results_of_given_tasks(self, store):
         """In the order asked, cancelled ones included, of this job only, open and unknown ones left out."""
         store.commit([job(1), job(2), *done(1, *range(10, 2500)), *done(2, 2600), tasks(1, 2700)])

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import msgpack
 import msgspec
+import pytest
 
+from dart.broker.store.base import ResultQuery
 from dart.limits import Limits
 from dart.wire import values
 from dart.wire.messages import Ack
@@ -94,6 +96,52 @@ async def test_a_long_poll_answers_as_soon_as_there_is_something():
         assert [row["success"] for row in answer["results"]] == [1]
         again = await stack.call("GET", "/job/j/results/", params={"after": answer["cursor"], "wait": "0"})
         assert (again["results"], again["cursor"]) == ([], answer["cursor"])
+
+
+async def test_a_long_poll_from_now_on():
+    """`after=now` skips what there is; its cursor is good for the next poll."""
+    async with joined() as (stack, agent):
+        await stack.submit({"parameter": 1}, {"parameter": 2})
+        await stack.finish(agent, b"\x01", b"\x02")
+        await until(lambda: len(agent_results(stack)) == 2)
+        answer = await stack.call("GET", "/job/j/results/?after=now&amount=0")
+        assert (answer["results"], answer["cursor"]) == ([], str(agent_results(stack)[-1].sequence))
+        poll = asyncio.create_task(stack.call("GET", "/job/j/results/?wait=30&after=now"))
+        await until(lambda: len(stack.broker.gateway._waiters))
+        (third,) = (await stack.submit({"parameter": 3}))["tasks"]
+        await stack.finish(agent, b"\x03")
+        found = await poll
+        assert [row["id"] for row in found["results"]] == [third]
+        assert int(found["cursor"]) > int(answer["cursor"])
+        await stack.call("GET", "/job/j/results/?after=later", status=400)
+
+
+def agent_results(stack):
+    """What is recorded of job `j`."""
+    store, core = stack.broker.store, stack.broker.service.reactor.state
+    return store.results(ResultQuery(core.jobs["j"].id, None, 0, 100, 1 << 20))
+
+
+@pytest.mark.parametrize("way", ["query", "member"])
+async def test_a_submission_tells_where_its_results_begin(way):
+    """A cursor after all older results and before its own; a repetition, whose results may be there, tells none."""
+    async with joined() as (stack, agent):
+        await stack.submit({"parameter": 1})
+        await stack.finish(agent, b"\x01")
+        await until(lambda: len(agent_results(stack)) == 1)
+        path = "/job/j/tasks/?cursor=true" if way == "query" else "/job/j/tasks/"
+        body = {"location_and_parameters": [{"parameter": 2}], **({"cursor": True} if way == "member" else {})}
+        headers = {**BEARER, "Idempotency-Key": "one"}
+        answer = await stack.call("POST", path, json=body, headers=headers)
+        assert answer["cursor"] == str(agent_results(stack)[0].sequence)
+        await stack.finish(agent, b"\x02")
+        await until(lambda: len(agent_results(stack)) == 2)
+        again = await stack.call("POST", path, json=body, headers=headers)
+        assert again == {"tasks": answer["tasks"]}
+        found = await stack.call("GET", f"/job/j/results/?after={answer['cursor']}")
+        assert [row["id"] for row in found["results"]] == answer["tasks"]
+        assert "cursor" not in await stack.submit({"parameter": 3})
+        await stack.call("POST", "/job/j/tasks/?cursor=perhaps", json=body, status=400)
 
 
 async def test_a_long_poll_with_a_pattern_waits_for_a_worker_that_matches():

@@ -195,13 +195,23 @@ def test_what_others_cancel_or_purge_ends_futures_too(client, job, running, monk
             purged.result(30)
 
 
-def test_attaching_to_a_job_sees_new_results_only_in_its_futures(client, job):
-    """The second client of a job gets its own tasks' results, whatever was there before."""
+def test_attaching_to_a_job_sees_new_results_only_in_its_futures(client, job, monkeypatch):
+    """The second client of a job gets its own tasks' results; those that were there before are not even read."""
     first = job("echo")
     assert [future.result(30) for future in first.submit_many(range(50))] == list(range(50))
+    read = []
+    call = client.connection.call
+
+    def watched(*arguments, **options):
+        answer = call(*arguments, **options)
+        read.extend(result["id"] for result in answer.get("results", ()))
+        return answer
+
+    monkeypatch.setattr(client.connection, "call", watched)
     again = client.job(first.name, "calls", "echo")
     assert [future.result(30) for future in again.submit_many("abc")] == ["a", "b", "c"]
     assert client.job(first.name).submit(1).result(30) == 1
+    assert 4 <= len(read) < 50
     with pytest.raises(dart_client.JobExistsError):
         client.job(first.name, "calls", "fail")
     with pytest.raises(dart_client.UnknownJobError):

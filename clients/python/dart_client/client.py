@@ -94,23 +94,20 @@ class Client:
             UnknownJobError: No job of this name, and no module was given to define it with.
             JobExistsError: It exists and runs something else.
         """
-        known = False
         if module_path is not None and method is not None:
             try:
                 self.define_job(name, module_path, method, **defaults)
-                known = True
+                return Job(self, name)
             except JobExistsError:
                 config = self.job_info(name)["config"]
                 if (config["module_path"], config["method"]) != (module_path, method):
                     raise
-                known = True
-        if not known:
-            self.job_info(name)
-        return Job(self, name)
+        # It may have a long history; none of it is of tasks that are still to be submitted here.
+        return Job(self, name, self.results(name, 0, after="now")["cursor"])
 
-    def poller(self, job: str) -> Poller:
-        """What brings a job's results, until the client is closed."""
-        made = Poller(self.connection, job)
+    def poller(self, job: str, cursor: str = "0") -> Poller:
+        """What brings a job's results from a cursor on, until the client is closed."""
+        made = Poller(self.connection, job, cursor)
         with self._lock:
             self._pollers.add(made)
         return made

@@ -28,11 +28,11 @@ FOLLOW_SECONDS = 2.0
 class Job:
     """One method of one module on the workers. Made by `Client.job`; safe to use from many threads."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, client: Client, name: str, cursor: str = "0") -> None:
         self.client = client
         self.name = name
         self._connection = client.connection
-        self._poller = client.poller(name)
+        self._poller = client.poller(name, cursor)
         self._prefixes: dict[Any, bytes] = {}
 
     def __repr__(self) -> str:

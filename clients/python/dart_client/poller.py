@@ -47,11 +47,11 @@ FINISHED = frozenset({"succeeded", "failed", "cancelled", "expired", "lost"})
 class Poller:
     """The open futures of one job, by task id, and the thread that settles them."""
 
-    def __init__(self, connection: Connection, job: str) -> None:
+    def __init__(self, connection: Connection, job: str, cursor: str = "0") -> None:
         self.condition = threading.Condition(threading.RLock())
         self._connection = connection
         self._job = job
-        self._cursor = "0"
+        self._cursor = cursor
         self._open: dict[str, futures.TaskFuture] = {}
         self._posting = 0
         self._early: dict[str, dict[str, Any]] = {}

@@ -262,6 +262,10 @@ class Gateway:
             amount -= len(page)
             after = page[-1].sequence
 
+    async def latest_sequence(self) -> int:
+        """The cursor that stands for now: results recorded from here on have a greater sequence."""
+        return await self._service.read(self._service.store.latest_sequence)
+
     async def wait_for_results(self, job: JobView, *, after: int, seconds: float) -> None:
         """Return as soon as a result with a sequence above `after` is recorded, or when the time is over."""
         query = ResultQuery(job.id, None, after, 1, 1)

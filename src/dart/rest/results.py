@@ -18,6 +18,8 @@ from dart.rest.json_values import LARGE_BYTES, is_large_text, pieces_of_text
 from dart.rest.rows import row_of, row_with, rows_of
 
 _log = logging.getLogger("dart.rest")
+NOW = "now"
+"""In place of a cursor: only results recorded from here on."""
 _RETRY_SECONDS = 0.2
 _encode = msgspec.json.Encoder().encode
 
@@ -33,7 +35,7 @@ async def list_all(call: Call) -> Answer:
     """`GET /job/{job}/results/`."""
     asked = await call.members(schemas.ResultsWanted)
     by_cursor = asked.wait is not msgspec.UNSET or asked.after is not msgspec.UNSET
-    after = 0 if isinstance(asked.after, msgspec.UnsetType) else schemas.integer(asked.after, "after")
+    after = await _cursor(call, asked.after)
     wait = 0.0 if isinstance(asked.wait, msgspec.UnsetType) else schemas.seconds(asked.wait, "wait")
     amount = call.limits.page_items_max if by_cursor else 0
     if not isinstance(asked.amount, msgspec.UnsetType):
@@ -45,6 +47,12 @@ async def list_all(call: Call) -> Answer:
         rows = rows_of(wanted.job.name, page, messagepack=call.messagepack)
         return call.answer(results=rows, job=_job(wanted.job), cursor=cursor)
     return await _all(call, wanted)
+
+
+async def _cursor(call: Call, asked: schemas.Integer | msgspec.UnsetType) -> int:
+    if asked == NOW:
+        return await call.gateway.latest_sequence()
+    return 0 if isinstance(asked, msgspec.UnsetType) else schemas.integer(asked, "after")
 
 
 async def _wanted(call: Call, pattern: str, after: int, amount: int) -> _Wanted:

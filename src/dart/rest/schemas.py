@@ -114,6 +114,7 @@ class Submission(Members, kw_only=True):
     location_and_parameters: list[msgspec.Raw]
     if_stopped: str = "run"
     wait: Number = 0
+    cursor: Flag = False
 
 
 class StopJob(Members, kw_only=True):

@@ -32,12 +32,24 @@ async def submit(call: Call) -> Answer:
     if not wanted.tasks:
         return call.answer(tasks=[], **({"locations": []} if wanted.expanded else {}))
 
+    cursor = await _cursor(call, outer.cursor, idempotency)
     if wanted.expanded and idempotency is not None and await call.gateway.recall_answer(idempotency) is not None:
         # Who was connected then is known to the memory of this process alone.
         queued = await call.tools.answers.once(idempotency, _forgotten)
     else:
         queued = await _queue(call, name, wanted, idempotency)
-    return call.answer(**queued, **(await _awaited(call, name, wanted, queued["tasks"])))
+    return call.answer(**queued, **cursor, **(await _awaited(call, name, wanted, queued["tasks"])))
+
+
+async def _cursor(call: Call, asked: schemas.Flag, idempotency: Idempotency | None) -> dict[str, str]:
+    """Where to read on for results of what is queued next, if the caller asked for it; a repetition tells nothing."""
+    if not schemas.flag(call.request.query.get("cursor", asked), "cursor"):
+        return {}
+    latest = await call.gateway.latest_sequence()
+    # Looked at in this order: what is not known now had no results when the cursor was read.
+    if idempotency is not None and await call.gateway.recall_answer(idempotency) is not None:
+        return {}
+    return {"cursor": str(latest)}
 
 
 async def _queue(call: Call, job: str, wanted: Submission, idempotency: Idempotency | None) -> dict[str, Any]:

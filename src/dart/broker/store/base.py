@@ -99,6 +99,10 @@ class Store(ABC):
         """Results (SUCCEEDED, FAILED, EXPIRED, LOST; never CANCELLED) with payloads. Cost: the rows given, no more."""
 
     @abstractmethod
+    def latest_sequence(self) -> int:
+        """A cursor: all outcomes recorded so far have at most this `sequence`, all later ones a greater one."""
+
+    @abstractmethod
     def results_of(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
         """Recorded outcomes of these tasks, CANCELLED included, with payloads, in the order of the ids."""
 

@@ -174,6 +174,11 @@ class MemoryStore(Store):
                     break
             return taken
 
+    def latest_sequence(self) -> int:
+        """See `Store.latest_sequence`."""
+        with self._lock:
+            return self._numbers["highest_sequence"]
+
     def results_of(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
         """See `Store.results_of`."""
         with self._lock:

@@ -103,6 +103,11 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return sqlite_read.results(connection, query)
 
+    def latest_sequence(self) -> int:
+        """See `Store.latest_sequence`."""
+        with self._snapshot() as connection:
+            return sqlite_read.latest_sequence(connection)
+
     def results_of(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
         """See `Store.results_of`."""
         with self._snapshot() as connection:

@@ -78,6 +78,12 @@ def results(connection: sqlite3.Connection, query: ResultQuery) -> list[Finished
     return _up_to(_outcomes(connection, islice(sequences, query.amount)), query.bytes_max)
 
 
+def latest_sequence(connection: sqlite3.Connection) -> int:
+    """See `Store.latest_sequence`."""
+    latest: int = connection.execute("SELECT coalesce(max(sequence), 0) FROM outcome").fetchone()[0]
+    return latest
+
+
 def results_of(connection: sqlite3.Connection, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
     """See `Store.results_of`; inside a transaction."""
     found: dict[TaskId, FinishedTask] = {}
