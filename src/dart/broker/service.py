@@ -25,7 +25,7 @@ from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
 from dart.broker.tidying import Tidying
 from dart.errors import DartError, StoreError, UnavailableError
-from dart.ids import AgentId, JobId, TaskId
+from dart.ids import AgentId, JobId
 from dart.limits import Limits
 
 T = TypeVar("T")
@@ -106,8 +106,12 @@ class Service:
     async def start(self, gate: Gate, *, forget_jobs: bool = False) -> None:
         """Build the core and take events. Raises `StoreError`."""
         self._gate = gate
-        delivery = Delivery(gate, cache=self._cache, read=self._read_parameters, tell=self._told)
-        self._delivery = delivery
+        self._delivery = delivery = Delivery(
+            gate,
+            cache=self._cache,
+            read=lambda ids: self.read(self._store.parameters, ids),
+            tell=lambda event: self.post([event]),
+        )
         self._show = {
             out.Send: delivery.give,
             out.SendTasks: delivery.give,
@@ -305,12 +309,6 @@ class Service:
             self._committer.put(self._turn_number, self._lazy)
             self._lazy = []
 
-    def _told(self, event: Event) -> None:
-        self.post([event])
-
-    async def _read_parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
-        return await self.read(self._store.parameters, ids)
-
     def _stop_lazy_timer(self) -> None:
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
@@ -335,7 +333,6 @@ class Service:
 
     def _void(self) -> None:
         self._alarm.stop()
-        self._tidying.stop()
         self._stop_lazy_timer()
         self._events.clear()
         self._lazy.clear()

@@ -8,7 +8,14 @@ import msgspec
 
 from dart.broker.core.model import IfOffline, TaskSpec
 from dart.broker.core.views import WorkerView
-from dart.errors import InvalidRequestError, LimitError, TooLargeError, ValueNotPortableError
+from dart.errors import (
+    DartError,
+    InvalidRequestError,
+    LimitError,
+    TooLargeError,
+    UnknownJobError,
+    ValueNotPortableError,
+)
 from dart.rest import json_values, names, schemas
 from dart.rest.bodies import decode
 from dart.rest.call import Call
@@ -116,7 +123,7 @@ class _Reader:
             if task.tag:
                 names.check_tag(task.tag, "tag", self._call.limits)
             parameter = self._parameter(task, raw)
-        except (InvalidRequestError, ValueNotPortableError) as error:
+        except (InvalidRequestError, UnknownJobError, ValueNotPortableError) as error:
             raise _at(error, number) from None
         self.if_offline.add(if_offline)
         self.tasks.append(TaskSpec(policy, parameter, task.tag))
@@ -140,7 +147,7 @@ class _Reader:
                 policy, if_offline = self._policies.of(task, location)
                 self.if_offline.add(if_offline)
                 self.tasks.append(TaskSpec(policy, parameter, task.tag))
-        except (InvalidRequestError, ValueNotPortableError) as error:
+        except (InvalidRequestError, UnknownJobError, ValueNotPortableError) as error:
             raise _at(error, number) from None
 
     def read(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:
@@ -181,7 +188,7 @@ def _check_value(data: bytes) -> None:
         raise InvalidRequestError(f"Member `parameter` is no portable value: {error}", field="parameter") from None
 
 
-def _at(error: InvalidRequestError | ValueNotPortableError, number: int) -> InvalidRequestError | ValueNotPortableError:
+def _at(error: DartError, number: int) -> DartError:
     """The same complaint, saying in which entry."""
     where = f"location_and_parameters[{number}]"
     field = error.details.get("field", "parameter")

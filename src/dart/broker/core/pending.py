@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from dart.broker.core.leases import holder_of
+from dart.broker.core.lifecycle import HELD_STATES
 from dart.broker.core.model import Agent, JobStatus, OnLost, Task, TaskPolicy, TaskState
 from dart.broker.core.placement import room_of
 from dart.broker.core.state import Core
@@ -18,9 +19,9 @@ _WAITING = (TaskState.STAGED, TaskState.QUEUED)
 
 
 def pending_reason(core: Core, task: Task) -> str:
-    """Why a task does not run; empty if it does."""
-    if task.state is TaskState.LEASED:
-        return _why_leased(core, task)
+    """Why a task does not run; empty if it does, as far as its agent can be heard."""
+    if task.state in HELD_STATES:
+        return _why_held(core, task)
     if task.state is TaskState.DELAYED:
         counted = [f"failed {task.errors} times"] if task.errors else []
         counted += [f"was lost {task.losses} times"] if task.losses else []
@@ -38,10 +39,14 @@ def pending_reasons(core: Core, task: Task) -> tuple[str, ...]:
     return tuple(islice(_reasons(core, task), REASONS_MAX))
 
 
-def _why_leased(core: Core, task: Task) -> str:
+def _why_held(core: Core, task: Task) -> str:
     holder = holder_of(core, task)
     if holder.session is not None:
-        return f"Leased to worker {holder.name!r}, which has not said that the task runs."
+        return (
+            ""
+            if task.state is TaskState.RUNNING
+            else f"Leased to worker {holder.name!r}, which has not said that the task runs."
+        )
     if holder.lease_expires_at == float("inf"):
         return f"Waits for the very agent of worker {holder.name!r} that had it, which was lost (on_lost=wait)."
     then = {

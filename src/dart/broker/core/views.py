@@ -81,7 +81,7 @@ class TaskView(NamedTuple):
     """-1: nothing reported."""
     progress_text: str
     pending_reason: str
-    """Why it does not run; empty unless QUEUED, DELAYED or LEASED."""
+    """Why it does not run, or what is known of it where its agent is silent; empty if all is well."""
     after: tuple[str, ...] = ()
     """Standing jobs that its worker must have done."""
     pending_reasons: tuple[str, ...] = ()

@@ -127,6 +127,8 @@ def test_silent_holder(r, on_lost, then):
     """Until when the task stays with an agent that is silent, and what follows."""
     agent = r.agent("w", slots=1, credit=1)
     (task_id,) = r.submit(1, on_lost=on_lost)
+    if on_lost is OnLost.FAIL:
+        agent.start(agent.given[0])
     agent.lose()
     assert said(r, task_id)[0].endswith(f"keeps the task until 1970-01-01 00:17:40 UTC; {then}.")
     r.wait(61)
