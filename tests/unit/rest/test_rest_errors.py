@@ -11,7 +11,8 @@ from dart.rest.errors import STATUSES, from_http, members_of, status_of
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, DartError)]
 EXPECTED = {
-    "DartError": 500, "ConfigError": 500, "DamagedFileError": 500, "StoreError": 503, "UnavailableError": 503, "NotAvailableYetError": 503,
+    "DartError": 500, "ConfigError": 500, "DamagedFileError": 500, "StoreError": 503,
+    "UnavailableError": 503, "NotAvailableYetError": 503,
     "HostUnreachableError": 502, "LimitError": 429, "UnsupportedMediaTypeError": 415, "TooLargeError": 413,
     "ConflictError": 409, "JobExistsError": 409, "JobStoppedError": 409, "IdempotencyConflictError": 409,
     "WorkerOfflineError": 409, "MethodNotAllowedError": 405, "NotFoundError": 404, "UnknownJobError": 404,
