@@ -39,9 +39,10 @@ class AgentProcess:
         self.runners.clock = self._clock
         self.runners.failing = host.bad_python
         self.limits = host.limits
-        if number > 1 and host.limits.batch_items_max == 4096 and self._chance.random() < 0.8:
-            # It may name less in HELLO than it keeps: the rest comes unannounced.
+        if host.names_little and host.limits.batch_items_max == 4096:
+            # It names less in HELLO than it keeps: the rest comes unannounced.
             self.limits = replace(host.limits, hello_items_max=1)
+        host.names_little = False
         identity = Identity(
             name=host.name,
             slots=host.slots,
@@ -132,9 +133,10 @@ class AgentProcess:
         self._disconnect()
         self._connection = connection = self.host.network.connect(
             self.host.line,
-            self.host.agent_id,
-            lambda parts: self._receive(connection, parts),
-            lambda: self._lost(connection),
+            agent_id=self.host.agent_id,
+            worker=self.host.name,
+            agent=lambda parts: self._receive(connection, parts),
+            lost=lambda: self._lost(connection),
         )
         self._emit(events.LinkUp(self._chance.random()))
 
@@ -215,6 +217,8 @@ class AgentHost:
         self.card = Card(self.world.random_for(f"card of {label}"))
         self.store_id = ""
         self.bad_python = False
+        self.names_little = False
+        """Whether the next boot has room for one result in HELLO only."""
         self.process = None
         self.last_exit_code = None
         self._boots = 0

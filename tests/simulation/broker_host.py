@@ -20,7 +20,7 @@ REPEAT_SECONDS = 1.0
 DRAIN_SECONDS = 0.002
 COMMIT_SECONDS = 0.004
 """What a group takes on average while the disk is well."""
-CHECKED_TURNS = 4
+CHECKED_TURNS = 6
 """Every so many turns all indexes are derived again."""
 
 
@@ -167,7 +167,7 @@ class Gate:
             ledger.told_done(message.forget, peer.agent_id, core, "`forget` at WELCOME")
             ledger.told_done(message.drop, peer.agent_id, core, "`drop` at WELCOME")
         elif isinstance(message, Tasks):
-            ledger.told_to_run(message.leases)
+            ledger.told_to_run(message.leases, peer.connection.worker)
         elif isinstance(message, Cancel):
             ledger.told_to_stop(message.attempts)
 

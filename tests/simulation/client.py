@@ -2,7 +2,8 @@
 
 from hashlib import sha256
 
-from dart.broker.core.model import Idempotency, JobConfig, TaskSpec, TaskState
+from dart.broker.core.model import Idempotency, JobConfig, Retention, Standing, TaskPolicy, TaskSpec, TaskState
+from dart.broker.core.tokens import token_of
 from dart.errors import (
     ConflictError,
     DartError,
@@ -16,6 +17,9 @@ from simulation.world import EPOCH
 LATENCY_SECONDS = 0.003
 TRIES_MAX = 200
 CONFIG = JobConfig("work", "run", {})
+STANDING = "prepare"
+AFTER = "after the standing job"
+"""Stands among what a planned task requires until it is submitted."""
 DAY_MS = 86_400_000
 
 
@@ -34,6 +38,8 @@ class Client:
         self.ledger = ledger
         self.pending = 0
         """Programs that still want something."""
+        self.retentions = {}
+        """Of jobs, by name; the others keep all results."""
         self._chance = world.random_for("client")
 
     # ---- what programs do ----
@@ -52,8 +58,9 @@ class Client:
 
         ask()
 
-    def define(self, name, then=lambda: None):
+    def define(self, name, then=lambda: None, config=None):
         """Define a job; repeated until it is there."""
+        config = config or CONFIG._replace(retention=self.retentions.get(name, Retention()))
 
         def verify(_value):
             if name not in self.ledger.jobs_ever.values():
@@ -66,14 +73,17 @@ class Client:
                 self._again(ask)
 
         def ask():
-            self._ask(f"define {name}", lambda gateway: gateway.define_job(name, CONFIG), done, verify)
+            self._ask(f"define {name}", lambda gateway: gateway.define_job(name, config), done, verify)
 
         ask()
 
     def submit(self, name, specs, *, key="", copies=1, leave_after=None):
-        """Submit tasks. With a key it is repeated until it is answered, and `copies` requests are made at once."""
+        """Submit tasks. With a key it is repeated until it is answered, and `copies` requests are made at once.
+
+        Those that are to come after the standing job do so if that is there.
+        """
         tries = [0]
-        specs = [TaskSpec(policy, parameter) for policy, parameter in specs]
+        specs = [TaskSpec(self._after(policy), parameter) for policy, parameter in specs]
         digest = sha256(repr((name, specs)).encode()).digest()
         idempotency = Idempotency(key, digest, int(EPOCH * 1000) + DAY_MS) if key else None
 
@@ -105,6 +115,17 @@ class Client:
 
         for _ in range(copies):
             ask()
+
+    def define_standing(self, parameter):
+        """Define the standing job, whose tasks must not fail in the end, or others would wait for ever."""
+        policy = TaskPolicy(retries=1000, lost_retries=1000, retry_delay_seconds=0.0)
+        self.define(STANDING, config=CONFIG._replace(standing=Standing(parameter, "", policy)))
+
+    def _after(self, policy):
+        if AFTER not in policy.requires:
+            return policy
+        tokens = [token_of(job_id) for job_id, known in self.ledger.jobs.items() if known == STANDING]
+        return policy._replace(requires=tuple(sorted({*policy.requires, *tokens} - {AFTER})))
 
     def poll(self, name):
         """Look at all results of a job."""

@@ -3,14 +3,16 @@
 from dataclasses import replace
 
 from dart.agent.core import SpoolMode
+from dart.broker.core.model import Retention
 from dart.limits import Limits
 from simulation.agent_host import AgentHost
 from simulation.broker_host import COMMIT_SECONDS, BrokerHost
 from simulation.client import Client
 from simulation.disk import Disk
-from simulation.faults import SECONDS, apply
+from simulation.faults import JOBS, SECONDS, apply
 from simulation.ledger import Ledger
 from simulation.network import Network
+from simulation.runners import parameter
 
 HEAL_SECONDS = 400.0
 """After everything has healed, all must be at rest within so long."""
@@ -78,9 +80,9 @@ class Cluster:
         """An agent's machine; any number will do."""
         return self._hosts[number % len(self._hosts)]
 
-    def lines(self):
-        """All of them."""
-        return [host.line for host in self._hosts]
+    def hosts(self):
+        """All machines with agents."""
+        return list(self._hosts)
 
     def later(self, seconds, function, *arguments):
         """What undoes harm; after everything has healed it is not needed any more."""
@@ -89,8 +91,13 @@ class Cluster:
     def start_all(self, name):
         """Start what does not run of a name."""
         for host in self._hosts:
-            if host.name == name and not self._shares_key(host):
-                host.start()
+            if host.name == name:
+                self.start_one(host)
+
+    def start_one(self, host):
+        """Start an agent, unless one with its key runs."""
+        if not self._shares_key(host):
+            host.start()
 
     def add_host(self, name, *, key="", mode=None):
         label = f"{name}{len(self._hosts) + 1}"
@@ -125,6 +132,11 @@ class Cluster:
         self.broker.start()
         for name in NAMES:
             self.add_host(name)
+        if self._chance.random() < 0.4:
+            self.client.define_standing(parameter("standing", seconds=self._chance.choice((0.05, 2.0))))
+        for name in JOBS:
+            if self._chance.random() < 0.15:
+                self.client.retentions[name] = Retention(results=self._chance.choice((1, 4)))
         for step in plan:
             self.world.at(step.at, apply, self, step)
         self.world.run(SECONDS)
@@ -136,7 +148,7 @@ class Cluster:
                 host.crash(power=False)
             clone.start()
             self._come_to_rest(resting=original)
-        self.ledger.settle(self.disk)
+        self.ledger.settle(self.disk, set(NAMES))
         if self.world.broken:
             self.world.run(self.world.now + 1e-9)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dart.broker.core.model import OnLost, TaskPolicy
 from simulation.broker_host import COMMIT_SECONDS
+from simulation.client import AFTER
 from simulation.runners import parameter
 from simulation.world import EPOCH
 
@@ -46,7 +47,7 @@ def _unruly(cluster, host, amount, seconds):
 
 
 def _weather(cluster, host, what, amount, seconds):
-    lines = cluster.lines() if host % 3 == 0 else [cluster.host(host).line]
+    lines = [machine.line for machine in cluster.hosts()] if host % 3 == 0 else [cluster.host(host).line]
     for line in lines:
         setattr(line, what, amount)
         cluster.later(3 * seconds, setattr, line, what, 0.0)
@@ -54,7 +55,7 @@ def _weather(cluster, host, what, amount, seconds):
 
 def _meddle(cluster, host, amount, seconds):
     cluster.network.meddling = 0.3 + 0.6 * amount
-    cluster.later(5 * seconds, setattr, cluster.network, "meddling", 0.0)
+    cluster.later(8 * seconds, setattr, cluster.network, "meddling", 0.0)
 
 
 def _cut(cluster, host, amount, seconds, directions=("up", "down")):
@@ -150,6 +151,22 @@ def _agent_killed_at(cluster, host, amount, seconds):
     if machine.process is not None:
         machine.process.crash_in = 1 + int(amount * 12)
         cluster.later(1.0 + seconds / 2, machine.start)
+
+
+def _agent_killed_full(cluster, host, amount, seconds):
+    """Their results do not get through, then they die; the next boots have more of them than HELLO may name."""
+    machines = cluster.hosts() if amount < 0.5 else [cluster.host(host)]
+    for machine in machines:
+        machine.line.cuts["up"] = "drop"
+
+    def come_back():
+        for machine in machines:
+            machine.crash(power=False)
+            cluster.network.heal(machine.line)
+            machine.names_little = True
+            cluster.start_one(machine)
+
+    cluster.later(1.0 + seconds / 2, come_back)
 
 
 def _agent_stopped(cluster, host, amount, seconds):
@@ -273,6 +290,7 @@ FAULTS: dict[str, Callable] = {
     "disk stalls, then fails": _disk_stalls,
     "agent killed": _agent_killed,
     "agent killed at a command": _agent_killed_at,
+    "agent killed with results unsent": _agent_killed_full,
     "agent loses power": _power_lost,
     "agent clock set": _agent_clock,
     "agent stopped": _agent_stopped,
@@ -289,7 +307,17 @@ FAULTS: dict[str, Callable] = {
     "purge": _purge,
     "delete": _delete,
 }
-OFTEN = {"lossy line", "echoing line", "late line", "seldom messages meddled with", "cancel", "drain", "disk full"}
+OFTEN = {
+    "lossy line": 0.4,
+    "echoing line": 0.4,
+    "late line": 0.4,
+    "seldom messages meddled with": 0.7,
+    "cancel": 0.4,
+    "drain": 0.4,
+    "disk full": 0.4,
+    "agent killed with results unsent": 0.4,
+}
+"""In what part of all plans, where it is more than usual."""
 USES: dict[str, Callable] = {"submit": _submit, "look": _look}
 KINDS = (*FAULTS, "submission repeated", "submission in slices", "client leaves")
 
@@ -307,7 +335,7 @@ def draw_plan(chance):
         way = chance.choice(("poll", "wait", "list"))
         arguments = {"job": chance.choice(JOBS), "way": way, "seconds": chance.uniform(0.1, 5.0)}
         steps.append(Step(chance.uniform(0.5, SECONDS), "look", arguments))
-    kinds = [kind for kind in FAULTS if chance.random() < (0.4 if kind in OFTEN else 0.17)]
+    kinds = [kind for kind in FAULTS if chance.random() < OFTEN.get(kind, 0.17)]
     for kind in kinds:
         # Harm to clients' own work is done once, or little would be left to be harmed otherwise.
         times = 1 if kind in {"stop", "purge", "cloned agent", "new agent of an old name"} else chance.randint(1, 3)
@@ -343,14 +371,14 @@ def _draw_policy(chance):
     expires = chance.random() < 0.12
     return TaskPolicy(
         location=chance.choice(("", "", "ant", "bee")),
-        requires=("gpu",) if chance.random() < 0.15 else (),
+        requires=chance.choice((("gpu",), (AFTER,), (AFTER, "gpu"), (), (), (), (), (), ())),
         priority=chance.choice((0, 0, 0, 1, 5)),
         timeout_seconds=chance.uniform(0.2, 2.0) if chance.random() < 0.15 else 0.0,
         retries=chance.choice((0, 0, 1, 3)),
         lost_retries=chance.choice((0, 1, 3, 50)),
         on_lost=chance.choice((OnLost.REQUEUE, OnLost.REQUEUE, OnLost.WAIT, OnLost.FAIL)),
         retry_delay_seconds=chance.choice((0.0, 0.5, 3.0)),
-        lost_retry_delay_seconds=chance.choice((0.0, 0.0, 4.0, 20.0)),
+        lost_retry_delay_seconds=chance.choice((0.0, 0.0, 20.0, 30.0)),
         expires_at_ms=int((EPOCH + chance.uniform(1.0, 2 * SECONDS)) * 1000) if expires else 0,
     )
 

@@ -4,6 +4,7 @@ from collections import Counter
 
 from dart.broker.core import records as r
 from dart.broker.core.model import OnLost, TaskState
+from dart.broker.core.tokens import standing_jobs
 from dart.errors import TaskErrorCode
 
 ANSWERED = (TaskState.SUCCEEDED, TaskState.FAILED)
@@ -24,6 +25,9 @@ class Ledger:
         self.jobs_ever = {}
         self.stopped = set()
         self.purged = set()
+        self.standing = set()
+        self.retained = {}
+        """How many results are kept of jobs that do not keep all."""
         self.tasks = {}
         """Every task ever added: its job, policy and parameter."""
         self.open = set()
@@ -36,10 +40,17 @@ class Ledger:
         self.retried = set()
         """Attempts that ended in an error after which the task goes on."""
         self.answers = Counter()
+        self.given = set()
+        """Standing jobs and the workers that got them."""
+        self.done = set()
+        """And those that have done them."""
         # What happened
         self.runs = {}
         """What each run of a task produced: payload -> (task, attempt, success)."""
-        self.begun = Counter()
+        self.begun = {}
+        """Attempts of each task that began to run."""
+        self.starts = 0
+        """Of the core, from what the store has."""
         self.broke_off = set()
         """Attempts whose runner died or was killed."""
         self.cancels_asked = set()
@@ -58,6 +69,7 @@ class Ledger:
 
     def recovered(self, recovered):
         """A start: submissions without their last slice are void."""
+        self.starts += 1
         for first, last in self.submissions.items():
             self._void(first, last)
         self.submissions.clear()
@@ -72,6 +84,10 @@ class Ledger:
     def _job_added(self, record):
         self._new_id(record.id)
         self.jobs[record.id] = self.jobs_ever[record.id] = record.name
+        if record.config.standing is not None:
+            self.standing.add(record.id)
+        if record.config.retention.results:
+            self.retained[record.id] = record.config.retention.results
 
     def _status_set(self, record):
         self.stopped.add(record.id)
@@ -87,6 +103,13 @@ class Ledger:
             self.tasks[task] = (record.job_id, policy, parameter)
             if record.job_id in self.jobs:
                 self.open.add(task)
+            if record.job_id in self.standing:
+                self._given(record.job_id, policy.location)
+
+    def _given(self, job_id, worker):
+        if (job_id, worker) in self.given:
+            self.world.fail(f"the standing job {job_id} was given twice to {worker}")
+        self.given.add((job_id, worker))
 
     def _opened(self, record):
         self.submissions[record.first_id] = record.last_id
@@ -127,6 +150,8 @@ class Ledger:
             self.world.fail(f"task {task} is not open and gets the outcome {record!r}")
         self.open.discard(task)
         self.finished[task] = record
+        if record.job_id in self.standing and record.state is TaskState.SUCCEEDED:
+            self.done.add((record.job_id, record.worker))
         fault = self._fault_of(record) if task in self.tasks else ""
         if fault:
             self.world.fail(f"the outcome {record!r} cannot be: {fault}")
@@ -166,7 +191,7 @@ class Ledger:
     def run_began(self, ref, parameter):
         """An agent begins to run this."""
         known = self.tasks.get(ref.task_id)
-        self.begun[ref.task_id] += 1
+        self.begun.setdefault(ref.task_id, set()).add(ref.attempt)
         if known is None:
             self.world.fail(f"task {ref.task_id} runs and was never durable")
         elif known[2] != parameter:
@@ -190,10 +215,15 @@ class Ledger:
             if wrong:
                 self.world.fail(f"{what} for attempt {attempt} of task {task_id}, whose outcome is not durable")
 
-    def told_to_run(self, leases):
+    def told_to_run(self, leases, worker):
         for lease in leases:
-            if lease.ref.task_id not in self.tasks:
+            known = self.tasks.get(lease.ref.task_id)
+            if known is None:
                 self.world.fail(f"task {lease.ref.task_id} was given to an agent before it was durable")
+                continue
+            for job_id in standing_jobs(known[1].requires):
+                if (job_id, worker) not in self.done:
+                    self.world.fail(f"task {lease.ref.task_id} was given to {worker}, which has not done job {job_id}")
 
     def told_to_stop(self, refs):
         for ref in refs:
@@ -202,15 +232,46 @@ class Ledger:
 
     # ---- at the end ----
 
-    def settle(self, store):
-        """All is quiet: compare what was promised with what the disk has."""
+    def _settle_retained(self, kept, there):
+        """Results that went since their job keeps the newest only: which those are, is checked."""
+        gone = set()
+        for job_id, most in self.retained.items():
+            results = [task for task in self.finished if task in kept and self.tasks[task][0] == job_id]
+            newest = [task for task in results if self.finished[task].state is not TaskState.CANCELLED][-most:]
+            if not there.issuperset(newest):
+                self.world.fail(f"of job {job_id}, which keeps {most} results, {sorted(set(newest) - there)} are gone")
+            gone.update(task for task in results if task not in there)
+        return gone
+
+    def _count_runs(self):
+        """No attempt that began goes uncounted; but a core that dies may forget leases whose rows were not written."""
+        for task_id, attempts in self.begun.items():
+            policy = self.tasks[task_id][1]
+            most = 1 + policy.retries + (0 if policy.on_lost is OnLost.FAIL else policy.lost_retries)
+            if len(attempts) > most:
+                self.world.fail(f"task {task_id} began in the attempts {sorted(attempts)}, allowed are {most}")
+
+    def settle(self, store, workers):
+        """All is quiet: compare what was promised with what the disk has.
+
+        Args:
+            store: The disk.
+            workers: Names of all workers, which are connected.
+        """
+        for job_id in self.standing:
+            missing = workers - {worker for job, worker in self.done if job == job_id}
+            if missing:
+                self.world.fail(f"the standing job {job_id} was not done by {sorted(missing)}")
         for task_id, job in self.acknowledged.items():
             job_id = self.tasks[task_id][0] if task_id in self.tasks else None
             if task_id not in self.finished and job_id not in self.purged:
                 self.world.fail(f"task {task_id} of job {job} was promised and has no outcome")
+        if self.starts == 1:
+            self._count_runs()
         kept = {task for task in self.finished if task not in self.deleted}
         kept = {task for task in kept if self.tasks[task][0] not in self.purged}
         there = {task for _job, task in store._outcome_sequences}
+        kept -= self._settle_retained(kept, there)
         if kept != there:
             self.world.fail(f"recorded outcomes {sorted(kept - there)} are gone, {sorted(there - kept)} came back")
         for task_id, (job_id, state, payload) in self.seen.items():
@@ -235,4 +296,5 @@ _APPLY = {
     r.LeasesClosed: lambda _ledger, _record: None,
     r.EnrolmentAdded: lambda _ledger, _record: None,
     r.RequestAnswered: Ledger._answered,
+    r.ResultsBounded: lambda _ledger, _record: None,
 }

@@ -23,7 +23,7 @@ RARE = {
     "Heartbeat": 0.7,
 }
 """How much more often than others these messages have mishaps, for they are seldom sent."""
-SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 3.0, "Cancel": 1.0}
+SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 6.0, "Cancel": 1.0}
 """So seldom sent that bad weather hardly ever meets them: they can be meddled with by name."""
 
 
@@ -63,16 +63,18 @@ class Connection:
         network: Where it lies.
         line: Its machine's line.
         agent_id: Whose socket it is, as its key proves.
+        worker: The name that the key is enrolled for.
         agent: Called with each frame for the agent.
         lost: Called when the agent's end notices that the broker is gone.
     """
 
-    def __init__(self, network, line, agent_id, agent, lost):
+    def __init__(self, network, line, *, agent_id, worker, agent, lost):
         broker = network.broker
         self._network = network
         self._world = network.world
         self.line = line
         self.agent_id = agent_id
+        self.worker = worker
         self.lost = lost
         process = broker.process
         self.incarnation = process if process is not None and process.listening else None
@@ -172,9 +174,10 @@ class Network:
     def line(self, name):
         return self.lines.setdefault(name, Line(name))
 
-    def connect(self, line, agent_id, agent, lost):
+    def connect(self, line, **ends):
+        """A new socket on this line."""
         self.connections = [old for old in self.connections if old.open]
-        connection = Connection(self, line, agent_id, agent, lost)
+        connection = Connection(self, line, **ends)
         self.connections.append(connection)
         if connection.incarnation is None:
             self._notice(connection)
