@@ -238,19 +238,20 @@ def _flip(data: bytes) -> bytes:
     return data[:middle] + os.urandom(9000) + data[middle + 9000 :]
 
 
-@pytest.mark.parametrize("harm", [_cut, _flip, lambda _: b"", lambda _: b"no database" * 999])
-def test_a_damaged_backup_is_refused_and_changes_nothing(tmp_path, running, harm):
+def test_a_damaged_backup_is_refused_and_changes_nothing(tmp_path, running):
     """One sentence that says so, exit code 1; the database that was there still works."""
     client = client_of(running)
     client.add_job("e", "work", "echo")
     ids = client.add_tasks("e", *[("nobody", "x" * 1000)] * 100)
     file = tmp_path / "backup.db"
     backup(running, file)
+    sound = file.read_bytes()
     running.end(running.server.process)
-    file.write_bytes(harm(file.read_bytes()))
     before = (running.state_dir / "dart.db").read_bytes()
-    told = dart("server", "restore", file, "--state-dir", running.state_dir, code=1)
-    assert "Name another" in told
+    for harmed in (_cut(sound), _flip(sound), b"", b"no database" * 999):
+        file.write_bytes(harmed)
+        told = dart("server", "restore", file, "--state-dir", running.state_dir, code=1)
+        assert "Name another" in told
     assert (running.state_dir / "dart.db").read_bytes() == before
     running.start_server()
     assert len(client_of(running).good("GET", "/job/e/tasks/")["tasks"]) == len(ids)
