@@ -4,9 +4,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from dart.broker.core.commands import EndSession, Send, SendTasks
+from dart.broker.core.commands import EndSession, Persist, Send, SendTasks
 from dart.broker.core.events import (
     FrameArrived,
+    JobsPurged,
     ResultDeleted,
     SessionLost,
     SubmissionAbandoned,
@@ -14,6 +15,8 @@ from dart.broker.core.events import (
     WorkersDrained,
 )
 from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec
+from dart.broker.core.records import TasksAdded
+from dart.broker.core.tokens import token_of
 from dart.errors import DartError
 from dart.wire.messages import Bye, Heartbeat, Start, Started
 from harness.model_agent import ModelAgent
@@ -67,6 +70,10 @@ class BrokerMachine(RuleBasedStateMachine):
                     if agent.session == command.session:
                         message = command if isinstance(command, SendTasks) else command.message
                         agent.inbox.append((command.sequence, message))
+            elif isinstance(command, Persist) and isinstance(command.record, TasksAdded):
+                standing = self.recorder.core.jobs.get("standing")
+                if standing is not None and command.record.job_id == standing.id:
+                    self.promised[command.record.first_id] = "standing"
             elif isinstance(command, EndSession):
                 self.recorder.puppets.pop(command.session, None)
         return commands
@@ -85,8 +92,19 @@ class BrokerMachine(RuleBasedStateMachine):
         if job not in self.recorder.core.jobs:
             self.recorder.define(job)
 
-    @rule(job=JOBS, specs=SPECS)
-    def submit(self, job, specs):
+    @rule(worker_regex=st.sampled_from(["", "w", "v"]), retries=st.integers(0, 1))
+    def define_standing(self, worker_regex, retries):
+        if "standing" not in self.recorder.core.jobs:
+            self.recorder.define_standing("standing", worker_regex=worker_regex, retries=retries)
+
+    @rule(job=JOBS, specs=SPECS, after=st.booleans())
+    def submit(self, job, specs, after):
+        standing = self.recorder.core.jobs.get("standing")
+        if after and standing is not None:
+            token = token_of(standing.id)
+            specs = [
+                spec._replace(policy=spec.policy._replace(requires=(token, *spec.policy.requires))) for spec in specs
+            ]
         first = self.ask(TasksSubmitted, job, tuple(specs), len(specs))
         if first:
             self.promised.update((task_id, job) for task_id in range(first, first + len(specs)))
@@ -108,15 +126,17 @@ class BrokerMachine(RuleBasedStateMachine):
         elif self.ask(TasksSubmitted, job, (spec,) * more, total, submission=first) == first:
             self.promised.update((task_id, job) for task_id in range(first, first + total))
 
-    @rule(job=JOBS)
+    @rule(job=st.sampled_from(["red", "green", "standing"]))
     def stop(self, job):
         if job in self.recorder.core.jobs:
             self.recorder.stop(job)
             assert not self.recorder.core.jobs[job].open
 
-    @rule(job=JOBS)
+    @rule(job=st.sampled_from(["red", "green", "standing"]))
     def purge(self, job):
-        self.recorder.purge(job)
+        if self.ask(JobsPurged, (job,)) is None:
+            assert any(other.comes_after for other in self.recorder.core.jobs.values())
+            return
         self.promised = {task_id: other for task_id, other in self.promised.items() if other != job}
 
     @precondition(lambda self: self.promised)
@@ -234,6 +254,10 @@ class BrokerMachine(RuleBasedStateMachine):
         if not hasattr(self, "agents"):
             return
         self.recorder.wait(200)
+        if "standing" in self.recorder.core.jobs:
+            # It may have failed or been cancelled; then somebody does it by hand.
+            for name in ("w", "v"):
+                self.recorder.submit(1, "standing", location=name)
         for agent in self.agents:
             agent.connect()  # frames that were dropped would show in time; no need to wait for that
         for _ in range(200):

@@ -88,7 +88,8 @@ class Client:
             name: Any printable text without `/`.
             module_path: The module on the workers, relative to their `module_prefix`; None: the job must exist.
             method: The callable in it.
-            defaults: Defaults of its tasks: `requires`, `priority`, `timeout`, `retries` ...
+            defaults: Defaults of its tasks: `requires`, `after`, `priority`, `timeout`, `retries` ...; and what else a
+                definition may say: `standing`, `parameter`, `worker_regex`, `retention`.
 
         Raises:
             UnknownJobError: No job of this name, and no module was given to define it with.

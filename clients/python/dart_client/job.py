@@ -46,8 +46,8 @@ class Job:
         Args:
             parameter: What the method is called with: any portable value.
             location: The worker that must run it; empty: any that has the capabilities.
-            policy: `requires`, `priority`, `timeout`, `retries`, `lost_retries`, `on_lost`, `if_offline`, `expires`,
-                `tag`.
+            policy: `requires`, `after`, `priority`, `timeout`, `retries`, `retry_delay`, `lost_retries`,
+                `lost_retry_delay`, `on_lost`, `if_offline`, `expires`, `tag`.
 
         Raises:
             ValueNotPortableError: The parameter cannot be sent; the message says which part of it.

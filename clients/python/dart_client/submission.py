@@ -18,8 +18,22 @@ BYTES_MAX = 8 << 20
 """Bytes of a POST, unless one parameter alone is larger."""
 
 POLICY_MEMBERS = frozenset(
-    {"requires", "priority", "timeout", "retries", "lost_retries", "on_lost", "if_offline", "expires", "tag"}
+    {
+        "requires",
+        "after",
+        "priority",
+        "timeout",
+        "retries",
+        "retry_delay",
+        "lost_retries",
+        "lost_retry_delay",
+        "on_lost",
+        "if_offline",
+        "expires",
+        "tag",
+    }
 )
+"""With `location` and `parameter` fewer than 16: the head of an entry's map is one byte."""
 
 
 class Entry(NamedTuple):

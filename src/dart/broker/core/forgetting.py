@@ -1,10 +1,15 @@
 """Forgetting a job with all that belongs to it."""
 
+from heapq import heapify
+
 from dart.broker.core.leases import interrupt, leave
 from dart.broker.core.model import Job
 from dart.broker.core.records import JobForgotten
 from dart.broker.core.state import Core, persist
 from dart.broker.core.submissions import abandon_of_job, admit_of_job
+
+_KEPT_MAX = 64
+"""Entries of forgotten jobs that are not worth a sweep."""
 
 
 def forget_job(core: Core, job: Job) -> None:
@@ -17,3 +22,8 @@ def forget_job(core: Core, job: Job) -> None:
         interrupt(core, task)
         leave(core, task)
     persist(core, JobForgotten(job.id))
+    # A job has at most two entries of its own. Those of forgotten ones could wait there for a month.
+    if len(core.upkeep) > 4 * len(core.jobs) + _KEPT_MAX:
+        known = {other.id for other in core.jobs.values()}
+        core.upkeep = [entry for entry in core.upkeep if entry[1] in known]
+        heapify(core.upkeep)

@@ -61,6 +61,7 @@ def _check_tasks(core: Core) -> None:
 
 
 def _check_standing(core: Core) -> None:
+    _require(len(core.upkeep) <= 4 * len(core.jobs) + 65, "too many forgotten jobs are to be looked after")
     standing = {job.id: job for job in core.jobs.values() if job.config.standing is not None}
     _same("standing jobs", {job_id: known.job for job_id, known in core.standing.items()}, standing)
     for agents in core.connected.values():

@@ -58,6 +58,7 @@ TAMPERINGS = {
     "results kept for ever": lambda core: setattr(core.jobs["job"], "bounding", True),
     "a delay without end": tamper_delay,
     "delayed tasks": lambda core: setattr(core, "delayed", 0),
+    "old jobs": lambda core: core.upkeep.extend([(9e9, 0, "", False)] * 99),
     "old delays": lambda core: core.delays.extend([(9e9, 0)] * 99),
     "a task in no final state": tamper_state,
     "a staged task that is not": tamper_staged,

@@ -113,6 +113,19 @@ def test_stopped_jobs_are_forgotten_in_the_end():
     assert not r.core.upkeep
 
 
+def test_jobs_that_come_and_go_leave_nothing():
+    """A program may define, stop and purge a job a second for months."""
+    r = Recorder(kept_results_max=5)
+    r.define("stays")
+    r.stop("stays")
+    for _ in range(200):
+        r.define()
+        r.stop()
+        r.purge("job")
+    assert len(r.core.upkeep) <= 68
+    assert r.core.upkeep[0][2] == "stays"
+
+
 def test_running_jobs_stay():
     """A job that was purged and defined again too, and all where the limit is 0."""
     r = Recorder()
