@@ -124,7 +124,7 @@ class Connection:
         line, chance = self.line, self._network.chance
         rare = RARE.get(name, 1.0)
         meddled = chance.random() < self._network.meddling * SELDOM.get(name, 0.0)
-        mishap = chance.choice(("dropped", "duplicated", "delayed")) if meddled else ""
+        mishap = chance.choice(("dropped", "dropped", "duplicated", "delayed", "delayed")) if meddled else ""
         if mishap == "dropped" or chance.random() < line.dropping * rare:
             self._count(name, "dropped")
             return

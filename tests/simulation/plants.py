@@ -32,7 +32,7 @@ class Plant(NamedTuple):
 PLANTS = (
     Plant(
         "ack before commit",
-        20,
+        30,
         (
             Change(
                 outbox.Outbox.put,
@@ -43,12 +43,12 @@ PLANTS = (
     ),
     Plant(
         "everything before commit",
-        5,
+        30,
         (Change(outbox.Outbox.put, "self._entries.append((number, entry))", "self._entries.append((0, entry))"),),
     ),
     Plant(
         "running attempts dropped at HELLO",
-        20,
+        30,
         (
             Change(
                 reconciliation.judge,
@@ -59,7 +59,7 @@ PLANTS = (
     ),
     Plant(
         "result of a stale attempt accepted",
-        60,
+        300,
         (
             Change(
                 reconciliation.judge,
@@ -72,7 +72,7 @@ PLANTS = (
     ),
     Plant(
         "spool entry forgotten at send",
-        5,
+        30,
         (
             Change(
                 outcomes._next_batch,
@@ -83,7 +83,7 @@ PLANTS = (
     ),
     Plant(
         "credit taken for told although its frame was lost",
-        30,
+        200,
         (
             Change(
                 session.connect_when_due,
@@ -95,7 +95,7 @@ PLANTS = (
     ),
     Plant(
         "failed commit ignored",
-        30,
+        50,
         (
             Change(
                 committer.Committer._commit,
@@ -106,7 +106,7 @@ PLANTS = (
     ),
     Plant(
         "ids reused after a restart",
-        30,
+        50,
         (
             Change(
                 recovery.recover,
