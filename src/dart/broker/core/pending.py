@@ -19,15 +19,13 @@ _WAITING = (TaskState.STAGED, TaskState.QUEUED)
 
 
 def pending_reason(core: Core, task: Task) -> str:
-    """Why a task does not run; empty if it does, as far as its agent can be heard."""
+    """Why an open task does not run; empty if it does, as far as its agent can be heard."""
     if task.state in HELD_STATES:
         return _why_held(core, task)
     if task.state is TaskState.DELAYED:
         counted = [f"failed {task.errors} times"] if task.errors else []
         counted += [f"was lost {task.losses} times"] if task.losses else []
         return f"It {' and '.join(counted)}, and is tried again at {_moment(task.delayed_until)}."
-    if task.state not in _WAITING:
-        return ""
     return "The server is stopping." if core.stopping else _why_queued(core, task.policy)
 
 
