@@ -141,13 +141,13 @@ def test_delay_is_over_after_a_restart(r):
 
 
 def test_old_entries_are_swept(r):
-    """Cancelling delayed tasks over and over keeps nothing."""
+    """Cancelling delayed tasks over and over keeps nothing; a few entries are not worth the work."""
     agent = r.agent(slots=200, credit=1000)
     r.submit(200, retries=1, retry_delay_seconds=10.0)
     agent.fail(*agent.given)
     for task_id in list(r.core.tasks):
         r.cancel(task_id)
-    assert len(r.core.delays) <= 64
+    assert 0 < len(r.core.delays) <= 64
 
 
 def test_on_lost_fail_knows_no_delay(r):
