@@ -131,7 +131,7 @@ def planted(plant):
                         raise ValueError(f"what {plant.name!r} changes in {function.__qualname__} is not there once")
                     text = text.replace(change.old, change.new)
             names = {}
-            exec(compile(text, "planted", "exec"), function.__globals__, names)  # noqa: S102 - text of this project
+            exec(compile(text, "<planted>", "exec"), function.__globals__, names)  # noqa: S102 - text of this project
             function.__code__ = names[function.__name__].__code__
         yield
     finally:
