@@ -318,7 +318,11 @@ def test_standing_jobs(stage):
     jobs = {job["name"]: job["standing"] for job in stage.client.good("GET", "/job/")["jobs"]}
     assert jobs == {"init": True, "train": False}
     (blocked,) = stage.submit({"parameter": {"name": "blocked"}, "location": "c"}, job="train")
-    assert "not for it" in stage.task(blocked, "train")["pending_reasons"][0]
+    wait_until(
+        lambda: "not for it" in stage.task(blocked, "train")["pending_reasons"][0],
+        timeout=20,
+        explain=lambda: stage.task(blocked, "train"),
+    )
     assert stage.client.call("DELETE", "/job/init/?purge=true").status_code == 409
     assert (
         stage.client.call("POST", "/job/", name="x", module_path="work", method="runs", after=["no"]).status_code == 404

@@ -104,7 +104,7 @@ def test_the_last_words_of_a_crash_are_kept(runner):
 def test_log_reaches_the_log_in_any_case(runner):
     """Also while standard output leads elsewhere."""
     runner.run("tasks", "redirected", "a line")
-    assert runner.log() == "a line\n"
+    runner.until(lambda: runner.log() == "a line\n", "the line did not come whole")
 
 
 def test_a_task_that_closes_its_output_harms_itself_only(runner):
