@@ -23,6 +23,12 @@ BootId = NewType("BootId", str)
 StoreId = NewType("StoreId", str)
 """32 hex digits of the UUID made with the database."""
 
+KeyId = NewType("KeyId", str)
+"""Names an API key in lists and logs; no secret."""
+
+JoinTokenId = NewType("JoinTokenId", str)
+"""Names a join token in lists and logs; no secret."""
+
 
 class Attempt(NamedTuple):
     """One try to run a task: the broker's incarnation that gave it and the task's running number (from 1)."""

@@ -93,6 +93,12 @@ class Limits:
     """Jobs defined, stopped ones included."""
     queued_tasks_max: int = 10_000_000
     """Tasks that are not finished."""
+    keys_max: int = 1000
+    """API keys; expired and revoked ones make room for new ones."""
+    join_tokens_max: int = 1000
+    """Join tokens; expired, spent and revoked ones make room for new ones."""
+    audit_rows_max: int = 1_000_000
+    """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000
     """Enrolled agents with a session."""
     slots_max: int = 4096

@@ -11,10 +11,17 @@ from dart.broker.core.model import IdGap, JobStatus, Recovered, RecoveredJob, Re
 from dart.broker.core.records import (
     LAZY_RECORDS,
     AttemptsCounted,
+    AuditNoted,
     EnrolmentAdded,
+    EnrolmentNamed,
+    EnrolmentRevoked,
     JobAdded,
     JobForgotten,
     JobStatusSet,
+    KeyAdded,
+    KeyForgotten,
+    KeyRevoked,
+    KeysUsed,
     LeaseAdded,
     LeasesClosed,
     RequestAnswered,
@@ -24,6 +31,10 @@ from dart.broker.core.records import (
     SubmissionOpened,
     TaskFinished,
     TasksAdded,
+    TokenAdded,
+    TokenForgotten,
+    TokenRevoked,
+    TokenSpent,
 )
 
 
@@ -47,6 +58,9 @@ class ModelStore:
         self.outcomes = {}
         self.leases = {}
         self.enrolments = {}
+        self.keys = {}
+        self.join_tokens = {}
+        self.audit = []
         self.submissions = {}
         self.gaps = []
         self.answers = {}
@@ -89,6 +103,8 @@ class ModelStore:
             )
             for added, status, at_ms in self.jobs.values()
         )
+        keys = tuple(key for _, key in sorted(self.keys.items()))
+        tokens = tuple(token for _, token in sorted(self.join_tokens.items()))
         tasks = tuple(
             RecoveredTask(task_id, job_id, policy, tag, len(parameter), errors, losses)
             for task_id, (job_id, policy, tag, parameter, errors, losses) in sorted(self.tasks.items())
@@ -98,7 +114,7 @@ class ModelStore:
         )
         enrolments = tuple(self.enrolments.values())
         numbers = self.store_id, self.incarnation, self.highest_id
-        return Recovered(*numbers, jobs, tasks, leases, enrolments, tuple(self.gaps))
+        return Recovered(*numbers, jobs, tasks, leases, enrolments, tuple(self.gaps), keys, tokens)
 
     def _apply(self, record):
         match record:
@@ -154,6 +170,38 @@ class ModelStore:
             case EnrolmentAdded():
                 assert record.enrolment.agent_id not in self.enrolments
                 self.enrolments[record.enrolment.agent_id] = record.enrolment
+            case EnrolmentNamed():
+                known = self.enrolments[record.agent_id]
+                assert known.name_is_pattern
+                self.enrolments[record.agent_id] = known._replace(name=record.name, name_is_pattern=False)
+            case EnrolmentRevoked():
+                known = self.enrolments[record.agent_id]
+                assert not known.revoked_at_ms
+                self.enrolments[record.agent_id] = known._replace(revoked_at_ms=record.at_ms)
+            case KeyAdded():
+                assert record.key.id not in self.keys
+                self.keys[record.key.id] = record.key
+            case KeyRevoked():
+                assert not self.keys[record.id].revoked_at_ms
+                self.keys[record.id] = self.keys[record.id]._replace(revoked_at_ms=record.at_ms)
+            case KeysUsed():
+                for key_id, at_ms in record.used_at_ms:
+                    self.keys[key_id] = self.keys[key_id]._replace(last_used_at_ms=at_ms)
+            case KeyForgotten():
+                del self.keys[record.id]
+            case TokenAdded():
+                assert record.token.id not in self.join_tokens
+                self.join_tokens[record.token.id] = record.token
+            case TokenSpent():
+                known = self.join_tokens[record.id]
+                assert known.uses < known.uses_max
+                self.join_tokens[record.id] = known._replace(uses=known.uses + 1)
+            case TokenRevoked():
+                self.join_tokens[record.id] = self.join_tokens[record.id]._replace(revoked_at_ms=record.at_ms)
+            case TokenForgotten():
+                del self.join_tokens[record.id]
+            case AuditNoted():
+                self.audit.append(record.entry)
             case RequestAnswered():
                 self.answers[record.idempotency.key] = record.answer
             case _:

@@ -9,8 +9,14 @@ from dart.broker.core.model import Enrolment, JobStatus, TaskState
 from dart.broker.core.records import (
     AttemptsCounted,
     EnrolmentAdded,
+    EnrolmentNamed,
+    EnrolmentRevoked,
     JobForgotten,
     JobStatusSet,
+    KeyAdded,
+    KeyForgotten,
+    KeyRevoked,
+    KeysUsed,
     LeaseAdded,
     LeasesClosed,
     Record,
@@ -18,11 +24,16 @@ from dart.broker.core.records import (
     ResultsBounded,
     SubmissionClosed,
     SubmissionOpened,
+    TokenAdded,
+    TokenForgotten,
+    TokenRevoked,
+    TokenSpent,
 )
 from dart.errors import StoreError
 from dart.ids import Attempt, AttemptRef
+from harness.store_access import AccessContract
 from harness.store_definitions import FINAL, DefinitionContract
-from harness.store_samples import answered, done, finished, job, result_ids, results, tasks
+from harness.store_samples import answered, api_key, done, finished, job, join_token, noted, result_ids, results, tasks
 
 
 class OutcomeContract:
@@ -344,6 +355,17 @@ class OtherContract:
             LeaseAdded(1, "aa", ()),
             LeasesClosed((1,)),
             EnrolmentAdded(Enrolment("aa", b"k", "a", 1)),
+            EnrolmentNamed("aa", "b"),
+            EnrolmentRevoked("aa", 2),
+            KeyAdded(api_key("a")),
+            KeysUsed((("a", 1),)),
+            KeyRevoked("a", 2),
+            KeyForgotten("a"),
+            TokenAdded(join_token("a")),
+            TokenSpent("a"),
+            TokenRevoked("a", 2),
+            TokenForgotten("a"),
+            noted(1),
             answered("key", 1),
             JobStatusSet(1, JobStatus.STOPPED),
             JobForgotten(1),
@@ -362,5 +384,5 @@ class OtherContract:
         store.close()
 
 
-class StoreContract(DefinitionContract, OutcomeContract, OtherContract):
+class StoreContract(DefinitionContract, OutcomeContract, AccessContract, OtherContract):
     """All of it."""

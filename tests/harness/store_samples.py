@@ -1,7 +1,8 @@
 """Short ways to make the records that tests of stores write."""
 
+from dart.broker.core.access import ApiKey, AuditEntry, JoinToken, NameRule, Scope
 from dart.broker.core.model import Idempotency, JobConfig, TaskPolicy, TaskState
-from dart.broker.core.records import JobAdded, RequestAnswered, TaskFinished, TasksAdded
+from dart.broker.core.records import AuditNoted, JobAdded, RequestAnswered, TaskFinished, TasksAdded
 from dart.broker.store.base import ResultQuery
 
 POLICY = TaskPolicy(location="bob", requires=("gpu", "ram"), priority=3, timeout_seconds=1.5, expires_at_ms=9)._replace(
@@ -49,6 +50,23 @@ def done(job_id, *ids, **changes):
 def answered(key, answer, expires_at_ms=10_000, digest=b"digest"):
     """An answer to an idempotent request."""
     return RequestAnswered(Idempotency(key, digest, expires_at_ms), answer)
+
+
+def api_key(key_id, **changes):
+    """A key with all its members, the states of use and revocation but for what is asked."""
+    rule = NameRule(("ü", "b"), "x.*")
+    members = (f"name {key_id}", b"d\0\xff", "pepper", True, Scope.SUBMIT, rule, NameRule(), 2**62, 2**63 - 1)
+    return ApiKey(key_id, *members)._replace(**changes)
+
+
+def join_token(token_id, **changes):
+    """A join token."""
+    return JoinToken(token_id, b"d\0", "edge-.*", True, 1, 2**62, 5, created_by="ädmin")._replace(**changes)
+
+
+def noted(n):
+    """An entry of the audit."""
+    return AuditNoted(AuditEntry(n, f"who{n}", "what", "tärget", "done", "::1", f"r-{n}"))
 
 
 def results(store, job_id, workers=None, *, after=0, amount=1000, bytes_max=1 << 30):

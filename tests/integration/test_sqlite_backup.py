@@ -6,11 +6,13 @@ import sqlite3
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dart.broker.core.records import SubmissionOpened
+from dart.broker.core.model import Enrolment
+from dart.broker.core.records import EnrolmentAdded, KeyAdded, SubmissionOpened, TokenAdded
 from dart.broker.store import sqlite_restore, sqlite_schema
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.store.sqlite_backup import check_backup
@@ -18,7 +20,7 @@ from dart.broker.store.sqlite_restore import IDS_SKIPPED, INCARNATIONS_SKIPPED, 
 from dart.errors import StoreError, UnavailableError
 from dart.ids import TaskId
 from dart.limits import Limits
-from harness.store_samples import done, job, result_ids, results, tasks
+from harness.store_samples import api_key, done, job, join_token, noted, result_ids, results, tasks
 from harness.waiting import wait_until
 
 LIMITS = Limits()
@@ -157,6 +159,31 @@ def test_a_database_with_its_log_is_a_backup_too(store, tmp_path):
     assert ((aside / "dart.db").read_bytes(), (aside / "dart.db-wal").read_bytes()) == before
     again = SqliteStore(tmp_path / "new" / "dart.db", LIMITS)
     assert len(result_ids(again, 1)) == 298
+    again.close()
+
+
+def test_keys_tokens_and_audit_are_in_a_backup(store, tmp_path):
+    """They come back as they were; numbers of the audit go on above all that may have been given since."""
+    records = [KeyAdded(api_key("a")), TokenAdded(join_token("b")), *(noted(n) for n in range(1, 6))]
+    store.commit([*records, EnrolmentAdded(Enrolment("aa", b"k", "a-.*", 1, 2, "b", name_is_pattern=True))])
+    copy = saved(store, tmp_path / "copy.db")
+    expected = store.look()
+    restore(copy, tmp_path / "new" / "dart.db")
+    again = SqliteStore(tmp_path / "new" / "dart.db", replace(LIMITS, audit_rows_max=3))
+    found = again.recover()
+    assert (
+        (found.keys, found.join_tokens)
+        == (expected.keys, expected.join_tokens)
+        == ((api_key("a"),), (join_token("b"),))
+    )
+    assert found.enrolments == expected.enrolments
+    assert [row.sequence for row in again.audit(after=0, amount=9)] == [1, 2, 3, 4, 5]
+    for n in range(6, 8):
+        again.commit([noted(n)])
+    # The bound became smaller meanwhile: each new entry takes two old ones along.
+    kept = again.audit(after=0, amount=9)
+    assert [row.entry.at_ms for row in kept] == [5, 6, 7]
+    assert kept[1].sequence > IDS_SKIPPED
     again.close()
 
 

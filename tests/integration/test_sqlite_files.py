@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dart.broker.core.records import JobForgotten, SubmissionClosed, SubmissionOpened
+from dart.broker.core.model import Enrolment
+from dart.broker.core.records import JobForgotten, KeyAdded, SubmissionClosed, SubmissionOpened, TokenAdded
 from dart.broker.store import sqlite_file, sqlite_schema
 from dart.broker.store.sqlite import SqliteStore
 from dart.errors import StoreError
 from dart.limits import Limits
-from harness.store_samples import answered, done, job, result_ids, results, tasks
+from harness.store_samples import answered, api_key, done, job, join_token, noted, result_ids, results, tasks
 
 LIMITS = Limits()
 
@@ -105,6 +106,28 @@ def test_older_database_is_migrated(filled, monkeypatch):
     assert connection.execute("SELECT note FROM job").fetchall() == [(None,)]
     assert connection.execute("PRAGMA user_version").fetchone() == (len(steps),)
     connection.close()
+
+
+def test_database_of_the_first_format_is_migrated(path, monkeypatch):
+    """Its enrolments are neither revoked nor patterns; keys, tokens and an audit can be added."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_schema, "MIGRATIONS", sqlite_schema.MIGRATIONS[:1])
+        sqlite_file.DatabaseFile(path).release()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+        connection.execute("INSERT INTO enrolment VALUES ('aa', x'00', 'bob', 5)")
+    connection.close()
+    store = SqliteStore(path, LIMITS)
+    found = store.recover()
+    assert found.enrolments == (Enrolment("aa", b"\0", "bob", 5),)
+    assert (found.keys, found.join_tokens, store.audit(after=0, amount=9)) == ((), (), [])
+    store.commit([KeyAdded(api_key("a")), TokenAdded(join_token("b")), noted(1)])
+    store.close()
+    store = SqliteStore(path, LIMITS)
+    found = store.recover()
+    assert (found.keys, found.join_tokens) == ((api_key("a"),), (join_token("b"),))
+    assert [row.sequence for row in store.audit(after=0, amount=9)] == [1]
+    store.close()
 
 
 def test_failed_migration_leaves_the_old_version(filled, monkeypatch):

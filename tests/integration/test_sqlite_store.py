@@ -8,7 +8,7 @@ from dart.broker.store.sqlite import SqliteStore
 from dart.limits import Limits
 from harness.store_contract import StoreContract
 
-LIMITS = replace(Limits(), idempotency_keys_max=5)
+LIMITS = replace(Limits(), idempotency_keys_max=5, audit_rows_max=4)
 
 
 class SqliteContract(StoreContract):

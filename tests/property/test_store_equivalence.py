@@ -11,15 +11,25 @@ from dart.broker.core.model import Enrolment, JobStatus, OnLost, TaskPolicy, Tas
 from dart.broker.core.records import (
     AttemptsCounted,
     EnrolmentAdded,
+    EnrolmentNamed,
+    EnrolmentRevoked,
     JobAdded,
     JobForgotten,
     JobStatusSet,
+    KeyAdded,
+    KeyForgotten,
+    KeyRevoked,
+    KeysUsed,
     LeaseAdded,
     LeasesClosed,
     ResultForgotten,
     SubmissionClosed,
     SubmissionOpened,
     TasksAdded,
+    TokenAdded,
+    TokenForgotten,
+    TokenRevoked,
+    TokenSpent,
 )
 from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
@@ -27,9 +37,9 @@ from dart.errors import StoreError
 from dart.ids import Attempt, AttemptRef
 from dart.limits import Limits
 from harness.store_contract import FINAL
-from harness.store_samples import CONFIG, answered, finished, result_ids, results
+from harness.store_samples import CONFIG, answered, api_key, finished, join_token, noted, result_ids, results
 
-LIMITS = replace(Limits(), sweep_rows_max=0, idempotency_keys_max=3)
+LIMITS = replace(Limits(), sweep_rows_max=0, idempotency_keys_max=3, audit_rows_max=3)
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Durability is not what is tested here."""
 WORKERS = ("", "a", "b")
@@ -65,6 +75,9 @@ _steps = st.one_of(
     st.tuples(st.just("lease"), _choice, _choice),
     st.tuples(st.just("unlease"), _choice),
     st.tuples(st.just("enrol"), st.sampled_from("ab"), _choice),
+    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("enrtfpsouv"), _choice),
+    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("enrtfpsouv"), _choice),
+    st.tuples(st.just("note"), _choice),
     st.tuples(st.just("answer"), st.sampled_from("abcdef"), _choice),
     # Ids that are taken: such a group must fail, as a whole, in both.
     st.tuples(st.just("again"), _choice),
@@ -149,6 +162,24 @@ class _Numbers:
     def _enrol(self, agent, time):
         return EnrolmentAdded(Enrolment(agent, b"k", f"name{time}", time))
 
+    def _access(self, name, what, time):
+        return {
+            "e": EnrolmentNamed(name, f"named{time}"),
+            "n": EnrolmentRevoked(name, time),
+            # An id that is taken makes a group fail: in half the cases it is a new one.
+            "r": KeyAdded(api_key(f"{name}{time}" if time % 2 else name)),
+            "t": KeyRevoked(name, time),
+            "f": KeysUsed(((name, time), ("a", 20))),
+            "p": KeyForgotten(name),
+            "s": TokenAdded(join_token(f"{name}{time}" if time % 2 else name)),
+            "o": TokenSpent(name),
+            "u": TokenRevoked(name, time),
+            "v": TokenForgotten(name),
+        }[what]
+
+    def _note(self, time):
+        return noted(time)
+
     def _answer(self, key, answer):
         return answered(key, answer, expires_at_ms=10**9)
 
@@ -167,7 +198,9 @@ def _told(store, numbers):
         pages.append(store.finished_tasks(job, after=2, amount=3, states=FINAL))
         pages.append(store.finished_tasks(job, after=0, amount=9, states=frozenset({TaskState.LOST, TaskState.FAILED})))
         pages.append(store.results_of(job, numbers.tasks))
-    return pages, store.parameters(numbers.tasks), [store.answer(key, 0) for key in "abcdef"]
+    audit = store.audit(after=0, amount=9), store.audit(after=3, amount=2, newest_first=True)
+    look = store.look()._replace(store_id="")
+    return pages, store.parameters(numbers.tasks), [store.answer(key, 0) for key in "abcdef"], audit, look
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

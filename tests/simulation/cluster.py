@@ -232,7 +232,7 @@ class Cluster:
             "leases of agents": [task for agent in core.agents.values() for task in agent.leases],
             "frames that wait for a commit": len(service._outbox),
             "frames that wait for parameters": service._delivery._held,
-            "requests": service._asked,
+            "requests": service._questions._asked,
             "requests with a key": process.gateway._requests._in_flight,
             "waiters": len(process.gateway._waiters),
             "parameters in the cache": len(service._cache),

@@ -21,6 +21,7 @@ from dart.broker.delivery import Delivery, Outlet
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.pace import Pace
 from dart.broker.parameters import ParameterCache
+from dart.broker.questions import Questions
 from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
 from dart.broker.tidying import Tidying
@@ -89,8 +90,7 @@ class Service:
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._tidying = Tidying(store, lambda: self._committer.put(self._turn_number, ()))
         self._alarm = Alarm(lambda: self.post([TimePassed()]))
-        self._last_token = 0
-        self._asked: dict[Token, asyncio.Future[Any]] = {}
+        self._questions = Questions()
         self._recovery: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._paused = False
@@ -116,8 +116,8 @@ class Service:
             out.Send: delivery.give,
             out.SendTasks: delivery.give,
             out.EndSession: delivery.give,
-            out.Reply: self._show_reply,
-            out.Refuse: self._show_refusal,
+            out.Reply: self._questions.reply,
+            out.Refuse: self._questions.refuse,
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
             out.Answered: lambda answered: self.on_answer(answered.agent_id, answered.nonce),
             out.Note: _show_note,
@@ -170,11 +170,7 @@ class Service:
                 "try again in a moment.",
                 retry_after=1,
             )
-        self._last_token += 1
-        token = self._last_token
-        future: asyncio.Future[Any] = self._loop.create_future()
-        self._asked[token] = future
-        future.add_done_callback(lambda _: self._asked.pop(token, None))
+        token, future = self._questions.ask()
         self.post([make(token)])
         return future
 
@@ -276,16 +272,6 @@ class Service:
         for entry in self._outbox.ready():
             self._show[type(entry)](entry)
 
-    def _show_reply(self, reply: out.Reply) -> None:
-        future = self._asked.get(reply.token)
-        if future is not None and not future.done():
-            future.set_result(reply.value)
-
-    def _show_refusal(self, refusal: out.Refuse) -> None:
-        future = self._asked.get(refusal.token)
-        if future is not None and not future.done():
-            future.set_exception(refusal.error)
-
     def _on_committed(self, number: int) -> None:
         self._outbox.committed(number)
         self._tidying.committed()
@@ -341,9 +327,7 @@ class Service:
         for entry in self._outbox.void():
             if isinstance(entry, Barrier):
                 entry.call(True)
-        for future in list(self._asked.values()):
-            if not future.done():
-                future.set_exception(self._unavailable())
+        self._questions.fail(self._unavailable)
 
     async def _recover(self) -> None:
         def recover() -> Recovered:

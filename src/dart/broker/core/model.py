@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
-from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, LeaseId, SessionId, StoreId, TaskId
+from dart.broker.core.access import ApiKey, JoinToken
+from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, JoinTokenId, LeaseId, SessionId, StoreId, TaskId
 
 
 class JobStatus(IntEnum):
@@ -243,14 +244,19 @@ class Agent:
 
 
 class Enrolment(NamedTuple):
-    """A key that may connect."""
+    """A key that may connect, unless it was revoked."""
 
     agent_id: AgentId
     public_key: bytes
     """32 bytes."""
     name: str
-    """The one worker name it may carry."""
+    """The one worker name it may carry, or a pattern until its first HELLO fixes the name."""
     enrolled_at_ms: int
+    revoked_at_ms: int = 0
+    """0: it is not."""
+    token_id: JoinTokenId = JoinTokenId("")
+    """The token it came by; empty: an admin key let it in."""
+    name_is_pattern: bool = False
 
 
 class RecoveredTask(NamedTuple):
@@ -309,5 +315,10 @@ class Recovered(NamedTuple):
     leases: tuple[RecoveredLease, ...]
     """By lease id; of two that name a task the later one holds."""
     enrolments: tuple[Enrolment, ...]
+    """By agent id; revoked ones too."""
     gaps: tuple[IdGap, ...] = ()
     """In order."""
+    keys: tuple[ApiKey, ...] = ()
+    """By id; expired and revoked ones too."""
+    join_tokens: tuple[JoinToken, ...] = ()
+    """By id; expired, spent and revoked ones too."""

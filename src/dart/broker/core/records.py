@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from dart.broker.core.access import ApiKey, AuditEntry, JoinToken
 from dart.broker.core.model import Enrolment, Idempotency, JobConfig, JobStatus, TaskPolicy, TaskState
-from dart.ids import AgentId, AttemptRef, JobId, LeaseId, TaskId
+from dart.ids import AgentId, AttemptRef, JobId, JoinTokenId, KeyId, LeaseId, TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,90 @@ class LeasesClosed:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentAdded:
-    """A key may connect."""
+    """An agent's key may connect."""
 
     enrolment: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentNamed:
+    """The name of an enrolment that was a pattern is fixed."""
+
+    agent_id: AgentId
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentRevoked:
+    """An agent's key may connect no more."""
+
+    agent_id: AgentId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAdded:
+    """A new API key."""
+
+    key: ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    """An API key counts no more; it stays in the list."""
+
+    id: KeyId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysUsed:
+    """When API keys were used last, by id; never earlier than known. Not durable first."""
+
+    used_at_ms: tuple[tuple[KeyId, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyForgotten:
+    """An API key leaves the list."""
+
+    id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAdded:
+    """A new join token."""
+
+    token: JoinToken
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpent:
+    """A join token was used once more."""
+
+    id: JoinTokenId
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRevoked:
+    """A join token counts no more; it stays in the list."""
+
+    id: JoinTokenId
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenForgotten:
+    """A join token leaves the list."""
+
+    id: JoinTokenId
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNoted:
+    """Something was done; the oldest entries go when there are more than `audit_rows_max`."""
+
+    entry: AuditEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +240,19 @@ Record = (
     | LeaseAdded
     | LeasesClosed
     | EnrolmentAdded
+    | EnrolmentNamed
+    | EnrolmentRevoked
+    | KeyAdded
+    | KeyRevoked
+    | KeysUsed
+    | KeyForgotten
+    | TokenAdded
+    | TokenSpent
+    | TokenRevoked
+    | TokenForgotten
+    | AuditNoted
     | RequestAnswered
 )
 
-LAZY_RECORDS = (LeaseAdded, LeasesClosed, ResultsBounded)
+LAZY_RECORDS = (LeaseAdded, LeasesClosed, ResultsBounded, KeysUsed)
 """Nothing visible waits for these."""

@@ -18,6 +18,8 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     core = Core(limits, recovered.store_id, recovered.incarnation, recovered.highest_id)
     core.gaps = recovered.gaps
     core.enrolments = {enrolment.agent_id: enrolment for enrolment in recovered.enrolments}
+    core.keys = {key.id: key for key in recovered.keys}
+    core.join_tokens = {token.id: token for token in recovered.join_tokens}
     jobs = {}
     for row in recovered.jobs:
         job = Job(row.id, row.name, row.config, row.status, row.defined_at_ms, tally=dict(row.tally))

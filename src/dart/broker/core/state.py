@@ -4,12 +4,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.commands import Command, Note, Persist, Send
 from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
 from dart.errors import UnknownJobError
-from dart.ids import AgentId, AttemptRef, BootId, JobId, LeaseId, SessionId, StoreId, TaskId
+from dart.ids import AgentId, AttemptRef, BootId, JobId, JoinTokenId, KeyId, LeaseId, SessionId, StoreId, TaskId
 from dart.limits import Limits
 from dart.wire.messages import BrokerMessage
 
@@ -62,6 +63,9 @@ class Core:
     gaps: tuple[IdGap, ...] = ()
     """Ids that were given after the backup that this store was restored from; in order."""
 
+    keys: dict[KeyId, ApiKey] = field(default_factory=dict)
+    """API keys; expired and revoked ones too."""
+    join_tokens: dict[JoinTokenId, JoinToken] = field(default_factory=dict)
     enrolments: dict[AgentId, Enrolment] = field(default_factory=dict)
     agents: dict[AgentId, Agent] = field(default_factory=dict)
     """Those that are connected or hold leases."""

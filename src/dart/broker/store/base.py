@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
+from dart.broker.core.access import AuditRow
 from dart.broker.core.model import Recovered, TaskState
 from dart.broker.core.records import Record
 from dart.ids import JobId, TaskId
@@ -68,7 +69,8 @@ class Store(ABC):
         """Raise the incarnation, void unfinished submissions, and tell all that is known.
 
         Called once after opening and again after a failed commit. With `forget_jobs` all jobs, tasks, outcomes and
-        leases are deleted first, and the answers that told of them; the highest id and the enrolments stay.
+        leases are deleted first, and the answers that told of them; the highest id, enrolments, keys, tokens and the
+        audit stay.
         """
 
     @abstractmethod
@@ -115,6 +117,13 @@ class Store(ABC):
     @abstractmethod
     def answer(self, key: str, now_ms: int) -> tuple[bytes, int] | None:
         """Digest and answer remembered for this idempotency key, unless expired."""
+
+    @abstractmethod
+    def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
+        """At most so many entries, those beyond the cursor `after` in the order asked; 0: from the first in that order.
+
+        Newest first, that is those with a smaller sequence.
+        """
 
     @abstractmethod
     def probe(self) -> None:

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from dart.broker.core.access import AuditRow
 from dart.broker.core.model import Recovered, TaskState
 from dart.broker.core.records import Record
-from dart.broker.store import sqlite_read
+from dart.broker.store import sqlite_access, sqlite_read
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
 from dart.broker.store.sqlite_backup import copy_unnamed
 from dart.broker.store.sqlite_faults import DISK_FULL, as_store_errors
@@ -34,7 +35,7 @@ class SqliteStore(Store):
     Args:
         path: The database; it and its missing directories are made, for the owner alone. Beside it lie
             its log (`-wal`, `-shm`) and the lock (`.lock`).
-        limits: `idempotency_keys_max`, `idempotency_seconds` and `sweep_rows_max` are the store's.
+        limits: `idempotency_keys_max`, `idempotency_seconds`, `audit_rows_max` and `sweep_rows_max` are the store's.
 
     Raises:
         StoreError: It is in use, damaged, of a newer release, no database of DART, or cannot be made.
@@ -124,6 +125,11 @@ class SqliteStore(Store):
         """See `Store.answer`."""
         with self._snapshot() as connection:
             return sqlite_read.answer(connection, key, now_ms)
+
+    def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
+        """See `Store.audit`."""
+        with self._snapshot() as connection:
+            return sqlite_access.audit(connection, after=after, amount=amount, newest_first=newest_first)
 
     def close(self) -> None:
         """See `Store.close`. All is durable already; the last connection moves the log into the database."""

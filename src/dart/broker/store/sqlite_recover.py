@@ -3,7 +3,6 @@
 import sqlite3
 
 from dart.broker.core.model import (
-    Enrolment,
     IdGap,
     JobStatus,
     Recovered,
@@ -13,6 +12,7 @@ from dart.broker.core.model import (
     TaskPolicy,
     TaskState,
 )
+from dart.broker.store.sqlite_access import enrolments, join_tokens, keys
 from dart.broker.store.sqlite_rows import unpack_attempts, unpack_config, unpack_policy
 from dart.ids import AgentId, JobId, LeaseId, StoreId, TaskId
 
@@ -64,11 +64,13 @@ def look(connection: sqlite3.Connection) -> Recovered:
         jobs=_jobs(connection),
         tasks=_tasks(connection),
         leases=_leases(connection),
-        enrolments=_enrolments(connection),
+        enrolments=enrolments(connection),
         gaps=tuple(
             IdGap(TaskId(first_id), TaskId(last_id))
             for first_id, last_id in connection.execute("SELECT first_id, last_id FROM gap ORDER BY first_id")
         ),
+        keys=keys(connection),
+        join_tokens=join_tokens(connection),
     )
 
 
@@ -107,13 +109,4 @@ def _leases(connection: sqlite3.Connection) -> tuple[RecoveredLease, ...]:
     return tuple(
         RecoveredLease(LeaseId(lease_id), AgentId(agent_id), unpack_attempts(attempts))
         for lease_id, agent_id, attempts in connection.execute("SELECT id, agent_id, attempts FROM lease ORDER BY id")
-    )
-
-
-def _enrolments(connection: sqlite3.Connection) -> tuple[Enrolment, ...]:
-    return tuple(
-        Enrolment(AgentId(agent_id), public_key, name, enrolled_at_ms)
-        for agent_id, public_key, name, enrolled_at_ms in connection.execute(
-            "SELECT agent_id, public_key, name, enrolled_at_ms FROM enrolment ORDER BY agent_id"
-        )
     )

@@ -106,6 +106,7 @@ def _skip(draft: Path, present: _Numbers) -> None:
         connection.execute("INSERT OR IGNORE INTO gap SELECT first_id, last_id FROM submission WHERE NOT void")
         connection.execute("INSERT INTO gap VALUES (?, ?)", (backup.highest_id + 1, after.highest_id))
         connection.execute("UPDATE meta SET incarnation = ?, highest_id = ?, highest_sequence = ?", after)
+        connection.execute("UPDATE meta SET highest_audit = max(highest_audit + ?, ?)", (IDS_SKIPPED, floor))
         connection.execute("COMMIT")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgpack
 
+from dart.broker.core.access import NameRule
 from dart.broker.core.model import JobConfig, OnLost, Retention, Standing, TaskPolicy
 from dart.ids import Attempt, AttemptRef, TaskId
 
@@ -53,6 +54,17 @@ def unpack_config(packed: bytes) -> JobConfig:
         None if standing is None else Standing(standing[0], standing[1], unpack_policy(standing[2])),
         Retention(*retention),
     )
+
+
+def pack_rule(rule: NameRule) -> bytes:
+    """Which names are meant."""
+    return _pack(rule)
+
+
+def unpack_rule(packed: bytes) -> NameRule:
+    """What `pack_rule` packed."""
+    names, regex = _unpack(packed)
+    return NameRule(tuple(names), regex)
 
 
 def pack_attempts(attempts: Iterable[AttemptRef]) -> bytes:

@@ -127,5 +127,50 @@ _TABLES = (
     "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), 0, 0, 0, 0)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES,)
+_ACCESS = (
+    "ALTER TABLE enrolment ADD COLUMN revoked_at_ms INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE enrolment ADD COLUMN token_id TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE enrolment ADD COLUMN name_is_pattern INTEGER NOT NULL DEFAULT 0",
+    """CREATE TABLE api_key (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        pepper TEXT NOT NULL,
+        is_weak INTEGER NOT NULL,
+        scope INTEGER NOT NULL,
+        jobs BLOB NOT NULL,
+        workers BLOB NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        expires_at_ms INTEGER NOT NULL,
+        last_used_at_ms INTEGER NOT NULL,
+        revoked_at_ms INTEGER NOT NULL
+    ) STRICT""",
+    """CREATE TABLE join_token (
+        id TEXT PRIMARY KEY,
+        digest BLOB NOT NULL,
+        name TEXT NOT NULL,
+        name_is_pattern INTEGER NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        expires_at_ms INTEGER NOT NULL,
+        uses_max INTEGER NOT NULL,
+        uses INTEGER NOT NULL,
+        revoked_at_ms INTEGER NOT NULL,
+        created_by TEXT NOT NULL
+    ) STRICT""",
+    """CREATE TABLE audit (
+        sequence INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        who TEXT NOT NULL,
+        what TEXT NOT NULL,
+        target TEXT NOT NULL,
+        outcome TEXT NOT NULL,
+        address TEXT NOT NULL,
+        request_id TEXT NOT NULL
+    ) STRICT""",
+    "ALTER TABLE meta ADD COLUMN highest_audit INTEGER NOT NULL DEFAULT 0",
+    # How many entries there are, so that nobody has to count them.
+    "ALTER TABLE meta ADD COLUMN audit_rows INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _ACCESS)
 """Statements that lead from one version to the next, from an empty file on."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dart.broker.core import records as r
 from dart.broker.core.model import JobStatus
+from dart.broker.store import sqlite_access
 from dart.broker.store.sqlite_rows import id_list, pack_attempts, pack_config, pack_policy
 from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
 from dart.broker.store.sqlite_sweep import sweep
@@ -68,7 +69,11 @@ class GroupWriter:
         """Write all of it; the caller commits or rolls back. Whether there is more to clear away."""
         changes_before = self._connection.total_changes
         for kind, run in groupby(records, key=type):
-            self._WRITERS[kind](self, list(run))
+            write_access = sqlite_access.WRITERS.get(kind)
+            if write_access is not None:
+                write_access(self._connection, list(run))
+            else:
+                self._WRITERS[kind](self, list(run))
         self._connection.executemany(_ADD_TALLY, [(*key, n) for key, n in self._tally.items()])
         self._connection.executemany(_ADD_KEPT, [(job_id, n, size) for job_id, (n, size) in self._kept.items()])
         self._connection.execute(
@@ -194,10 +199,8 @@ class GroupWriter:
             "DELETE FROM lease WHERE id = ?", [(lease_id,) for closed in run for lease_id in closed.lease_ids]
         )
 
-    def _enrolments_added(self, run: list[r.EnrolmentAdded]) -> None:
-        self._connection.executemany(
-            "INSERT OR REPLACE INTO enrolment VALUES (?, ?, ?, ?)", [added.enrolment for added in run]
-        )
+    def _audit_noted(self, run: list[r.AuditNoted]) -> None:
+        sqlite_access.note(self._connection, run, self._limits.audit_rows_max)
 
     def _requests_answered(self, run: list[r.RequestAnswered]) -> None:
         """Each new answer makes room for itself: a few of the oldest go if they are too many or expired."""
@@ -224,6 +227,6 @@ class GroupWriter:
         r.ResultsBounded: _results_bounded,
         r.LeaseAdded: _leases_added,
         r.LeasesClosed: _leases_closed,
-        r.EnrolmentAdded: _enrolments_added,
+        r.AuditNoted: _audit_noted,
         r.RequestAnswered: _requests_answered,
     }

@@ -13,7 +13,7 @@ from harness.store_samples import done, job, result_ids
 
 @pytest.fixture
 def store():
-    store = MemoryStore(replace(Limits(), idempotency_keys_max=5))
+    store = MemoryStore(replace(Limits(), idempotency_keys_max=5, audit_rows_max=4))
     store.recover()
     return store
 
