@@ -15,6 +15,7 @@ from dart.rest import app
 from dart.rest.auth import KeyRing, Scope
 from dart.rest.connections import Listener
 from dart.wire.messages import Results
+from harness import contract
 from harness.broker_stack import Stack, broker
 from harness.raw_agent import RawAgent
 
@@ -36,11 +37,13 @@ class RestStack:
     listener: Listener
 
     async def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
-        """One call with the admin key and a JSON body (`json=`); its decoded answer."""
+        """One call with the admin key and a JSON body (`json=`); its decoded answer, held against the document."""
         options.setdefault("headers", {"Authorization": f"Bearer {KEY}"})
         async with self.session.request(method, self.url + path, **options) as answer:
             body = await answer.json() if answer.content_type == "application/json" else await answer.read()
             assert answer.status == status, (answer.status, str(body)[:500])
+            if answer.content_type == "application/json":
+                contract.check(method, path, status, body)
             return body
 
     async def define(self, name: str = "j", **members: Any) -> None:
@@ -77,7 +80,8 @@ async def rest(limits: Limits | None = None, store: Store | None = None) -> Asyn
         listener.start()
         try:
             async with aiohttp.ClientSession() as session:
-                yield RestStack(stack, session, f"http://127.0.0.1:{port}", port, stops, runner, listener)
+                with contract.takes_what_it_says():
+                    yield RestStack(stack, session, f"http://127.0.0.1:{port}", port, stops, runner, listener)
         finally:
             listener.stop_accepting()
             stack.gateway.close()

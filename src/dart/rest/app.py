@@ -10,9 +10,21 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from dart.broker.gateway import Gateway
-from dart.errors import DartError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from dart.errors import (
+    ConflictError,
+    DartError,
+    JobExistsError,
+    JobStoppedError,
+    MethodNotAllowedError,
+    NotAvailableYetError,
+    NotFoundError,
+    UnauthorizedError,
+    UnknownJobError,
+    WorkerOfflineError,
+)
 from dart.limits import Limits
-from dart.rest import jobs, results, server, tasks, workers
+from dart.rest import answer_schemas as shapes
+from dart.rest import jobs, openapi, results, schemas, server, tasks, workers
 from dart.rest.answers import answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key, caller_of
 from dart.rest.bodies import Body, Budget
@@ -21,37 +33,67 @@ from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from dart.rest.patterns import Patterns
+from dart.rest.schemas import Members
 from dart.undisturbed import Undisturbed
 
 _log = logging.getLogger("dart.rest")
 REMEMBERED_ANSWERS_MAX: Final = 20_000
 
 ROUTES: Final = (
-    Route("GET", "/server/", server.show, Scope.READ, historic=True),
-    Route("DELETE", "/server/", server.stop, Scope.ADMIN, historic=True),
-    Route("GET", "/worker/", workers.list_all, Scope.READ, historic=True),
-    Route("POST", "/worker/", workers.add, Scope.ADMIN, historic=True),
-    Route("DELETE", "/worker/", workers.remove, Scope.ADMIN, historic=True),
-    Route("POST", "/job/", jobs.define, Scope.SUBMIT, historic=True),
-    Route("GET", "/job/{job}/", jobs.show, Scope.READ, historic=True),
-    Route("DELETE", "/job/{job}/", jobs.stop, Scope.SUBMIT, historic=True),
-    Route("GET", "/job/{job}/status/", jobs.status, Scope.READ, historic=True),
-    Route("POST", "/job/{job}/tasks/", tasks.submit, Scope.SUBMIT, historic=True),
-    Route("GET", "/job/{job}/results/", results.list_all, Scope.READ, historic=True),
-    Route("DELETE", "/job/{job}/results/{id}/", results.delete, Scope.SUBMIT, historic=True),
-    Route("GET", "/server/backup/", server.backup, Scope.ADMIN),
-    Route("GET", "/job/", jobs.list_all, Scope.READ),
-    Route("GET", "/job/{job}/tasks/", tasks.list_all, Scope.READ),
-    Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ),
-    Route("DELETE", "/job/{job}/tasks/{id}/", tasks.cancel, Scope.SUBMIT),
-    Route("GET", "/worker/{name}/", workers.show, Scope.READ),
-    Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN),
-    Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN),
-    Route("POST", "/enroll/", workers.enroll, Scope.ADMIN),
-    Route("GET", "/healthz/", server.health, Scope.OPEN),
-    Route("GET", "/readyz/", server.readiness, Scope.OPEN),
-)
-"""Every call, with the scope that a key needs for it."""
+    Route("GET", "/server/", server.show, Scope.READ, historic=True, takes=Members, answers=shapes.Servers),
+    Route("DELETE", "/server/", server.stop, Scope.ADMIN, historic=True, takes=Members, answers=shapes.Answer),
+    Route("GET", "/worker/", workers.list_all, Scope.READ, historic=True, takes=Members, answers=shapes.Workers),
+    Route(
+        "POST", "/worker/", workers.add, Scope.ADMIN, historic=True,
+        takes=schemas.NewWorkers, answers=shapes.Answer, errors=(NotAvailableYetError,),
+    ),
+    Route(
+        "DELETE", "/worker/", workers.remove, Scope.ADMIN, historic=True,
+        takes=schemas.GoneWorkers, answers=shapes.Answer, errors=(NotAvailableYetError,),
+    ),
+    Route(
+        "POST", "/job/", jobs.define, Scope.SUBMIT, historic=True,
+        takes=schemas.NewJob, answers=shapes.StatusOfJob, errors=(JobExistsError, UnknownJobError),
+    ),
+    Route("GET", "/job/{job}/", jobs.show, Scope.READ, historic=True, takes=Members, answers=shapes.OneJob),
+    Route(
+        "DELETE", "/job/{job}/", jobs.stop, Scope.SUBMIT, historic=True,
+        takes=schemas.StopJob, answers=shapes.StoppedJob, errors=(ConflictError,),
+    ),
+    Route(
+        "GET", "/job/{job}/status/", jobs.status, Scope.READ, historic=True,
+        takes=Members, answers=shapes.StatusOfJob,
+    ),
+    Route(
+        "POST", "/job/{job}/tasks/", tasks.submit, Scope.SUBMIT, historic=True,
+        takes=schemas.Submission, answers=shapes.Submitted, in_query=("wait", "cursor"),
+        errors=(ConflictError, JobStoppedError, WorkerOfflineError),
+    ),
+    Route(
+        "GET", "/job/{job}/results/", results.list_all, Scope.READ, historic=True,
+        takes=schemas.ResultsWanted, answers=shapes.Results,
+    ),
+    Route(
+        "DELETE", "/job/{job}/results/{id}/", results.delete, Scope.SUBMIT, historic=True,
+        takes=Members, answers=shapes.Answer,
+    ),
+    Route(
+        "GET", "/server/backup/", server.backup, Scope.ADMIN,
+        takes=Members, answers="application/vnd.sqlite3", errors=(ConflictError,),
+    ),
+    Route("GET", "/job/", jobs.list_all, Scope.READ, takes=schemas.JobPage, answers=shapes.Jobs),
+    Route("GET", "/job/{job}/tasks/", tasks.list_all, Scope.READ, takes=schemas.Page, answers=shapes.Tasks),
+    Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ, takes=Members, answers=shapes.OneTask),
+    Route("DELETE", "/job/{job}/tasks/{id}/", tasks.cancel, Scope.SUBMIT, takes=Members, answers=shapes.CancelledTask),
+    Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=shapes.OneWorker),
+    Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN, takes=Members, answers=shapes.Draining),
+    Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN, takes=schemas.PingWanted, answers=shapes.Pings),
+    Route("POST", "/enroll/", workers.enroll, Scope.ADMIN, takes=schemas.NewEnrolment, answers=shapes.Enrolled),
+    Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
+    Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
+    Route("GET", "/openapi.json", openapi.show, Scope.READ, takes=Members, answers="application/json"),
+)  # fmt: skip
+"""Every call, with the scope that a key needs for it, and its types."""
 
 
 def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
@@ -59,7 +101,9 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
 
     When it is shut down, calls that wait for results answer what there is.
     """
-    tools = Tools(gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed())
+    tools = Tools(
+        gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed(), ROUTES
+    )
     desk = _Desk(keys, limits, tools)
 
     @web.middleware
@@ -71,7 +115,8 @@ def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
     app = web.Application(middlewares=[guard])
     for route in ROUTES:
         handler = desk.handler(route)
-        for path in (route.path, route.path.removesuffix("/")):
+        bare = route.path.removesuffix("/")
+        for path in (bare, bare + "/"):
             app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
     app.on_response_prepare.append(_add_headers)
 

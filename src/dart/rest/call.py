@@ -9,7 +9,7 @@ from aiohttp import web
 
 from dart.broker.core.model import Idempotency
 from dart.broker.gateway import Gateway
-from dart.errors import InvalidRequestError, UnavailableError, UnknownTaskError
+from dart.errors import DartError, InvalidRequestError, UnavailableError, UnknownTaskError
 from dart.ids import TaskId
 from dart.limits import Limits
 from dart.rest import schemas
@@ -38,6 +38,8 @@ class Tools(NamedTuple):
     """Set when the server ends: who waits answers what there is."""
     undisturbed: Undisturbed
     """What `answers` will remember."""
+    routes: "tuple[Route, ...]" = ()
+    """All calls, for the document that describes them."""
 
 
 class Call:
@@ -138,8 +140,17 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    """With its trailing slash; it answers without, too."""
+    """As documents write it; it answers with and without a trailing slash."""
     handler: Callable[[Call], Awaitable[Answer]]
+    """The first line of its docstring, after the call's name, is what the OpenAPI document says of it."""
     scope: Scope
     historic: bool = False
     """One of the twelve that old programs know."""
+    takes: type[schemas.Members] | None = None
+    """The members that a request may have. No call goes without: a test sees to it."""
+    answers: Any = None
+    """The type of its answer, a TypedDict; or the media type of one that is neither JSON nor MessagePack."""
+    errors: tuple[type[DartError], ...] = ()
+    """What it may answer besides what all calls of its kind may (`openapi.errors_of`)."""
+    in_query: tuple[str, ...] = ()
+    """Members that a call with a body also takes from the query."""

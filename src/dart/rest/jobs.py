@@ -13,7 +13,7 @@ from dart.rest.standing import standing_of
 
 
 async def define(call: Call) -> Answer:
-    """`POST /job/`."""
+    """`POST /job/`: defines a job."""
     wanted = await call.members(schemas.NewJob)
     for member in schemas.JOB_MEMBERS_TO_COME:
         if getattr(wanted, member) is not None:
@@ -50,20 +50,20 @@ def _defaults(wanted: schemas.NewJob, call: Call) -> dict[str, str | int | float
 
 
 async def show(call: Call) -> Answer:
-    """`GET /job/{job}/`."""
+    """`GET /job/{job}/`: its definition, and how far it is."""
     await call.members(schemas.Members)
     return call.answer(job=_members(await call.gateway.job(call.part("job"))))
 
 
 async def status(call: Call) -> Answer:
-    """`GET /job/{job}/status/`."""
+    """`GET /job/{job}/status/`: whether it runs."""
     await call.members(schemas.Members)
     job = await call.gateway.job(call.part("job"))
     return call.answer(job={"name": job.name, "status": int(job.status)})
 
 
 async def list_all(call: Call) -> Answer:
-    """`GET /job/`."""
+    """`GET /job/`: all jobs by name, page by page."""
     wanted = await call.members(schemas.JobPage)
     amount = schemas.integer(wanted.amount, "amount", minimum=1, maximum=call.limits.page_items_max, clamp=True)
     found = await call.gateway.jobs(after=wanted.after, amount=amount)
@@ -74,7 +74,7 @@ async def list_all(call: Call) -> Answer:
 
 
 async def stop(call: Call) -> Answer:
-    """`DELETE /job/{job}/`, with `purge` forgetting it."""
+    """`DELETE /job/{job}/`: stops it, or with `purge` forgets it, results and all."""
     wanted = await call.members(schemas.StopJob)
     name = call.part("job")
     purge = schemas.flag(wanted.purge, "purge")

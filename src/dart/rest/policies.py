@@ -12,6 +12,7 @@ from dart.errors import InvalidRequestError, UnknownJobError
 from dart.ids import JobId
 from dart.limits import Limits
 from dart.rest import names
+from dart.rest.member_types import PRIORITY_MAX, RETRIES_MAX
 from dart.rest.schemas import NewTask, choice, integer, seconds
 
 MEMBERS = (
@@ -30,8 +31,6 @@ MEMBERS = (
 """Members that tasks have, and jobs as defaults of their tasks."""
 
 _DEFAULT = TaskPolicy()
-PRIORITY_MAX = 1_000_000
-RETRIES_MAX = 1_000_000
 
 
 def check_members(given: Mapping[str, Any], limits: Limits) -> dict[str, str | int | float | list[str]]:

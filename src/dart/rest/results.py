@@ -15,6 +15,7 @@ from dart.rest import schemas
 from dart.rest.bodies import JSON
 from dart.rest.call import REQUEST_ID, Answer, Call
 from dart.rest.json_values import LARGE_BYTES, is_large_text, pieces_of_text
+from dart.rest.member_types import Integer
 from dart.rest.rows import row_of, row_with, rows_of
 
 _log = logging.getLogger("dart.rest")
@@ -32,7 +33,7 @@ class _Wanted(NamedTuple):
 
 
 async def list_all(call: Call) -> Answer:
-    """`GET /job/{job}/results/`."""
+    """`GET /job/{job}/results/`: its results, oldest first; with `after` or `wait`, as they come."""
     asked = await call.members(schemas.ResultsWanted)
     by_cursor = asked.wait is not msgspec.UNSET or asked.after is not msgspec.UNSET
     after = await _cursor(call, asked.after)
@@ -49,7 +50,7 @@ async def list_all(call: Call) -> Answer:
     return await _all(call, wanted)
 
 
-async def _cursor(call: Call, asked: schemas.Integer | msgspec.UnsetType) -> int:
+async def _cursor(call: Call, asked: Integer | msgspec.UnsetType) -> int:
     if asked == NOW:
         return await call.gateway.latest_sequence()
     return 0 if isinstance(asked, msgspec.UnsetType) else schemas.integer(asked, "after")
@@ -214,7 +215,7 @@ class _Stream:
 
 
 async def delete(call: Call) -> Answer:
-    """`DELETE /job/{job}/results/{id}/`: unknown ids and jobs are no error, nor is repeating it."""
+    """`DELETE /job/{job}/results/{id}/`: forgets one result; unknown ids and jobs are no error, nor is repeating it."""
     await call.members(schemas.Members)
     await call.idempotency()
     try:

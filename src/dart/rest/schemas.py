@@ -3,19 +3,48 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from dart.errors import InvalidRequestError
+from dart.rest.member_types import (
+    INTEGER_MAX,
+    SECONDS_MAX,
+    SHM_BYTES_MAX,
+    SLOTS_MAX,
+    Amount,
+    AnyValue,
+    ApiKey,
+    Capabilities,
+    Count,
+    Cursor,
+    Flag,
+    Hosts,
+    Integer,
+    JobNames,
+    Method,
+    ModulePath,
+    Name,
+    NameOrEmpty,
+    Number,
+    Pattern,
+    Port,
+    Priority,
+    PublicKey,
+    Retries,
+    Seconds,
+    States,
+    Tag,
+    ToCome,
+    WhenLost,
+    WhenOffline,
+    WhenStopped,
+    whole,
+)
 
-Integer = int | str
-"""Old programs and query strings write integers as decimal text."""
-Number = int | float | str
-Flag = bool | str
-
-INTEGER_MAX = (1 << 63) - 1
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,4})?")
 _AT = re.compile(r"(?P<what>.*) - at (?P<key>`key` in )?`\$(?P<path>.*)`", re.DOTALL)
 _KINDS = {"int": "an integer", "float": "a number", "str": "text", "array": "a list", "object": "an object"}
 _KINDS |= {"bool": "true or false", "null": "null", "bytes": "bytes", "ext": "an extension value"}
@@ -24,41 +53,41 @@ _KINDS |= {"bool": "true or false", "null": "null", "bytes": "bytes", "ext": "an
 class Members(msgspec.Struct, kw_only=True):
     """What every request may say."""
 
-    key: Any = None
+    key: ApiKey = None
     """The API key of old programs; looked at elsewhere."""
 
 
 class Retention(msgspec.Struct, forbid_unknown_fields=True):
     """What is kept of a job's results; what is left out follows the server's limits."""
 
-    seconds: Number = 0
-    results: Integer = 0
-    bytes: Integer = 0
+    seconds: Seconds = 0
+    results: Count = 0
+    bytes: Count = 0
 
 
 class NewJob(Members, kw_only=True):
     """`POST /job/`."""
 
-    name: str
-    module_path: str
-    method: str
-    requires: list[str] | msgspec.UnsetType = msgspec.UNSET
-    priority: Integer | msgspec.UnsetType = msgspec.UNSET
-    timeout: Number | msgspec.UnsetType = msgspec.UNSET
-    retries: Integer | msgspec.UnsetType = msgspec.UNSET
-    retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
-    lost_retries: Integer | msgspec.UnsetType = msgspec.UNSET
-    lost_retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
-    on_lost: str | msgspec.UnsetType = msgspec.UNSET
-    if_offline: str | msgspec.UnsetType = msgspec.UNSET
-    expires: Number | msgspec.UnsetType = msgspec.UNSET
-    after: list[str] | msgspec.UnsetType = msgspec.UNSET
+    name: Name
+    module_path: ModulePath
+    method: Method
+    requires: Capabilities | msgspec.UnsetType = msgspec.UNSET
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
+    timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
+    retries: Retries | msgspec.UnsetType = msgspec.UNSET
+    retry_delay: Seconds | msgspec.UnsetType = msgspec.UNSET
+    lost_retries: Retries | msgspec.UnsetType = msgspec.UNSET
+    lost_retry_delay: Seconds | msgspec.UnsetType = msgspec.UNSET
+    on_lost: WhenLost | msgspec.UnsetType = msgspec.UNSET
+    if_offline: WhenOffline | msgspec.UnsetType = msgspec.UNSET
+    expires: Seconds | msgspec.UnsetType = msgspec.UNSET
+    after: JobNames | msgspec.UnsetType = msgspec.UNSET
     standing: Flag = False
-    parameter: Any = msgspec.UNSET
-    worker_regex: str = ""
+    parameter: AnyValue | msgspec.UnsetType = msgspec.UNSET
+    worker_regex: Pattern = ""
     retention: Retention = msgspec.field(default_factory=Retention)
-    serializer: Any = None
-    source: Any = None
+    serializer: ToCome = None
+    source: ToCome = None
 
 
 JOB_MEMBERS_TO_COME = ("serializer", "source")
@@ -68,28 +97,28 @@ JOB_MEMBERS_TO_COME = ("serializer", "source")
 class Each(msgspec.Struct, forbid_unknown_fields=True):
     """One task for each worker connected now that matches."""
 
-    worker_regex: str = ""
-    requires: list[str] = []
+    worker_regex: Pattern = ""
+    requires: Capabilities = []
 
 
 class NewTask(msgspec.Struct, kw_only=True):
     """One entry of `location_and_parameters`, with its parameter decoded."""
 
-    location: str = ""
-    parameter: Any = None
-    requires: list[str] | msgspec.UnsetType = msgspec.UNSET
+    location: NameOrEmpty = ""
+    parameter: AnyValue = None
+    requires: Capabilities | msgspec.UnsetType = msgspec.UNSET
     each: Each | msgspec.UnsetType = msgspec.UNSET
-    priority: Integer | msgspec.UnsetType = msgspec.UNSET
-    timeout: Number | msgspec.UnsetType = msgspec.UNSET
-    retries: Integer | msgspec.UnsetType = msgspec.UNSET
-    retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
-    lost_retries: Integer | msgspec.UnsetType = msgspec.UNSET
-    lost_retry_delay: Number | msgspec.UnsetType = msgspec.UNSET
-    on_lost: str | msgspec.UnsetType = msgspec.UNSET
-    if_offline: str | msgspec.UnsetType = msgspec.UNSET
-    expires: Number | msgspec.UnsetType = msgspec.UNSET
-    after: list[str] | msgspec.UnsetType = msgspec.UNSET
-    tag: str = ""
+    priority: Priority | msgspec.UnsetType = msgspec.UNSET
+    timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
+    retries: Retries | msgspec.UnsetType = msgspec.UNSET
+    retry_delay: Seconds | msgspec.UnsetType = msgspec.UNSET
+    lost_retries: Retries | msgspec.UnsetType = msgspec.UNSET
+    lost_retry_delay: Seconds | msgspec.UnsetType = msgspec.UNSET
+    on_lost: WhenLost | msgspec.UnsetType = msgspec.UNSET
+    if_offline: WhenOffline | msgspec.UnsetType = msgspec.UNSET
+    expires: Seconds | msgspec.UnsetType = msgspec.UNSET
+    after: JobNames | msgspec.UnsetType = msgspec.UNSET
+    tag: Tag = ""
 
 
 class StrictTask(NewTask, kw_only=True, forbid_unknown_fields=True):
@@ -111,9 +140,12 @@ class LenientOpaqueTask(NewTask, kw_only=True):
 class Submission(Members, kw_only=True):
     """`POST /job/{job}/tasks/`; entries are read one by one."""
 
-    location_and_parameters: list[msgspec.Raw]
-    if_stopped: str = "run"
-    wait: Number = 0
+    location_and_parameters: Annotated[
+        list[Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/NewTask"})]],
+        msgspec.Meta(extra_json_schema={"maxItems": "tasks_per_request_max"}),
+    ]
+    if_stopped: WhenStopped = "run"
+    wait: Seconds = 0
     cursor: Flag = False
 
 
@@ -126,24 +158,24 @@ class StopJob(Members, kw_only=True):
 class ResultsWanted(Members, kw_only=True):
     """`GET /job/{job}/results/`."""
 
-    amount: Integer | msgspec.UnsetType = msgspec.UNSET
-    worker_regex: str = ""
-    wait: Number | msgspec.UnsetType = msgspec.UNSET
-    after: Integer | msgspec.UnsetType = msgspec.UNSET
+    amount: Amount | msgspec.UnsetType = msgspec.UNSET
+    worker_regex: Pattern = ""
+    wait: Seconds | msgspec.UnsetType = msgspec.UNSET
+    after: Cursor | msgspec.UnsetType = msgspec.UNSET
 
 
 class Page(Members, kw_only=True):
     """Lists by id."""
 
-    amount: Integer = 100
-    after: Integer = 0
-    state: str | list[str] = ""
+    amount: Amount = 100
+    after: Count = 0
+    state: States = ""
 
 
 class JobPage(Members, kw_only=True):
     """`GET /job/`."""
 
-    amount: Integer = 100
+    amount: Amount = 100
     after: str = ""
 
 
@@ -151,7 +183,7 @@ class Ssh(msgspec.Struct):
     """How hosts are reached; old programs write the names with hyphens."""
 
     username: str = ""
-    port: Integer = 22
+    port: Port = 22
     public_key: str = ""
     private_key: str = ""
 
@@ -159,11 +191,11 @@ class Ssh(msgspec.Struct):
 class NewWorkers(Members, kw_only=True):
     """`POST /worker/`."""
 
-    name: str
-    hosts: list[str]
-    workers_per_host: Integer = 1
-    capabilities: list[str] = []
-    shm_size: Integer = 0
+    name: Name
+    hosts: Hosts
+    workers_per_host: Annotated[Integer, whole(1, SLOTS_MAX)] = 1
+    capabilities: Capabilities = []
+    shm_size: Annotated[Integer, whole(0, SHM_BYTES_MAX, "bytes")] = 0
     ssh: Ssh = msgspec.field(default_factory=Ssh)
 
 
@@ -177,14 +209,14 @@ class GoneWorkers(Members, kw_only=True):
 class PingWanted(Members, kw_only=True):
     """`POST /worker/{name}/ping/`."""
 
-    wait: Number = 5
+    wait: Seconds = 5
 
 
 class NewEnrolment(Members, kw_only=True):
     """`POST /enroll/`."""
 
-    name: str
-    public_key: str
+    name: Name
+    public_key: PublicKey
 
 
 M = TypeVar("M", bound=Members)
@@ -241,12 +273,14 @@ def integer(value: Integer, field: str, *, minimum: int = 0, maximum: int = INTE
     return value
 
 
-def seconds(value: Number, field: str, *, maximum: float = 1e9) -> float:
-    """A finite number of seconds, at least 0."""
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        found = math.nan
+def seconds(value: Number, field: str, *, maximum: float = SECONDS_MAX) -> float:
+    """A finite number of seconds, at least 0, also from decimal text."""
+    found = math.nan
+    if not isinstance(value, str) or _NUMBER.fullmatch(value.strip()):
+        try:
+            found = float(value)
+        except OverflowError:
+            found = math.inf
     if not 0 <= found <= maximum:
         raise InvalidRequestError(f"Member `{field}` must be a number of seconds, 0..{maximum:.0f}.", field=field)
     return found

@@ -15,7 +15,7 @@ _PIECE_BYTES: Final = 1 << 20
 
 
 async def show(call: Call) -> Answer:
-    """`GET /server/`."""
+    """`GET /server/`: where the server is, and how it is."""
     await call.members(Members)
     view = call.gateway.server()
     server = {
@@ -34,7 +34,7 @@ async def show(call: Call) -> Answer:
 
 
 async def stop(call: Call) -> Answer:
-    """`DELETE /server/`: the answer is out before the end begins."""
+    """`DELETE /server/`: stops it in good order; the answer is out before the end begins."""
     await call.members(Members)
     response: web.Response = answer_of(call.answer(), messagepack=call.messagepack)
     response.force_close()

@@ -9,6 +9,7 @@ from dart.errors import ConflictError, InvalidRequestError, UnknownJobError
 from dart.ids import TaskId
 from dart.rest import schemas
 from dart.rest.call import Answer, Call
+from dart.rest.member_types import Flag
 from dart.rest.rows import rows_of
 from dart.rest.submission import Submission, read_outer, read_submission
 
@@ -16,7 +17,7 @@ _STATES = {state.name.lower(): state for state in TaskState if state is not Task
 
 
 async def submit(call: Call) -> Answer:
-    """`POST /job/{job}/tasks/`."""
+    """`POST /job/{job}/tasks/`: queues a task for each entry."""
     name = call.part("job")
     outer = await read_outer(call)
     idempotency = await call.idempotency()
@@ -41,7 +42,7 @@ async def submit(call: Call) -> Answer:
     return call.answer(**queued, **cursor, **(await _awaited(call, name, wanted, queued["tasks"])))
 
 
-async def _cursor(call: Call, asked: schemas.Flag, idempotency: Idempotency | None) -> dict[str, str]:
+async def _cursor(call: Call, asked: Flag, idempotency: Idempotency | None) -> dict[str, str]:
     """Where to read on for results of what is queued next, if the caller asked for it; a repetition tells nothing."""
     if not schemas.flag(call.request.query.get("cursor", asked), "cursor"):
         return {}
@@ -93,7 +94,7 @@ async def _awaited(call: Call, job: str, wanted: Submission, ids: list[str]) -> 
 
 
 async def list_all(call: Call) -> Answer:
-    """`GET /job/{job}/tasks/`."""
+    """`GET /job/{job}/tasks/`: its tasks by id, page by page."""
     wanted = await call.members(schemas.Page)
     page = await call.gateway.tasks(
         call.part("job"),
@@ -118,13 +119,13 @@ def _states(given: str | list[str]) -> frozenset[TaskState] | None:
 
 
 async def show(call: Call) -> Answer:
-    """`GET /job/{job}/tasks/{id}/`."""
+    """`GET /job/{job}/tasks/{id}/`: one task."""
     await call.members(schemas.Members)
     return call.answer(task=_members(await call.gateway.task(call.part("job"), call.task_id())))
 
 
 async def cancel(call: Call) -> Answer:
-    """`DELETE /job/{job}/tasks/{id}/`."""
+    """`DELETE /job/{job}/tasks/{id}/`: cancels it."""
     await call.members(schemas.Members)
     task_id = call.task_id()
 

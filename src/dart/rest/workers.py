@@ -9,29 +9,27 @@ from dart.errors import InvalidRequestError, NotAvailableYetError
 from dart.rest import names, schemas
 from dart.rest.bodies import decode_members
 from dart.rest.call import Answer, Call
+from dart.rest.member_types import PORT_MAX, SHM_BYTES_MAX, SLOTS_MAX
 
 _log = logging.getLogger("dart.rest")
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-_PORT_MAX = 65_535
-_SLOTS_MAX = 4096
-_SHM_MAX = 1 << 50
 
 
 async def list_all(call: Call) -> Answer:
-    """`GET /worker/`."""
+    """`GET /worker/`: the connected workers, one entry a name."""
     await call.members(schemas.Members)
     return call.answer(workers=[_members(worker) for worker in await call.gateway.workers()])
 
 
 async def show(call: Call) -> Answer:
-    """`GET /worker/{name}/`."""
+    """`GET /worker/{name}/`: one worker with its agents."""
     await call.members(schemas.Members)
     worker = await call.gateway.worker(call.part("name"))
     return call.answer(worker={**_members(worker), "agents": [_agent(agent) for agent in worker.agents]})
 
 
 async def drain(call: Call) -> Answer:
-    """`POST /worker/{name}/drain/`."""
+    """`POST /worker/{name}/drain/`: asks its agents to finish what they run, and leave."""
     await call.members(schemas.Members)
     name = call.part("name")
 
@@ -42,7 +40,7 @@ async def drain(call: Call) -> Answer:
 
 
 async def ping(call: Call) -> Answer:
-    """`POST /worker/{name}/ping/`."""
+    """`POST /worker/{name}/ping/`: measures how long its agents take to answer."""
     wanted = await call.members(schemas.PingWanted)
     await call.idempotency()
     wait = min(schemas.seconds(wanted.wait, "wait"), call.limits.wait_seconds_max)
@@ -64,9 +62,9 @@ async def add(call: Call) -> Answer:
     wanted = await _with_ssh(call, schemas.NewWorkers)
     names.check_name(wanted.name, "name", call.limits)
     names.check_capabilities(wanted.capabilities, "capabilities", call.limits)
-    schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=_SLOTS_MAX)
-    schemas.integer(wanted.shm_size, "shm_size", maximum=_SHM_MAX)
-    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=_PORT_MAX)
+    schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=SLOTS_MAX)
+    schemas.integer(wanted.shm_size, "shm_size", maximum=SHM_BYTES_MAX)
+    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=PORT_MAX)
     if not wanted.hosts or not all(wanted.hosts):
         raise InvalidRequestError("Member `hosts` must name at least one host, none of them empty.", field="hosts")
     raise NotAvailableYetError(
@@ -78,7 +76,7 @@ async def add(call: Call) -> Answer:
 async def remove(call: Call) -> Answer:
     """`DELETE /worker/`: nothing to stop is no error, since old programs rely on it."""
     wanted = await _with_ssh(call, schemas.GoneWorkers)
-    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=_PORT_MAX)
+    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=PORT_MAX)
     if not wanted.hosts or isinstance(wanted.hosts, str):
         _log.info(
             "asked to stop workers, with hosts %.300r, which is no list of hosts; nothing is stopped", wanted.hosts

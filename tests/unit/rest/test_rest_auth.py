@@ -22,7 +22,7 @@ SCOPES = {
     ("POST", "/job/{job}/tasks/"): "submit", ("GET", "/job/{job}/tasks/"): "read",
     ("GET", "/job/{job}/tasks/{id}/"): "read", ("DELETE", "/job/{job}/tasks/{id}/"): "submit",
     ("GET", "/job/{job}/results/"): "read", ("DELETE", "/job/{job}/results/{id}/"): "submit",
-    ("GET", "/healthz/"): "open", ("GET", "/readyz/"): "open",
+    ("GET", "/healthz"): "open", ("GET", "/readyz"): "open", ("GET", "/openapi.json"): "read",
 }  # fmt: skip
 
 
@@ -30,7 +30,6 @@ def test_every_route_has_the_scope_of_the_contract():
     """The table is complete: a route that is added must be decided on here, too."""
     assert {(route.method, route.path): route.scope.name.lower() for route in ROUTES} == SCOPES
     assert sum(route.historic for route in ROUTES) == 12
-    assert all(route.path.endswith("/") for route in ROUTES)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")

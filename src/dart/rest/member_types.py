@@ -1,0 +1,129 @@
+"""Types of single members, with what the OpenAPI document says of each: one place for both.
+
+Decoding looks at the plain type only; finer rules (bounds, forms of names) are checked where their complaint can name
+the member and say what to do. The keywords here describe those very rules. A keyword whose value is the name of a
+limit stands for that limit's value, which each server may set by itself (`openapi.py`).
+"""
+
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from dart.broker.core.model import IfOffline, OnLost, TaskState
+
+INTEGER_MAX: Final = (1 << 63) - 1
+PRIORITY_MAX: Final = 1_000_000
+RETRIES_MAX: Final = 1_000_000
+SECONDS_MAX: Final = 10**9
+PORT_MAX: Final = 65_535
+SLOTS_MAX: Final = 4096
+SHM_BYTES_MAX: Final = 1 << 50
+
+Integer = int | str
+"""Old programs and query strings write integers as decimal text."""
+Number = int | float | str
+Flag = Annotated[
+    bool | str,
+    Meta(extra_json_schema={"enum": [True, False, "true", "false", "1", "0", "yes", "no", ""]}),
+]
+"""A truth value, also from a query string, where nothing means true."""
+
+_NO_SLASH: Final = r"[^/\p{C}\p{Z}]| "
+_FOLDER: Final = r"(?!\.{1,2}(?:/|$))(?:[^/\\\p{C}\p{Z}]| )+"
+
+
+def _shown(description: str = "", **keywords: Any) -> Meta:
+    # Nothing of this is checked by msgspec: its complaints could not say what to do.
+    return Meta(extra_json_schema={**({"description": description} if description else {}), **keywords})
+
+
+def whole(least: int, most: int, description: str = "", *, also: str = "") -> Meta:
+    """An integer within bounds, or its decimal text; `also` is an expression for further texts."""
+    digits = f"{'[+-]?' if least < 0 else '[+]?'}[0-9]{{1,{len(str(most)) - 1}}}"
+    pattern = f"^(?:{digits}{f'|{also}' if also else ''})$"
+    return _shown(description, minimum=least, maximum=most, pattern=pattern)
+
+
+Name = Annotated[
+    str,
+    _shown(
+        "printable text without `/`",
+        format="dart-name",
+        pattern=f"^(?:{_NO_SLASH})+$",
+        minLength=1,
+        maxLength="name_chars_max",
+    ),
+]
+"""Of a job, worker or capability."""
+NameOrEmpty = Annotated[
+    str, _shown(format="dart-name-or-empty", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max")
+]
+Capabilities = Annotated[
+    list[NameOrEmpty], _shown("names of capabilities; empty texts are ignored", maxItems="capabilities_max")
+]
+JobNames = Annotated[list[Name], _shown("names of jobs", maxItems="capabilities_max")]
+Tag = Annotated[
+    str,
+    _shown(
+        "printable text that comes back with the result",
+        format="dart-tag",
+        pattern=r"^(?:[^\p{C}\p{Z}]| )*$",
+        maxLength="name_chars_max",
+    ),
+]
+ModulePath = Annotated[
+    str,
+    _shown(
+        "a module below the worker's `module_prefix`: names with `/` between them, no `..`, no `.py`; one leading `/`"
+        " stands for the prefix",
+        format="dart-module-path",
+        pattern=rf"^(?!.*\.py$)/?{_FOLDER}(?:/{_FOLDER})*$",
+        maxLength="module_path_chars_max",
+    ),
+]
+Method = Annotated[
+    str,
+    _shown(
+        "a function of the module: a Python identifier",
+        format="dart-method",
+        pattern=r"^[\p{XID_Start}_]\p{XID_Continue}*$",
+        maxLength="name_chars_max",
+    ),
+]
+Pattern = Annotated[
+    str,
+    _shown(
+        "an ECMAScript pattern that must match the whole name of a worker; no flags, no back references by name, and no"
+        " unlimited repetition of what may itself repeat without limit",
+        format="dart-pattern",
+        maxLength="pattern_chars_max",
+    ),
+]
+Seconds = Annotated[
+    Number, _shown("seconds", minimum=0, maximum=SECONDS_MAX, pattern=r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?)$")
+]
+PublicKey = Annotated[
+    str, _shown("a CURVE public key in Z85", format="dart-z85", pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
+]
+Count = Annotated[Integer, whole(0, INTEGER_MAX)]
+Amount = Annotated[
+    Integer, _shown("how many at most; moved to the nearest that is allowed", pattern=r"^[+-]?[0-9]{1,40}$")
+]
+Cursor = Annotated[
+    Integer,
+    whole(0, INTEGER_MAX, "`cursor` of an earlier answer, or `now`: only what is recorded from here on", also="now"),
+]
+Priority = Annotated[Integer, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher runs first")]
+Retries = Annotated[Integer, whole(0, RETRIES_MAX)]
+Port = Annotated[Integer, whole(1, PORT_MAX)]
+Hosts = Annotated[list[Annotated[str, _shown(minLength=1)]], _shown("names or addresses of hosts", minItems=1)]
+STATE_NAMES: Final = tuple(state.name.lower() for state in TaskState if state is not TaskState.STAGED)
+_STATE: Final = f"(?:{'|'.join(STATE_NAMES)})?"
+_States = Annotated[str, _shown(pattern=f"^{_STATE}(?:,{_STATE})*$")]
+States = Annotated[_States | list[_States], _shown("names of states, repeated or with commas between them")]
+WhenLost = Annotated[str, _shown(enum=[str(choice) for choice in OnLost])]
+WhenOffline = Annotated[str, _shown(enum=[str(choice) for choice in IfOffline])]
+WhenStopped = Annotated[str, _shown(enum=["run", "fail"])]
+ToCome = Annotated[Any, _shown("not offered by this version", type="null")]
+ApiKey = Annotated[Any, _shown("the API key, where a program sends no Authorization header")]
+AnyValue = Annotated[Any, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
