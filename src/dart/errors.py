@@ -202,6 +202,8 @@ class TaskErrorCode:
     """The method returned something that cannot be sent."""
     TOO_LARGE: ClassVar[int] = 105
     """The result is larger than the agent or the broker takes."""
+    POLICY_REFUSED: ClassVar[int] = 106
+    """The policy of the worker's owner does not let this run, or its result leave."""
     LOST: ClassVar[int] = 110
     """The agent was lost and no retry was left."""
     EXPIRED: ClassVar[int] = 111

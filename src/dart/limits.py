@@ -167,6 +167,8 @@ class Limits:
     """A runner that has not said it is ready by then counts as broken."""
     log_bytes_max: int = 10 * MIB
     """A worker's log file is rotated at this size."""
+    policy_bytes_max: int = 256 * KIB
+    """The file of the owner's policy."""
     runner_retry_seconds_max: float = 30.0
     """Longest wait before a runner that cannot start is tried again; from 0.5 s, doubling."""
     error_chars_max: int = 64 * KIB

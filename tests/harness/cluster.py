@@ -14,8 +14,8 @@ from pathlib import Path
 from harness.processes import marked
 
 START_SECONDS = 30.0
-MARK = "HARNESS_CLUSTER"
-"""In the environment of every process of a cluster, runners and what tasks start included."""
+MARK = "LC_HARNESS_CLUSTER"
+"""In the environment of every process of a cluster, runners and what tasks start included: they get all `LC_*`."""
 
 
 def read_line(process: subprocess.Popen[str], *, seconds: float, log: Path) -> str:

@@ -18,6 +18,8 @@ from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home
 from dart.agent.link import Endpoint, Link
+from dart.agent.policy import Policy
+from dart.agent.policy_file import find_policy
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor, SupervisorOptions
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
@@ -48,13 +50,21 @@ class Agent:
     """One run of an agent, from its first connection to its last word.
 
     Args:
-        config: What the owner decided.
+        config: How the owner set it up.
+        policy: What the owner lets run here.
         enrolment: How the server knows this agent.
         keys: Its key pair.
         limits: All bounds.
     """
 
-    def __init__(self, config: AgentConfig, enrolment: enrol.Enrolment, keys: curve.KeyPair, limits: Limits) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        policy: Policy,
+        enrolment: enrol.Enrolment,
+        keys: curve.KeyPair,
+        limits: Limits,
+    ) -> None:
         self._config = config
         self._enrolment = enrolment
         self._clock = Clock()
@@ -80,6 +90,7 @@ class Agent:
                 output_directory=config.output_directory,
                 python_home=config.python_home,
                 shared_bytes=config.shm_bytes,
+                policy=policy,
             ),
             limits,
             register=self._register,
@@ -105,6 +116,7 @@ class Agent:
             store_id=StoreId(enrolment.store_id),
             spool_mode=config.spool_mode,
             stop_grace_seconds=config.stop_grace_seconds,
+            policy=policy,
         )
         self._core = AgentCore(identity, limits, self._clock())
 
@@ -307,12 +319,14 @@ def _complain(text: str, code: int) -> int:
 def _run(config: AgentConfig, limits: Limits) -> int:
     for warning in config.warnings:
         _LOG.warning("%s", warning)
+    policy = find_policy(config.policy_file, config.policy_folders, limits.policy_bytes_max)
+    _LOG.info("policy: %s", f"{policy.path} (SHA-256 {policy.sha256})" if policy.path else "none, the defaults hold")
     home = Home(config.home)
     try:
         keys = enrol.own_keys(config.home)
         enrolment = _enrolment(config)
-        home.announce(name=config.name, slots=config.slots)
-        return Agent(config, enrolment, keys, limits).run()
+        home.announce(name=config.name, slots=config.slots, policy=policy.path, policy_sha256=policy.sha256)
+        return Agent(config, policy, enrolment, keys, limits).run()
     finally:
         home.close()
 

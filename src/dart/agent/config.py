@@ -27,6 +27,7 @@ usage: python -m dart.agent --name NAME [options]
   --state-dir DIR           state directory of a server on this machine, to enrol with
   --home DIR                key, spool and logs of this agent
   --config FILE             worker.json or worker.toml: python_home, module_prefix, output_directory, host, name
+  --policy FILE             what may run here; else policy.json or policy.toml beside worker.json or in the home
   --python-home DIR         the Python that runs the tasks is DIR/bin/python3
   --module-prefix DIR       where the modules of the tasks lie
   --output-directory DIR    where log_NAME.txt is written (/var/tmp)
@@ -45,6 +46,7 @@ _OPTIONS = {
     "state-dir",
     "home",
     "config",
+    "policy",
     "python-home",
     "module-prefix",
     "output-directory",
@@ -78,6 +80,10 @@ class AgentConfig:
     spool_mode: SpoolMode
     shm_bytes: int
     stop_grace_seconds: float
+    policy_file: Path | None
+    """Named by the owner; None: whatever lies in one of the folders."""
+    policy_folders: tuple[Path, ...]
+    """Where the owner's policy is looked for: the configuration file's folder and the home."""
     warnings: tuple[str, ...]
 
 
@@ -110,7 +116,7 @@ def read_config(
 
     name = single.get("name", members.get("name", ""))
     _check_name("--name", name, limits)
-    home = chosen_path("home")
+    home = chosen_path("home") or default_home(name, environment)
     state_directory = chosen_path("state-dir")
     python_home = chosen_path("python-home")
     if python_home is not None and not os.access(python_home / "bin" / "python3", os.X_OK):
@@ -122,7 +128,7 @@ def read_config(
         name=name,
         slots=_whole(single, "slots", 1, 1, limits.slots_max),
         capabilities=_capabilities(options.get("capability", []), limits),
-        home=home or default_home(name, environment),
+        home=home,
         server=_server(single.get("server", "")),
         state_directory=state_directory,
         python_home=python_home,
@@ -132,6 +138,9 @@ def read_config(
         spool_mode=_spool_mode(single.get("spool", "eager")),
         shm_bytes=_whole(single, "shm-size", 0, 0, 2**40),
         stop_grace_seconds=_seconds(single.get("stop-grace", "5")),
+        # Not resolved: a link is refused when it is read.
+        policy_file=folder / Path(single["policy"]).expanduser() if "policy" in single else None,
+        policy_folders=(config_folder, home) if "config" in single else (home,),
         warnings=warnings,
     )
 
@@ -173,7 +182,7 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     if len(data) > _CONFIG_BYTES_MAX:
         raise ConfigError(f"The configuration {path} is larger than {_CONFIG_BYTES_MAX} bytes: is it the right file?")
     try:
-        content = _toml(path, data) if path.suffix == ".toml" else json.loads(data)
+        content = read_toml(path, data) if path.suffix == ".toml" else json.loads(data)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The configuration {path} cannot be understood: {error}.") from None
     if not isinstance(content, dict):
@@ -192,7 +201,13 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
     return members, (f"{path}: these members mean nothing to an agent: {', '.join(unknown)}",)
 
 
-def _toml(path: Path, data: bytes) -> object:
+def read_toml(path: Path, data: bytes) -> object:
+    """What a TOML file says.
+
+    Raises:
+        ConfigError: This Python cannot read TOML.
+        ValueError: It is no TOML.
+    """
     try:
         import tomllib  # noqa: PLC0415 - only where it is asked for
     except ModuleNotFoundError:

@@ -38,9 +38,9 @@ class Home:
                 f"Another agent runs in the home directory {path}; stop it, or give this one another --home."
             ) from None
 
-    def announce(self, *, name: str, slots: int) -> None:
+    def announce(self, **members: str | int) -> None:
         """Tell `dart agent status` and `stop` of this process."""
-        members = {"pid": os.getpid(), "name": name, "slots": slots}
+        members = {"pid": os.getpid(), **members}
         write_private(self.path / PROCESS_FILE, json.dumps(members) + "\n")
 
     def close(self) -> None:

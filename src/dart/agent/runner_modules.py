@@ -29,6 +29,12 @@ class NotThereError(ModuleFaultError):
     code = 102
 
 
+class NotOfferedError(ModuleFaultError):
+    """The module has this, but does not offer it to whoever submits tasks."""
+
+    code = 106
+
+
 class Modules:
     """The modules of one runner, each imported once and kept.
 
@@ -121,7 +127,28 @@ def relative_path(module_path: str) -> str:
         )
     if "" in parts or "." in parts or "\0" in relative:
         raise RefusedError(f"Module path {module_path!r} is no path of a module, such as `folder/module`.")
+    if any(_is_dunder(part) for part in parts):
+        # `folder/__init__` would be another name of `folder`; the others are Python's own.
+        raise RefusedError(
+            f"Module path {module_path!r} has a part with __ around it; a package is named by its folder."
+        )
     return relative
+
+
+def plain_method(method: str) -> None:
+    """Let pass what may be the name of a method.
+
+    Raises:
+        NotOfferedError: It is no plain name, such as `os.system`, or one of Python's own, such as `__init__`.
+    """
+    if not method.isidentifier() or _is_dunder(method):
+        raise NotOfferedError(
+            f"Method {method!r} is never run: it must be a plain name of a function, without dots or __ around it."
+        )
+
+
+def _is_dunder(name: str) -> bool:
+    return len(name) > 3 and name.startswith("__") and name.endswith("__")
 
 
 def _free_name(relative: str, path: str) -> str:

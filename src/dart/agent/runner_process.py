@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dart.agent import runner_format as wire
+from dart.agent.policy import Policy
 from dart.agent.runner_answers import Answer, AnswerReader, task_message, task_reference
 from dart.agent.shared_block import SharedBlock, passed_block
 from dart.ids import AttemptRef
@@ -40,6 +40,7 @@ class RunnerPlan:
     msgpack: Path
     """Folder of the msgpack package."""
     shared: SharedBlock | None
+    policy: Policy
     limits: Limits
 
 
@@ -90,7 +91,7 @@ class RunnerProcess:
                 stderr=output_theirs,
                 pass_fds=[descriptor for descriptor in descriptors.values() if descriptor >= 0],
                 cwd=plan.module_prefix,
-                env=runner_environment(os.environ),
+                env=plan.policy.passed_on(os.environ),
                 start_new_session=True,
             )
             self.pid = self._process.pid
@@ -234,11 +235,6 @@ def end_text(code: int) -> str:
         name = f"signal {-code}"
     hint = " (by somebody, or by the system because memory was short)" if -code == signal.SIGKILL else ""
     return f"killed by {name}{hint}"
-
-
-def runner_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The agent's environment without what would change the owner's Python or belongs to DART."""
-    return {name: text for name, text in environment.items() if not name.startswith(("PYTHON", "DART_", "MSGPACK_"))}
 
 
 def _command(plan: RunnerPlan, descriptors: dict[str, int], mark: bytes, *, pure: bool) -> list[str]:

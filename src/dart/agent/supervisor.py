@@ -9,11 +9,12 @@ import logging
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dart.agent import events
 from dart.agent import runner_format as wire
+from dart.agent.policy import Policy
 from dart.agent.runner_answers import Answer, BrokenStreamError
 from dart.agent.runner_output import OutputSplitter, PrintedLines
 from dart.agent.runner_process import RunnerPlan, RunnerProcess
@@ -56,6 +57,7 @@ class SupervisorOptions:
     """Prefix of the Python that runs the tasks; None: the agent's own."""
     shared_bytes: int = 0
     """Memory shared by all slots; 0: none."""
+    policy: Policy = field(default_factory=Policy)
 
 
 class Supervisor:
@@ -104,6 +106,7 @@ class Supervisor:
             host=options.host,
             msgpack=_msgpack_folder(),
             shared=shared,
+            policy=options.policy,
             limits=limits,
         )
         self._slots = [SlotState(number) for number in range(options.slots)]

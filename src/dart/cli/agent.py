@@ -20,6 +20,7 @@ _PLAIN_OPTIONS = (
     ("name", "NAME", "The worker's name: what tasks give as location."),
     ("slots", "K", "Tasks at the same time; 1 without it."),
     ("config", "FILE", "worker.json or worker.toml."),
+    ("policy", "FILE", "The owner's policy; without it policy.json beside the configuration or in the home, if there."),
     ("home", "DIR", "Where the agent keeps key, spool and logs."),
     ("state-dir", "DIR", "State directory of a local server, to join it without a token."),
     ("spool", "MODE", "eager, lazy (SD cards) or before_send."),
@@ -101,7 +102,7 @@ NAME = click.option("--name", metavar="NAME", help="The agent's name, if its hom
 def status(context: click.Context, home: str | None, name: str | None, output: Output) -> None:
     """The agents of this user on this machine; exit code 1 if none runs."""
     rows = [_about(path) for path in _homes(home, name)]
-    output.rows(rows, ("name", "state", "pid", "home"))
+    output.rows(rows, ("name", "state", "pid", "home", "policy", "policy_sha256"))
     if not any(row["pid"] for row in rows):
         context.exit(1)
 

@@ -96,3 +96,4 @@ def test_error_codes_are_those_of_the_vocabulary():
     assert [getattr(runner_loop, name) for name in names] == [getattr(TaskErrorCode, name) for name in names]
     assert runner_modules.RefusedError.code == TaskErrorCode.REFUSED
     assert runner_modules.NotThereError.code == TaskErrorCode.IMPORT_FAILED
+    assert runner_modules.NotOfferedError.code == TaskErrorCode.POLICY_REFUSED

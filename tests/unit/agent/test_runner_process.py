@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from dart.agent.runner_process import end_text, runner_environment
+from dart.agent.runner_process import end_text
 
 
 @pytest.mark.parametrize(
@@ -20,9 +20,3 @@ from dart.agent.runner_process import end_text, runner_environment
 def test_an_end_is_told_in_words(code, text):
     """Signals by name; a real-time signal has none."""
     assert end_text(code) == text
-
-
-def test_the_environment_is_the_agents_without_what_bends_python():
-    """PYTHONPATH and the like would bring the agent's packages into the owner's Python."""
-    given = {"PATH": "/bin", "PYTHONPATH": "/x", "PYTHONHOME": "/y", "DART_LIMIT_X": "1", "MSGPACK_PUREPYTHON": "1"}
-    assert runner_environment(given) == {"PATH": "/bin"}

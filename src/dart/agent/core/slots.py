@@ -7,9 +7,10 @@ from dart.agent.core.credit import note_duration
 from dart.agent.core.dispatch import begin_next, take_back
 from dart.agent.core.state import Fate, Held, Phase, SlotState, State
 from dart.agent.events import Kill, RunnerDied, RunnerFailed, RunnerReady, RunnerResult, Slot, TakenBack, TasksEnded
+from dart.agent.policy import Refusal
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
-from dart.wire.messages import Released, Tasks
+from dart.wire.messages import Lease, Released, Tasks
 
 # ---- what the broker wants ----
 
@@ -20,21 +21,29 @@ def on_tasks(state: State, tasks: Tasks) -> None:
         if lease.ref in state.held or lease.ref in state.kept:
             state.say("warning", f"task {lease.ref.task_id} was given twice for one attempt; the second is ignored")
             continue
-        size = len(lease.parameter)
         held = Held(lease, state.store_id)
         state.held[lease.ref] = held
-        state.held_bytes += size
-        if size > state.limits.value_bytes_max:
+        state.held_bytes += len(lease.parameter)
+        refusal = _refusal(state, lease)
+        if refusal is not None:
             state.free(lease.ref)
-            text = (
-                f"the parameter has {size} bytes, this agent takes {state.limits.value_bytes_max} (value_bytes_max); "
-                "raise DART_LIMIT_VALUE_BYTES_MAX on the worker or send less"
-            )
-            outcomes.keep_error(state, held, TaskErrorCode.TOO_LARGE, text, start=state.now, duration=0.0)
+            outcomes.keep_error(state, held, *refusal, start=state.now, duration=0.0)
         else:
             state.queue.append(lease.ref)
     if state.leaving:
         release_waiting(state)
+
+
+def _refusal(state: State, lease: Lease) -> Refusal | None:
+    """Why this is not even given to a runner; nothing that a broker says reaches one past this."""
+    size = len(lease.parameter)
+    if size > state.limits.value_bytes_max:
+        return Refusal(
+            TaskErrorCode.TOO_LARGE,
+            f"the parameter has {size} bytes, this agent takes {state.limits.value_bytes_max} (value_bytes_max); "
+            "raise DART_LIMIT_VALUE_BYTES_MAX on the worker or send less",
+        )
+    return state.identity.policy.refusal(lease.module_path, lease.method, parameter_bytes=size)
 
 
 def abandon(state: State, refs: Iterable[AttemptRef]) -> None:
@@ -131,11 +140,18 @@ def _keep(state: State, held: Held, result: RunnerResult) -> None:
         start = result.start_time_ms / 1000
         _keep_timed_out(state, held, start=start, duration=result.duration_seconds)
     elif held.fate is not Fate.ABANDONED:
-        outcomes.keep(state, held, result)
+        refusal = state.identity.policy.result_refusal(len(result.payload)) if result.success else None
+        if refusal is None:
+            outcomes.keep(state, held, result)
+        else:
+            start = result.start_time_ms / 1000
+            outcomes.keep_error(state, held, *refusal, start=start, duration=result.duration_seconds)
 
 
 def _keep_timed_out(state: State, held: Held, *, start: float, duration: float) -> None:
-    text = f"ran longer than {held.lease.timeout_seconds:g} s, the task's timeout, and was interrupted"
+    timeout, most = held.lease.timeout_seconds, _seconds_max(state, held)
+    whose = "the task's timeout" if most == timeout else "the most that the policy of this worker's owner allows"
+    text = f"ran longer than {most:g} s, {whose}, and was interrupted"
     outcomes.keep_error(state, held, TaskErrorCode.TIMED_OUT, text, start=start, duration=duration)
 
 
@@ -221,17 +237,21 @@ def kill(state: State, number: Slot) -> None:
     state.commands.append(Kill(number, state.limits.kill_grace_seconds))
 
 
+def _seconds_max(state: State, held: Held) -> float:
+    return state.identity.policy.seconds_max(held.lease.timeout_seconds)
+
+
 def _ends_at(state: State, slot: SlotState) -> float | None:
     """When what the slot runs will have run too long."""
     if not slot.pipeline or slot.killed:
         return None
     held = state.held[slot.pipeline[0]]
-    timeout = held.lease.timeout_seconds
+    timeout = _seconds_max(state, held)
     return slot.began_at + timeout if timeout > 0 and held.fate is not Fate.TIMED_OUT else None
 
 
 def end_overdue(state: State) -> None:
-    """Kill tasks that ran longer than their timeout."""
+    """Kill tasks that ran longer than their timeout, or than the owner allows."""
     for number, slot in enumerate(state.slots):
         end = _ends_at(state, slot)
         if end is not None and end <= state.now:

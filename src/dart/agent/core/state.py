@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from dart.agent.events import Command, Say, Send, Slot
+from dart.agent.policy import Policy
 from dart.ids import AttemptRef, BootId, StoreId
 from dart.limits import Limits
 from dart.wire.messages import AgentMessage, Lease, ProgressReport, Result, Welcome
@@ -39,6 +40,8 @@ class Identity:
     spool_mode: SpoolMode = SpoolMode.EAGER
     stop_grace_seconds: float = 5.0
     """How long running tasks may go on after the first request to stop; infinity: to their end."""
+    policy: Policy = field(default_factory=Policy)
+    """What the owner lets run here."""
 
 
 class Phase(Enum):

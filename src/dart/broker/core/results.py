@@ -17,6 +17,7 @@ _NEVER_RETRIED = frozenset(
         TaskErrorCode.REFUSED,
         TaskErrorCode.NOT_PORTABLE,
         TaskErrorCode.TOO_LARGE,
+        TaskErrorCode.POLICY_REFUSED,
     )
 )
 """Errors that another run would meet again."""
