@@ -23,6 +23,7 @@ NEVER_PASSED: Final = ("DART_", "PYTHON", "MSGPACK_")
 _JUDGED_MAX: Final = 10_000
 """Calls whose verdict is remembered; then it is begun anew."""
 _BYTES_MAX: Final = 1 << 62
+_MEMORY_BYTES_LEAST: Final = 32 << 20
 
 
 class Refusal(NamedTuple):
@@ -44,6 +45,8 @@ class Policy:
     parameter_bytes_max: int | None = None
     result_bytes_max: int | None = None
     task_seconds_max: float | None = None
+    memory_bytes_max: int | None = None
+    """Of one task's process."""
     accept_pickle: bool = False
     """Whether parameters may hold pickles, which run code when they are read."""
     accept_code: bool = False
@@ -184,6 +187,13 @@ def _bytes(name: str, value: object) -> int:
     return value
 
 
+def _memory(name: str, value: object) -> int:
+    size = _bytes(name, value)
+    if size < _MEMORY_BYTES_LEAST:
+        raise ConfigError(f"{name} must be at least {_MEMORY_BYTES_LEAST}: an empty Python needs as much")
+    return size
+
+
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
         raise ConfigError(f"{name} must be a number of seconds, more than 0")
@@ -213,6 +223,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "parameter_bytes_max": _bytes,
     "result_bytes_max": _bytes,
     "task_seconds_max": _seconds,
+    "memory_bytes_max": _memory,
     "accept_pickle": _yes_or_no,
     "accept_code": _yes_or_no,
     "environment": _variables,

@@ -76,7 +76,7 @@ def read_policy_file(path: Path, bytes_max: int) -> Policy:
     try:
         return read_policy(content, path=str(path), sha256=hashlib.sha256(data).hexdigest())
     except ConfigError as error:
-        raise ConfigError(f"The policy {path} cannot be used: {error.message}.") from None
+        raise ConfigError(f"The policy {path} cannot be used: {error.message.removesuffix('.')}.") from None
 
 
 def _read(path: Path, bytes_max: int) -> bytes:

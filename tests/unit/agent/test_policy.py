@@ -50,6 +50,7 @@ def test_sizes_are_bounded():
         {"parameter_bytes_max": 1.5},
         {"parameter_bytes_max": -1},
         {"result_bytes_max": None},
+        {"memory_bytes_max": 1000},
         {"task_seconds_max": 0},
         {"task_seconds_max": float("nan")},
         {"task_seconds_max": float("inf")},
