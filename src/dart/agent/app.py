@@ -25,7 +25,7 @@ from dart.agent.supervisor import Supervisor, SupervisorOptions
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
 from dart.ids import BootId, StoreId
 from dart.limits import Limits, limits_from_environment
-from dart.logs import log_to_stderr
+from dart.logs import log_to_stderr, one_line
 from dart.wire import curve
 
 _LOG = logging.getLogger("dart.agent")
@@ -312,7 +312,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"dart agent: {text}", file=sys.stderr)  # noqa: T201 - the promised sentence
+    print(f"dart agent: {one_line(text)}", file=sys.stderr)  # noqa: T201 - the promised sentence
     return code
 
 

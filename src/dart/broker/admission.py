@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import zmq
 
-from dart.broker.complaints import Complaints
+from dart.complaints import Complaints
 from dart.ids import AgentId
 from dart.wire import curve
 
@@ -39,6 +39,7 @@ class Admission:
     def start(self) -> None:
         """Answer from the running loop from now on."""
         self._loop = asyncio.get_running_loop()
+        self._refusals.later = self._loop.call_later
         self._loop.add_reader(self._socket.fileno(), self._drain)
         self._loop.call_soon(self._drain)
 
@@ -46,6 +47,7 @@ class Admission:
         """Let nobody in any more; harmless when repeated."""
         if self._loop is not None and not self._socket.closed:
             self._loop.remove_reader(self._socket.fileno())
+            self._refusals.close()
         self._socket.close()
 
     def _drain(self) -> None:

@@ -18,6 +18,7 @@ from dart.broker.core.model import Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
+from dart.broker.notes import Notes
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.pace import Pace
 from dart.broker.parameters import ParameterCache
@@ -91,6 +92,7 @@ class Service:
         self._tidying = Tidying(store, lambda: self._committer.put(self._turn_number, ()))
         self._alarm = Alarm(lambda: self.post([TimePassed()]))
         self._questions = Questions()
+        self._notes = Notes(self._loop)
         self._recovery: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._paused = False
@@ -120,7 +122,7 @@ class Service:
             out.Refuse: self._questions.refuse,
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
             out.Answered: lambda answered: self.on_answer(answered.agent_id, answered.nonce),
-            out.Note: _show_note,
+            out.Note: self._notes.show,
             Barrier: lambda barrier: barrier.call(False),
         }
         recovered = await self._committer.call(lambda: self._store.recover(forget_jobs=forget_jobs))
@@ -138,6 +140,7 @@ class Service:
         if len(self._outbox):
             self._void()
         await self._delivery.idle()
+        self._notes.close()
         self._reader.shutdown(wait=True)
 
     # ---- for the gateway ----
@@ -378,7 +381,3 @@ class Service:
     def _unavailable(self) -> UnavailableError:
         trouble = self.trouble or "the server is stopping"
         return UnavailableError(f"Not possible now: {trouble}. Try again in a moment.", retry_after=1)
-
-
-def _show_note(note: out.Note) -> None:
-    log.log(logging.WARNING if note.level == "warning" else logging.INFO, "%s", note.text)

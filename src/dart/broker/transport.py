@@ -14,8 +14,8 @@ from typing import cast
 import zmq
 
 from dart.broker.admission import DOMAIN
-from dart.broker.complaints import Complaints
 from dart.broker.core.events import Event, FrameArrived, SessionLost
+from dart.complaints import Complaints
 from dart.ids import AgentId, SessionId
 from dart.limits import Limits
 from dart.wire import codec
@@ -38,6 +38,8 @@ SEND_HIGH_WATER_MARK = 16_384
 an agent that does not read reaches it."""
 RECEIVE_HIGH_WATER_MARK = 256
 """Messages of one agent that wait to be read; more stay in its connection, and it feels it."""
+CONNECTIONS_PER_AGENT_MAX = 8
+"""Remembered of one key: more push out its own, never those of others. An honest agent has one, and some that ended."""
 SMALL_BYTES = 64 * 1024
 """Payload frames below are copied, so that they do not pin the memory they came in."""
 DRAIN_SECONDS = 0.005
@@ -83,6 +85,8 @@ class Transport:
         self._deliver = deliver
         self._complaints = Complaints(log)
         self._peers: dict[bytes, Peer] = {}
+        self._connections: dict[AgentId, list[Peer]] = {}
+        """Those of `_peers` by key, oldest first."""
         self._sessions: dict[SessionId, Peer] = {}
         self._last_session = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,6 +134,7 @@ class Transport:
     def start(self) -> None:
         """Read from the running loop from now on."""
         self._loop = asyncio.get_running_loop()
+        self._complaints.later = self._loop.call_later
         self.resume()
 
     def pause(self) -> None:
@@ -149,6 +154,7 @@ class Transport:
         """Leave, giving what is on its way so long; harmless when repeated."""
         if not self._socket.closed:
             self.pause()
+            self._complaints.close()
             self._socket.close(linger=int(linger_seconds * 1000))
 
     # ---- out ----
@@ -254,17 +260,28 @@ class Transport:
     def _remember(self, peer: Peer) -> Peer:
         # A ROUTER does not tell when a connection is gone: the table is bounded, ended ones go first. An agent that
         # is forgotten by mistake is a stranger at its next frame and says HELLO again.
-        if len(self._peers) >= 2 * self._limits.agents_max:
+        own = self._connections.setdefault(peer.agent_id, [])
+        if len(own) >= CONNECTIONS_PER_AGENT_MAX:
+            self._forget(own[0], "its agent has too many connections")
+        elif len(self._peers) >= 2 * self._limits.agents_max:
             oldest = next((old for old in self._peers.values() if old.ended), None) or next(iter(self._peers.values()))
-            del self._peers[oldest.routing_id]
-            if not oldest.ended:
-                self.end(oldest.session)
-                self._deliver([SessionLost(oldest.session, "there are too many connections")])
+            self._forget(oldest, "there are too many connections")
         self._peers[peer.routing_id] = self._sessions[peer.session] = peer
+        self._connections.setdefault(peer.agent_id, own).append(peer)
         return peer
 
+    def _forget(self, peer: Peer, why: str) -> None:
+        del self._peers[peer.routing_id]
+        own = self._connections[peer.agent_id]
+        own.remove(peer)
+        if not own:
+            del self._connections[peer.agent_id]
+        if not peer.ended:
+            self.end(peer.session)
+            self._deliver([SessionLost(peer.session, why)])
+
     def _refuse(self, peer: Peer, fault: Malformed) -> SessionLost:
-        self._complaints.warn(f"A frame of agent {peer.agent_id[:16]} could not be read: {fault.text}")
+        self._complaints.warn(f"A frame of agent {peer.agent_id[:16]} could not be read: {fault.text}", peer.agent_id)
         self._send(peer, Frame(0, Error(fault.code, fault.text)))
         self.end(peer.session)
         return SessionLost(peer.session, f"it sent what cannot be read: {fault.text}")

@@ -7,6 +7,7 @@ import click
 
 from dart import __version__
 from dart.errors import DartError
+from dart.logs import one_line
 
 NOUNS = {
     "up": "dart.cli.up:up",
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _failed(message: str, code: int) -> int:
     """Say it on stderr, in one line."""
-    click.echo("dart: " + " ".join(message.split()), err=True)
+    click.echo(one_line("dart: " + " ".join(message.split())), err=True)
     return int(code)
 
 

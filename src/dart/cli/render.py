@@ -16,7 +16,18 @@ CELL_WIDTH_MAX = 60
 
 def as_json(value: Any) -> str:
     """One line of JSON; bytes as text where they are UTF-8, else base64."""
-    return json.dumps(value, default=_json_default, ensure_ascii=False)
+    text = json.dumps(value, default=_json_default, ensure_ascii=False)
+    return text if text.isprintable() else "".join(map(_harmless, text))
+
+
+def _harmless(character: str) -> str:
+    """What JSON leaves as it is and a terminal may obey: C1 controls, directions of writing."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    return f"\\u{0xD800 + (code - 0x10000 >> 10):04x}\\u{0xDC00 + (code - 0x10000 & 0x3FF):04x}"
 
 
 def _json_default(value: Any) -> Any:
@@ -40,6 +51,14 @@ def as_text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="backslashreplace")
     return as_json(value)
+
+
+def printable(text: str) -> str:
+    """A stranger's text for a terminal: lines and tabs stay, nothing else that is no letter or sign does."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
 
 
 def when(milliseconds: int) -> str:
@@ -103,11 +122,11 @@ class Output:
         if self.form == "table":
             width = max((len(name) for name in thing), default=0)
             for name, value in thing.items():
-                click.echo(f"{name.replace('_', ' '):<{width}}  {as_text(value) if value != '' else '-'}")
+                click.echo(f"{name.replace('_', ' '):<{width}}  {printable(as_text(value)) if value != '' else '-'}")
         else:
             click.echo(as_json(thing))
 
     def note(self, sentence: str) -> None:
         """What was done, for people; programs have the exit code."""
         if self.form == "table":
-            click.echo(sentence)
+            click.echo(printable(sentence))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
-from dart.cli.render import Output, when
+from dart.cli.render import Output, printable, when
 from dart_client import Result
 
 
@@ -49,7 +49,7 @@ def list_(
         rows = (_row(entry, output) for entry in islice(found, amount))
         if follow and output.form == "table":
             for row in rows:
-                click.echo("  ".join(str(row[column]) for column in COLUMNS))
+                click.echo(printable("  ".join(str(row[column]) for column in COLUMNS)))
         elif follow:
             for row in rows:
                 Output("jsonl").rows([row], COLUMNS)

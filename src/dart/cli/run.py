@@ -11,7 +11,7 @@ from typing import IO, Any
 import click
 
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
-from dart.cli.render import Output, as_json, as_text
+from dart.cli.render import Output, as_json, as_text, printable
 from dart.cli.task import parse_json, read_json_lines
 from dart_client import Client, DartError, TaskFuture
 
@@ -125,9 +125,11 @@ def _report(futures: list[TaskFuture], output: Output) -> int:
             elif output.form == "json":
                 rows.append(row)
             elif "success" in row:
-                click.echo(as_text(row["success"]))
+                # A pipe gets what the task returned, to the byte; a terminal nothing that it would obey.
+                text = as_text(row["success"])
+                click.echo(printable(text) if sys.stdout.isatty() else text)
             else:
-                click.echo(f"task {row['id']} failed: {row['error']}", err=True)
+                click.echo(printable(f"task {row['id']} failed: {row['error']}"), err=True)
     if output.form == "json":
         click.echo(as_json(rows))
     return failed

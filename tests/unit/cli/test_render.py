@@ -74,3 +74,16 @@ def test_no_time_is_no_text():
     """0 means not yet."""
     assert when(0) == ""
     assert when(1_600_000_000_000).startswith("2020-09-1")
+
+
+def test_strangers_text_gives_a_terminal_no_commands(capsys):
+    """Letters pass, escapes and turned directions of writing do not, neither in tables nor in JSON."""
+    evil = "x\x1b[2J\x9b31m\u202ey\U000e0041"
+    Output("table").one({"fact": evil, "text": "two\nlines\tof text"})
+    Output("table").note(evil)
+    Output("table").rows([{"fact": evil}], ("fact",))
+    Output("jsonl").rows([{"fact": evil}], ("fact",))
+    shown = capsys.readouterr().out
+    assert not {"\x1b", "\x9b", "\u202e", "\U000e0041"} & set(shown)
+    assert "two\nlines\tof text" in shown
+    assert json.loads(shown.splitlines()[-1]) == {"fact": evil}

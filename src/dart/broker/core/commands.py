@@ -94,6 +94,8 @@ class Note:
     level: str
     """`info`, `warning`."""
     text: str
+    agent_id: str = ""
+    """Who had it written, by what it did or said: the lines of one agent are bounded. Empty: nobody could."""
 
 
 Command = Persist | Send | SendTasks | EndSession | Reply | Refuse | ResultsRecorded | Answered | Note

@@ -5,6 +5,7 @@ from collections import deque
 from dart import __version__
 from dart.broker.core.commands import EndSession, Send
 from dart.broker.core.events import FrameArrived
+from dart.broker.core.foreign import denounce
 from dart.broker.core.liveness import arm, end_session, short
 from dart.broker.core.model import Agent, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
@@ -28,7 +29,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     complaint = _complaint(core, event.agent_id, hello, now)
     if complaint is not None:
         code, text = complaint
-        note(core, "warning", f"Agent {short(event.agent_id)} was refused: {text}")
+        note(core, "warning", f"Agent {short(event.agent_id)} was refused: {text}", event.agent_id)
         refuse_session(core, event.session, code, text)
         return
     name = core.enrolments[event.agent_id].name
@@ -51,6 +52,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     agent.spool_full = False  # its first HEARTBEAT says otherwise
     version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))
     _begin(core, agent, event, version, now)
+    denounce(core, agent, (*hello.attempts, *hello.results), "HELLO")
     verdicts = judge(core, agent, hello)
     settle_unnamed(core, agent, hello, now, same_boot=same_boot)
     send(core, agent, _welcome(core, agent, version, verdicts), now)
@@ -59,11 +61,12 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     arm(core, agent)
     join(core, agent)
     core.ripe[agent.id] = None
-    note(core, "info", f"Agent {short(agent.id)} is connected as worker {name!r} with {agent.slots} slots.")
+    text = f"Agent {short(agent.id)} is connected as worker {name!r} with {agent.slots} slots."
+    note(core, "info", text, agent.id)
     agent.results_held = len(verdicts.hold)
     if verdicts.hold:
         text = "results of tasks that this store does not know: of another store, or given after the backup it is from"
-        note(core, "warning", f"Worker {name!r} keeps {agent.results_held} {text}.")
+        note(core, "warning", f"Worker {name!r} keeps {agent.results_held} {text}.", agent.id)
 
 
 def _complaint(  # noqa: PLR0911 - one return a reason

@@ -170,7 +170,7 @@ def _check_agents(core: Core) -> None:
 def _check_placement(core: Core) -> None:
     """Nothing waits that an agent could take now."""
     for agent in core.agents.values():
-        room = None if core.stopping else room_of(agent)
+        room = None if core.stopping else room_of(core, agent)
         queues = core.ready.matching(agent.name, agent.capabilities)
         if room is not None and queues:
             task = max(queues, key=urgency).head()

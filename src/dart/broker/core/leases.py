@@ -20,6 +20,11 @@ def new_lease_id(core: Core) -> LeaseId:
     return LeaseId((core.incarnation << 32) | core.leases_given)
 
 
+def most_leases(core: Core, agent: Agent) -> int:
+    """How many leases an agent may hold at once, whatever credit it gives."""
+    return agent.slots + core.limits.prefetch_max
+
+
 def hold(core: Core, agent: Agent, task: Task, attempt: Attempt, lease_id: LeaseId) -> None:
     """Remember that this agent has this attempt; the task's state is the caller's business."""
     task.attempt = attempt

@@ -112,7 +112,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
         arm(core, agent)
     else:
         del core.agents[agent.id]
-    note(core, "info", f"Agent {short(agent.id)} of worker {agent.name!r} is disconnected: {reason}.")
+    note(core, "info", f"Agent {short(agent.id)} of worker {agent.name!r} is disconnected: {reason}.", agent.id)
 
 
 def expire_tasks(core: Core, now: float) -> None:

@@ -109,7 +109,7 @@ def _why_not(core: Core, task: Task, agent: Agent) -> str:
     if agent.spool_full:
         return "its spool is full, it takes nothing until results were acknowledged"
     busy = min(agent.slots, len(agent.leases))
-    if room_of(agent) is None:
+    if room_of(core, agent) is None:
         slots = (
             f"all {agent.slots} slots are busy" if busy == agent.slots else f"{busy} of {agent.slots} slots are busy"
         )

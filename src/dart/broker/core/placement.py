@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dart.broker.core.commands import LeaseOrder, SendTasks
-from dart.broker.core.leases import hold, new_lease_id
+from dart.broker.core.leases import hold, most_leases, new_lease_id
 from dart.broker.core.lifecycle import Transition, move, next_attempt
 from dart.broker.core.model import Agent, Session, Task
 from dart.broker.core.ready_queue import Queue, QueueKey
@@ -68,12 +68,13 @@ def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
                 yield agent
 
 
-def room_of(agent: Agent) -> Room | None:
+def room_of(core: Core, agent: Agent) -> Room | None:
     """What an agent can take now; None: nothing."""
     session = agent.session
     if session is None or agent.draining:
         return None
-    tasks = session.credit_tasks - session.in_flight_tasks
+    # An agent says what it takes, but not that it takes everything from everybody.
+    tasks = min(session.credit_tasks - session.in_flight_tasks, most_leases(core, agent) - len(agent.leases))
     if tasks <= 0:
         return None
     return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))
@@ -90,14 +91,14 @@ def _rooms(core: Core) -> list[Room]:
         return []
     for agent_id in (*core.ripe, *core.held_up):
         agent = core.agents.get(agent_id)
-        rooms[agent_id] = None if agent is None else room_of(agent)
+        rooms[agent_id] = None if agent is None else room_of(core, agent)
         if rooms[agent_id] is None:
             core.hungry.pop(agent_id, None)
             core.held_up.pop(agent_id, None)
     for key in core.ready.changed:
         for agent in candidates(core, key):
             if agent.id not in rooms:
-                rooms[agent.id] = room_of(agent)
+                rooms[agent.id] = room_of(core, agent)
     return [room for room in rooms.values() if room is not None]
 
 

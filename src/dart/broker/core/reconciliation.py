@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dart.broker.core.delays import wait_no_more
-from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, new_lease_id
+from dart.broker.core.leases import give_back, hold, holder_of, let_go, lose, most_leases, new_lease_id
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, was_counted
 from dart.broker.core.model import Agent, Task, TaskState
 from dart.broker.core.records import LeaseAdded
@@ -86,6 +86,8 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
         return False  # its row was closed then; to take it up would count it twice, or for a later one
     if task.policy.location not in ("", agent.name) or not agent.capabilities.issuperset(task.policy.requires):
         return False
+    if len(agent.leases) >= most_leases(core, agent):
+        return False  # it was never given so many
     # Of a task with a recorded lease, that one must be older, and its agent must not have confirmed it since.
     return task.state not in HELD_STATES or not holder_of(core, task).boot_id
 

@@ -1,12 +1,12 @@
 """Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, RELEASED, CREDIT."""
 
 from dart.broker.core.events import TasksShortened
+from dart.broker.core.foreign import denounce, is_foreign
 from dart.broker.core.leases import finish, give_back, lose, retry
 from dart.broker.core.lifecycle import Transition, move
-from dart.broker.core.liveness import short
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
 from dart.broker.core.recall import recall_answered
-from dart.broker.core.state import Core, is_beyond, note, send, session_of
+from dart.broker.core.state import Core, is_beyond, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
 from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
@@ -25,22 +25,19 @@ _NEVER_RETRIED = frozenset(
 
 def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
     """Record the outcomes that count; acknowledge all that this store can judge, or the agent would keep them."""
-    foreign = 0
+    foreign: list[AttemptRef] = []
     beyond: set[AttemptRef] = set()
     for result in message.results:
         task = core.tasks.get(result.ref.task_id)
-        if task is None or task.attempt != result.ref.attempt or task.agent_id is None:
+        if is_foreign(core, agent, result.ref):
+            foreign.append(result.ref)
+        elif task is None or task.attempt != result.ref.attempt or task.agent_id is None:
             core.late_results += 1
             if task is None and is_beyond(core, result.ref.task_id):
                 beyond.add(result.ref)  # not ours to judge: without an ACK the agent keeps it
-        elif task.agent_id != agent.id:
-            foreign += 1
         else:
             _take(core, agent, task, result, now)
-    if foreign:
-        core.foreign_results += foreign
-        text = f"Agent {short(agent.id)} of worker {agent.name!r} answered {foreign} attempts of other agents."
-        note(core, "warning", text)
+    denounce(core, agent, foreign, "RESULTS")
     if message.credit is not None:
         on_credit(core, agent, message.credit, now)
     known = tuple(result.ref for result in message.results if result.ref not in beyond)
@@ -72,10 +69,10 @@ def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
     """Note what the agent takes beyond the TASKS frames that it has not seen yet."""
     session = session_of(agent)
     session.credit_tasks = credit.tasks
-    session.credit_bytes = credit.payload_bytes
-    session.credit_seen = credit.seen
+    session.credit_bytes = min(credit.payload_bytes, core.limits.credit_bytes_max)
+    session.credit_seen = min(credit.seen, session.sent)
     in_flight = session.in_flight
-    while in_flight and in_flight[0][0] <= credit.seen:
+    while in_flight and in_flight[0][0] <= session.credit_seen:
         _, tasks, payload_bytes = in_flight.popleft()
         session.in_flight_tasks -= tasks
         session.in_flight_bytes -= payload_bytes
@@ -98,6 +95,7 @@ def on_tasks_shortened(core: Core, event: TasksShortened, _now: float) -> None:
 
 def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
     """Note which leases run."""
+    denounce(core, agent, [start.ref for start in message.starts], "STARTED")
     for start in message.starts:
         held = _held(agent, start.ref)
         if held is not None and held.task.state is TaskState.LEASED:
@@ -109,6 +107,7 @@ def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
 
 def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> None:
     """Note how far leases are."""
+    denounce(core, agent, [report.ref for report in message.reports], "PROGRESS")
     for report in message.reports:
         held = _held(agent, report.ref)
         if held is not None:
@@ -118,6 +117,7 @@ def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> Non
 
 def on_released(core: Core, agent: Agent, message: Released, now: float) -> None:
     """Queue again what was not begun, in its old order and before all others of its job."""
+    denounce(core, agent, message.attempts, "RELEASED")
     released = [held for held in (_held(agent, ref) for ref in message.attempts) if held is not None]
     for held in sorted(released, key=lambda held: held.task.id, reverse=True):
         if held.task.id not in agent.leases:

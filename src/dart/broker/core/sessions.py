@@ -73,12 +73,12 @@ def _on_heartbeat(core: Core, agent: Agent, message: Heartbeat, now: float) -> N
 def _on_drain(core: Core, agent: Agent, message: Drain, _now: float) -> None:
     agent.draining = True
     core.ripe[agent.id] = None
-    note(core, "info", f"Agent {short(agent.id)} of worker {agent.name!r} drains: {message.reason}")
+    note(core, "info", f"Agent {short(agent.id)} of worker {agent.name!r} drains: {message.reason}", agent.id)
 
 
 def _on_error(core: Core, agent: Agent, message: Error, _now: float) -> None:
     text = f"Agent {short(agent.id)} of worker {agent.name!r} complains ({message.code}): {message.text}"
-    note(core, "warning", text)
+    note(core, "warning", text, agent.id)
 
 
 def _on_bye(core: Core, agent: Agent, message: Bye, now: float) -> None:

@@ -111,8 +111,8 @@ class Core:
     stopping: bool = False
     late_results: int = 0
     """Results that did not count: their task was finished, or had a later attempt."""
-    foreign_results: int = 0
-    """Results that an agent gave for another one's attempt."""
+    foreign_attempts: int = 0
+    """Attempts that an agent named although they were another one's, or nobody's."""
 
     # Of this turn; empty between turns.
     commands: list[Command] = field(default_factory=list)
@@ -130,9 +130,9 @@ def persist(core: Core, record: Record) -> None:
     core.commands.append(Persist(record))
 
 
-def note(core: Core, level: str, text: str) -> None:
-    """Have this logged."""
-    core.commands.append(Note(level, text))
+def note(core: Core, level: str, text: str, agent_id: AgentId | None = None) -> None:
+    """Have this logged; with the agent that could have it logged again and again, if there is one."""
+    core.commands.append(Note(level, text, agent_id or ""))
 
 
 def session_of(agent: Agent) -> Session:

@@ -107,7 +107,7 @@ def test_late_results_of_cancelled_tasks_are_dropped():
     agent.finish(agent.given[0])
     assert r.records() == []
     assert agent.take(Ack) == [Ack((agent.given[0],))]
-    assert (r.core.late_results, r.core.foreign_results) == (1, 0)
+    assert (r.core.late_results, r.core.foreign_attempts) == (1, 0)
 
 
 def test_cancelled_at_a_silent_agent():
