@@ -30,7 +30,7 @@ from dart.rest.auth import KeyRing, Scope, bearer_key, caller_of
 from dart.rest.bodies import Body, Budget
 from dart.rest.call import REQUEST_ID, Call, Route, Tools
 from dart.rest.errors import from_http, status_of
-from dart.rest.idempotency import Answers
+from dart.rest.idempotency import Answers, idempotency_key
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import Members
@@ -196,6 +196,9 @@ class _Desk:
             body = self._body(request, route)
             try:
                 await self._let_in(request, route, body)
+                if route.method != "GET":
+                    # Also where repeating does no harm: a key that is none is a mistake that the caller should see.
+                    idempotency_key(request)
                 messagepack = wants_messagepack(request)
                 answer = await route.handler(Call(request, self._tools, route, body, messagepack=messagepack))
                 if isinstance(answer, web.StreamResponse):

@@ -21,8 +21,8 @@ KEY_CHARS_MAX = 255
 _LARGE_BYTES = 1 << 20
 
 
-async def idempotency_of(request: web.Request, body: bytes | bytearray, limits: Limits) -> Idempotency | None:
-    """What makes this request and its repetitions one; None: the caller sent no `Idempotency-Key`."""
+def idempotency_key(request: web.Request) -> str | None:
+    """The caller's key, or None; `InvalidRequestError` if it is none that could be kept."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
@@ -31,6 +31,14 @@ async def idempotency_of(request: web.Request, body: bytes | bytearray, limits: 
             f"The header Idempotency-Key must be 1..{KEY_CHARS_MAX} printable ASCII characters.",
             field="Idempotency-Key",
         )
+    return key
+
+
+async def idempotency_of(request: web.Request, body: bytes | bytearray, limits: Limits) -> Idempotency | None:
+    """What makes this request and its repetitions one; None: the caller sent no `Idempotency-Key`."""
+    key = idempotency_key(request)
+    if key is None:
+        return None
     head = f"{request.method} {request.rel_url.raw_path.rstrip('/')}/?{request.rel_url.raw_query_string}\n".encode()
     if len(body) > _LARGE_BYTES:
         digest = await asyncio.to_thread(_digest, head, body)

@@ -19,8 +19,8 @@ PORT_MAX: Final = 65_535
 SLOTS_MAX: Final = 4096
 SHM_BYTES_MAX: Final = 1 << 50
 
-Integer = int | str
-"""Old programs and query strings write integers as decimal text."""
+Integer = int | Annotated[float, Meta(extra_json_schema={"multipleOf": 1})] | str
+"""Old programs and query strings write integers as decimal text, some languages as 1.0."""
 Number = int | float | str
 Flag = Annotated[
     bool | str,
@@ -39,7 +39,8 @@ def _shown(description: str = "", **keywords: Any) -> Meta:
 
 def whole(least: int, most: int, description: str = "", *, also: str = "") -> Meta:
     """An integer within bounds, or its decimal text; `also` is an expression for further texts."""
-    digits = f"{'[+-]?' if least < 0 else '[+]?'}[0-9]{{1,{len(str(most)) - 1}}}"
+    sign, first = "[+-]?" if least < 0 else "[+]?", "[1-9]" if least > 0 else "[0-9]"
+    digits = f"{sign}{first}[0-9]{{0,{len(str(most)) - 2}}}"
     pattern = f"^(?:{digits}{f'|{also}' if also else ''})$"
     return _shown(description, minimum=least, maximum=most, pattern=pattern)
 
@@ -86,7 +87,7 @@ Method = Annotated[
     _shown(
         "a function of the module: a Python identifier",
         format="dart-method",
-        pattern=r"^[\p{XID_Start}_]\p{XID_Continue}*$",
+        pattern=r"^[\p{L}_][\p{L}\p{M}\p{N}_]*$",
         maxLength="name_chars_max",
     ),
 ]
@@ -122,7 +123,9 @@ _STATE: Final = f"(?:{'|'.join(STATE_NAMES)})?"
 _States = Annotated[str, _shown(pattern=f"^{_STATE}(?:,{_STATE})*$")]
 States = Annotated[_States | list[_States], _shown("names of states, repeated or with commas between them")]
 WhenLost = Annotated[str, _shown(enum=[str(choice) for choice in OnLost])]
-WhenOffline = Annotated[str, _shown(enum=[str(choice) for choice in IfOffline])]
+WhenOffline = Annotated[
+    str, _shown("the same for all tasks of one request", enum=[str(choice) for choice in IfOffline])
+]
 WhenStopped = Annotated[str, _shown(enum=["run", "fail"])]
 ToCome = Annotated[Any, _shown("not offered by this version", type="null")]
 ApiKey = Annotated[Any, _shown("the API key, where a program sends no Authorization header")]

@@ -31,7 +31,7 @@ from dart.rest.auth import Scope
 from dart.rest.bodies import JSON, MESSAGEPACK
 from dart.rest.call import Answer, Call, Route
 from dart.rest.errors import STATUSES, status_of
-from dart.rest.schemas import Members, NewTask
+from dart.rest.schemas import BETWEEN_MEMBERS, Members, NewTask
 
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = "#/components/responses/"
@@ -75,6 +75,9 @@ def document(routes: tuple[Route, ...], limits: Limits) -> dict[str, Any]:
     """
     types = [kind for route in routes for kind in (route.takes, route.answers) if isinstance(kind, type)]
     _, schemas = msgspec.json.schema_components([NewTask, *types], ref_template=_SCHEMAS + "{name}")
+    for together, rule in BETWEEN_MEMBERS.items():
+        if together.__name__ in schemas:
+            schemas[together.__name__] |= rule
     for route in routes:
         if _has_body(route) and not route.historic:
             # What `Call.note_unknown` does.

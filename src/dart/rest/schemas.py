@@ -219,6 +219,20 @@ class NewEnrolment(Members, kw_only=True):
     public_key: PublicKey
 
 
+BETWEEN_MEMBERS: dict[type[msgspec.Struct], dict[str, Any]] = {
+    NewTask: {"not": {"required": ["each", "location"], "properties": {"location": {"minLength": 1}}}},
+    NewJob: {
+        "not": {
+            "required": ["standing", "expires"],
+            "properties": {
+                "standing": {"enum": [True, "true", "1", "yes", ""]},
+                "expires": {"not": {"enum": [0, "0"]}},
+            },
+        },
+    },
+}
+"""What members say together, for the OpenAPI document; checked where they are used."""
+
 M = TypeVar("M", bound=Members)
 
 
@@ -256,15 +270,20 @@ def invalid(error: msgspec.ValidationError, *, where: str = "") -> InvalidReques
     what = re.sub(
         "`([a-z |]+)`", lambda kinds: " or ".join(_KINDS.get(kind, kind) for kind in kinds[1].split(" | ")), what
     )
+    what = what.replace("an integer or a number", "a number")
     field = path.lstrip(".") or "body"
     return InvalidRequestError(f"Member `{field:.300}`: {what[:1].lower()}{what[1:500]}.", field=field[:300])
 
 
 def integer(value: Integer, field: str, *, minimum: int = 0, maximum: int = INTEGER_MAX, clamp: bool = False) -> int:
-    """An integer within bounds, also from decimal text; `clamp` moves it to the nearer bound instead of refusing."""
+    """An integer within bounds, also from decimal text or as 1.0; `clamp` moves it to the nearer bound instead of refusing."""
     if isinstance(value, str):
         if not _INTEGER.fullmatch(value.strip()):
             raise InvalidRequestError(f"Member `{field}` must be an integer, not {value!r:.60}.", field=field)
+        value = int(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidRequestError(f"Member `{field}` must be an integer, not {value!r}.", field=field)
         value = int(value)
     if clamp:
         return max(minimum, min(maximum, value))

@@ -12,7 +12,7 @@ from dart.rest import schemas
     [
         ({"name": 1, "module_path": "x", "method": "y"}, schemas.NewJob, "expected text, got an integer", "name"),
         ({"name": "x"}, schemas.NewJob, "is missing", "module_path"),
-        ({"amount": [1]}, schemas.ResultsWanted, "expected an integer or text, got a list", "amount"),
+        ({"amount": [1]}, schemas.ResultsWanted, "expected a number or text, got a list", "amount"),
         ({"amount": None}, schemas.ResultsWanted, "got null", "amount"),
         ({"amount": True}, schemas.ResultsWanted, "got true or false", "amount"),
         ({"name": "a", "hosts": ["a", 1]}, schemas.NewWorkers, "expected text", "hosts[1]"),
@@ -59,13 +59,13 @@ def test_complaints_without_a_path_name_the_body():
     assert schemas.invalid(caught.value).details["field"] == "body"
 
 
-@pytest.mark.parametrize(("value", "expected"), [(5, 5), ("5", 5), (" 7 ", 7), ("+2", 2)])
+@pytest.mark.parametrize(("value", "expected"), [(5, 5), ("5", 5), (" 7 ", 7), ("+2", 2), (3.0, 3)])
 def test_integers_may_come_as_decimal_text(value, expected):
     """As old programs and query strings have them."""
     assert schemas.integer(value, "f") == expected
 
 
-@pytest.mark.parametrize("value", ["", "x", "1.5", "0x1", "\u0665", "9" * 50, -1, "-1", 1 << 63])
+@pytest.mark.parametrize("value", ["", "x", "1.5", "0x1", "\u0665", "9" * 50, -1, "-1", 1 << 63, 1.5, 1e300, float("inf")])
 def test_what_is_no_integer_within_bounds_is_refused(value):
     """No other spelling, nothing below or above."""
     with pytest.raises(InvalidRequestError):
@@ -78,7 +78,7 @@ def test_amounts_are_moved_to_the_nearer_bound(value, expected):
     assert schemas.integer(value, "f", maximum=10, clamp=True) == expected
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "x", "nan", 10**400, "1e400"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1, "x", "nan", 10**400, "1e400", "1_0", "\u0661"])
 def test_seconds_are_finite_and_not_negative(value):
     """NaN would compare with nothing."""
     with pytest.raises(InvalidRequestError):

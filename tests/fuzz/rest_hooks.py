@@ -1,0 +1,104 @@
+"""What schemathesis has to know of DART: texts of its own formats, MessagePack, and what every answer must be."""
+
+import keyword
+import os
+
+import msgpack
+import schemathesis
+from hypothesis import strategies as st
+
+from dart.rest.workers import _Z85
+
+
+def printable(without=""):
+    """What Python calls printable, but for some characters."""
+    # Separators but the plain blank, and everything that has no look of its own.
+    characters = st.characters(exclude_categories=("C", "Z"), include_characters=" ", exclude_characters=without)
+    return characters.filter(str.isprintable)
+
+
+def texts(without="", *, least=1):
+    return st.text(printable(without), min_size=least, max_size=40) | st.sampled_from(
+        ["j", "w", "../../x", "%2e%2e", "' --"]
+    )
+
+
+def without_slash(*, least=1):
+    return texts("/", least=least).map(lambda text: text.replace("/", "+"))
+
+
+FOLDERS = st.text(printable("/\\"), min_size=1, max_size=20).filter(lambda text: text not in (".", ".."))
+IDENTIFIERS = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,20}\Z") | st.sampled_from([*keyword.kwlist, "größe"])
+TASK_ID = os.environ.get("FUZZ_TASK_ID", "1")
+"""Of a task of job `j`."""
+PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^w$", "a|b", "(?=w)w", r"(a|aa)b\1"])
+
+for name, strategy in {
+    "dart-name": without_slash(),
+    "dart-name-or-empty": st.just("") | without_slash(),
+    "dart-tag": texts(least=0),
+    "dart-module-path": st.lists(FOLDERS, min_size=1, max_size=4).map("/".join).filter(lambda p: not p.endswith(".py")),
+    "dart-method": IDENTIFIERS,
+    "dart-pattern": PATTERNS,
+    # Groups of five stay below 2 ** 32 if the first digit is small.
+    "dart-z85": st.lists(st.text(_Z85[:80], min_size=5, max_size=5), min_size=8, max_size=8).map("".join),
+}.items():
+    schemathesis.openapi.format(name, strategy)
+
+
+@schemathesis.hook
+def map_path_parameters(context, path_parameters):
+    """Half of the names are those of things that exist: calls for unknown ones all end alike."""
+    ends = context.operation.method == "delete" or context.operation.path.endswith("/drain/")
+    known = {"job": "spare", "name": "spare", "id": "999"} if ends else {"job": "j", "name": "w", "id": TASK_ID}
+    for parameter, name in known.items():
+        text = (path_parameters or {}).get(parameter)
+        if isinstance(text, str) and len(text) % 2:
+            path_parameters[parameter] = name
+    return path_parameters
+
+
+@schemathesis.hook
+def map_body(_context, body):
+    """What the document says in words: `if_offline` is the same for all entries of a request."""
+    entries = body.get("location_and_parameters") if isinstance(body, dict) else None
+    if isinstance(entries, list):
+        for entry in entries:
+            if isinstance(entry, dict):
+                entry.pop("if_offline", None)
+    return body
+
+
+@schemathesis.serializer("application/msgpack", "application/x-msgpack")
+def to_messagepack(_context, value):
+    """As a careless client writes it: lone surrogates go out."""
+    return msgpack.packb(_bounded(value), unicode_errors="surrogatepass", default=str)
+
+
+def _bounded(value):
+    """Integers moved to the nearest that MessagePack has, which is still beyond every bound of ours."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return max(-(1 << 63), min((1 << 64) - 1, value))
+    if isinstance(value, dict):
+        return {name: _bounded(item) for name, item in value.items()}
+    return [_bounded(item) for item in value] if isinstance(value, list) else value
+
+
+@schemathesis.deserializer("application/msgpack")
+def from_messagepack(_context, response):
+    """What such an answer says."""
+    return msgpack.unpackb(response.content)
+
+
+@schemathesis.check
+def one_error_shape(_context, response, _case):
+    """Whatever is wrong, the answer is of the one shape, has a request id, and nothing of the inside."""
+    assert response.headers["x-request-id"][0]
+    if response.status_code == 200:
+        return
+    assert response.status_code < 500 or response.status_code == 503, response.text
+    error = response.json()["error"]
+    assert isinstance(error["code"], int)
+    assert error["message"]
+    assert error["category"]
+    assert "Traceback" not in error["message"]
