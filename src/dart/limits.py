@@ -169,6 +169,8 @@ class Limits:
     """A worker's log file is rotated at this size."""
     policy_bytes_max: int = 256 * KIB
     """The file of the owner's policy."""
+    probe_seconds_max: float = 30.0
+    """How long an agent waits at its start for the probes that its owner asked for."""
     runner_retry_seconds_max: float = 30.0
     """Longest wait before a runner that cannot start is tried again; from 0.5 s, doubling."""
     error_chars_max: int = 64 * KIB

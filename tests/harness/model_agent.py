@@ -66,7 +66,7 @@ class ModelAgent:
             self.recorder.store.store_id,
             held,
             tuple(self.results),
-            {},
+            {"machine": "test"},
             draining=self.draining,
         )
         self.say(hello)

@@ -29,6 +29,53 @@ async def test_a_standing_job_is_defined_and_shown():
         agent.close()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("python>=three", "no number or version"), ("memory_gib>=", "lacks"), (">=4", "lacks"), ("!", "nothing after")],
+)
+async def test_requirements_that_nobody_could_satisfy_are_refused(text, said):
+    """In tasks, in definitions and in `each`, with what is wrong."""
+    async with rest() as stack:
+        await stack.define("j")
+        for entry in ({"requires": ["gpu", text]}, {"each": {"requires": [text]}}):
+            answer = await stack.call(
+                "POST", "/job/j/tasks/", json={"location_and_parameters": [{"parameter": 1, **entry}]}, status=400
+            )
+            assert said in answer["error"]["message"]
+        body = {"name": "k", "module_path": "m", "method": "run", "requires": [text]}
+        assert said in (await stack.call("POST", "/job/", json=body, status=400))["error"]["message"]
+
+
+async def test_workers_are_chosen_by_facts_and_by_what_they_lack():
+    """`each` goes to the workers whose agents satisfy it; a task that nobody satisfies says what is there instead."""
+    async with rest() as stack:
+        await stack.define("j")
+        pi, box = await stack.broker.agent("pi"), await stack.broker.agent("box")
+        await pi.join(facts={"memory_gib": "4"}, capabilities=("arm",))
+        await box.join(facts={"memory_gib": "64"})
+        for requires, locations in (
+            (["memory_gib>=4"], ["box", "pi"]),
+            (["memory_gib>=5"], ["box"]),
+            (["!arm"], ["box"]),
+            (["memory_gib=4", "arm"], ["pi"]),
+            (["memory_gib=4", "!arm"], []),
+        ):
+            answer = await stack.submit({"parameter": 1, "each": {"requires": requires}})
+            assert sorted(answer["locations"]) == locations
+        (waiting,) = (await stack.submit({"parameter": 1, "requires": ["memory_gib>=128", "fpga"]}))["tasks"]
+        task = (await stack.call("GET", f"/job/j/tasks/{waiting}/"))["task"]
+        assert task["pending_reason"] == "No agent of any connected worker satisfies fpga, memory_gib>=128."
+        assert task["pending_reasons"] == [
+            f"Worker {name!r} on host 'somewhere': lacks the capability fpga; does not satisfy memory_gib>=128"
+            f" (memory_gib is {gib})."
+            for name, gib in (("pi", 4), ("box", 64))
+        ]
+        workers = (await stack.call("GET", "/worker/"))["workers"]
+        assert [worker["facts"] for worker in workers] == [{"memory_gib": ["64"]}, {"memory_gib": ["4"]}]
+        pi.close()
+        box.close()
+
+
 @pytest.mark.parametrize("parameter", [None, b"\x00\xff"])
 async def test_a_parameter_in_messagepack(parameter):
     """Its very bytes; left out it is nil."""

@@ -30,7 +30,7 @@ INDEX = st.integers(0, 50)
 POLICIES = st.builds(
     TaskPolicy,
     location=st.sampled_from(["", "w", "v"]),
-    requires=st.sampled_from([(), ("gpu",)]),
+    requires=st.sampled_from([(), ("gpu",), ("machine=test",), ("!machine!=test", "gpu")]),
     priority=st.sampled_from([0, 0, 1]),
     retries=st.sampled_from([0, 1]),
     lost_retries=st.sampled_from([0, 1, 3]),

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from dart.agent import enrol, events
-from dart.agent.capabilities import probe
 from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home
 from dart.agent.link import Endpoint, Link
 from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
+from dart.agent.probing import facts_of
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor, SupervisorOptions
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
@@ -112,7 +112,7 @@ class Agent:
             capabilities=config.capabilities,
             host=config.host,
             boot_id=BootId(os.urandom(16).hex()),
-            facts=probe(),
+            facts=facts_of(config, limits),
             store_id=StoreId(enrolment.store_id),
             spool_mode=config.spool_mode,
             stop_grace_seconds=config.stop_grace_seconds,

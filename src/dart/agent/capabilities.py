@@ -1,4 +1,4 @@
-"""Facts about this machine and the agent's Python, probed for people who look at a worker."""
+"""Facts about this machine and the agent's Python: what tasks may require, and what people see of a worker."""
 
 import os
 import platform
@@ -29,6 +29,8 @@ def probe() -> dict[str, str]:
     memory = memory_bytes(_MEMORY_FILE)
     if memory is not None:
         facts["memory_bytes"] = str(memory)
+        # As people name machines: what the kernel keeps for itself is not counted as missing.
+        facts["memory_gib"] = str(round(memory / 2**30))
     return facts
 
 

@@ -29,6 +29,8 @@ usage: python -m dart.agent --name NAME [options]
   --config FILE             worker.json or worker.toml: python_home, module_prefix, output_directory, host, name
   --policy FILE             what may run here; else policy.json or policy.toml beside worker.json or in the home
   --python-home DIR         the Python that runs the tasks is DIR/bin/python3
+  --library NAME            a package whose version is told as a fact, if the tasks' Python has it; may be repeated
+  --probe MODULE            a module below the prefix whose probe() returns further facts; may be repeated
   --module-prefix DIR       where the modules of the tasks lie
   --output-directory DIR    where log_NAME.txt is written (/var/tmp)
   --host HOST               how this machine is called in results
@@ -48,6 +50,8 @@ _OPTIONS = {
     "config",
     "policy",
     "python-home",
+    "library",
+    "probe",
     "module-prefix",
     "output-directory",
     "host",
@@ -56,6 +60,7 @@ _OPTIONS = {
     "stop-grace",
 }
 _FILE_MEMBERS = ("python_home", "module_prefix", "output_directory", "host", "name")
+_FILE_LISTS = ("libraries", "probes")
 _CONFIG_BYTES_MAX = 1024 * 1024
 
 
@@ -75,6 +80,10 @@ class AgentConfig:
     python_home: Path | None
     """None: the agent's own Python runs the tasks."""
     module_prefix: Path
+    libraries: tuple[str, ...]
+    """Packages whose versions are told as facts."""
+    probes: tuple[str, ...]
+    """Modules below the prefix that tell further facts."""
     output_directory: Path
     host: str
     spool_mode: SpoolMode
@@ -99,11 +108,12 @@ def read_config(
     options = _parse(arguments)
     single = {name: values[-1] for name, values in options.items()}
     members: dict[str, str] = {}
+    lists: dict[str, tuple[str, ...]] = {}
     warnings: tuple[str, ...] = ()
     config_folder = folder
     if "config" in single:
         path = folder / Path(single["config"]).expanduser()
-        members, warnings = _read_file(path)
+        members, lists, warnings = _read_file(path)
         config_folder = path.parent
 
     def chosen_path(option: str) -> Path | None:
@@ -133,6 +143,8 @@ def read_config(
         state_directory=state_directory,
         python_home=python_home,
         module_prefix=module_prefix,
+        libraries=(*lists.get("libraries", ()), *options.get("library", ())),
+        probes=(*lists.get("probes", ()), *options.get("probe", ())),
         output_directory=chosen_path("output-directory") or Path("/var/tmp"),  # noqa: S108 - where old workers log
         host=single.get("host") or members.get("host") or socket.gethostname(),
         spool_mode=_spool_mode(single.get("spool", "eager")),
@@ -173,7 +185,7 @@ def _parse(arguments: Sequence[str]) -> dict[str, list[str]]:
     return options
 
 
-def _read_file(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
+def _read_file(path: Path) -> tuple[dict[str, str], dict[str, tuple[str, ...]], tuple[str, ...]]:
     try:
         with path.open("rb") as file:
             data = file.read(_CONFIG_BYTES_MAX + 1)
@@ -195,10 +207,18 @@ def _read_file(path: Path) -> tuple[dict[str, str], tuple[str, ...]]:
         if not isinstance(value, str):
             raise ConfigError(f"The member {member} of {path} must be text, it is {type(value).__name__}.")
         members[member] = value
-    unknown = sorted(set(content).difference(_FILE_MEMBERS))
+    lists = {member: _texts(path, member, content.get(member)) for member in _FILE_LISTS}
+    unknown = sorted(set(content).difference(_FILE_MEMBERS, _FILE_LISTS))
     if not unknown:
-        return members, ()
-    return members, (f"{path}: these members mean nothing to an agent: {', '.join(unknown)}",)
+        return members, lists, ()
+    return members, lists, (f"{path}: these members mean nothing to an agent: {', '.join(unknown)}",)
+
+
+def _texts(path: Path, member: str, value: object) -> tuple[str, ...]:
+    found = [] if value is None else value
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise ConfigError(f"The member {member} of {path} must be a list of texts.")
+    return tuple(found)
 
 
 def read_toml(path: Path, data: bytes) -> object:

@@ -40,13 +40,18 @@ def agent() -> None:
 
 @agent.command("start", epilog="Example: dart agent start --name raspberry-1 --slots 4 --config worker.json")
 @click.option("--capability", multiple=True, metavar="C", help="What this worker can do; repeatable.")
-def start(*, capability: tuple[str, ...], **options: str | None) -> None:
+@click.option("--library", multiple=True, metavar="NAME", help="A package whose version is told; repeatable.")
+@click.option("--probe", multiple=True, metavar="MODULE", help="A module that tells further facts; repeatable.")
+def start(
+    *, capability: tuple[str, ...], library: tuple[str, ...], probe: tuple[str, ...], **options: str | None
+) -> None:
     """Run an agent in the foreground; it prints one line when the broker has welcomed it.
 
     Each option can also be given as DART_AGENT_OPTION or as `agent_option` of the profile.
     """
     arguments = [word for name, value in options.items() if value for word in ("--" + name.replace("_", "-"), value)]
-    arguments += [word for one in capability for word in ("--capability", one)]
+    for name, values in (("--capability", capability), ("--library", library), ("--probe", probe)):
+        arguments += [word for value in values for word in (name, value)]
     sys.stdout.flush()
     # The agent loads neither click nor the SDK: what runs for years on a small machine is small.
     os.execv(sys.executable, [sys.executable, "-m", "dart.agent", *arguments])  # noqa: S606 - no shell wanted

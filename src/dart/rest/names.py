@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dart.broker.core.views import fault_of
 from dart.errors import InvalidRequestError
 from dart.limits import Limits
 
@@ -40,6 +41,20 @@ def check_capabilities(names: Sequence[str], field: str, limits: Limits) -> tupl
             field=field,
         )
     return tuple(found)
+
+
+def check_requires(texts: Sequence[str], field: str, limits: Limits) -> tuple[str, ...]:
+    """Capabilities and conditions that a worker must satisfy: sorted, without repeats and empty texts."""
+    found = check_capabilities(texts, field, limits)
+    for text in found:
+        fault = fault_of(text)
+        if fault:
+            raise InvalidRequestError(
+                f"Member `{field}`: {text!r} {fault}. A requirement is a capability's name, `key=value`, a comparison"
+                " such as `memory_gib>=4`, or one of these after `!`.",
+                field=field,
+            )
+    return found
 
 
 def check_jobs(found: Sequence[str], field: str, limits: Limits) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ def check_members(given: Mapping[str, Any], limits: Limits) -> dict[str, str | i
     checked: dict[str, str | int | float | list[str]] = {}
     for name, value in given.items():
         if name == "requires":
-            checked[name] = list(names.check_capabilities(value, name, limits))
+            checked[name] = list(names.check_requires(value, name, limits))
         elif name == "priority":
             checked[name] = integer(value, name, minimum=-PRIORITY_MAX, maximum=PRIORITY_MAX)
         elif name in {"retries", "lost_retries"}:

@@ -139,8 +139,8 @@ class _Reader:
             found = tuple(worker.name for worker in self._workers)
             if each.worker_regex:
                 found = self._call.tools.patterns.match(each.worker_regex, found, scope=found)
-            needed = set(names.check_capabilities(each.requires, "each.requires", self._call.limits))
-            chosen = [w.name for w in self._workers if w.name in found and needed.issubset(w.capabilities)]
+            needed = names.check_requires(each.requires, "each.requires", self._call.limits)
+            chosen = [w.name for w in self._workers if w.name in found and w.cover(needed)]
             names.check_tag(task.tag, "tag", self._call.limits)
             parameter = self._parameter(task, raw)
             for location in chosen:

@@ -121,10 +121,20 @@ def _members(worker: WorkerView) -> dict[str, Any]:
         "name": worker.name,
         "count": worker.slots,
         "capabilities": list(worker.capabilities),
+        "facts": _facts(worker),
         "hosts": list(worker.hosts),
         "busy": sum(agent.busy for agent in worker.agents),
         "draining": bool(worker.agents) and all(agent.draining for agent in worker.agents),
     }
+
+
+def _facts(worker: WorkerView) -> dict[str, list[str]]:
+    """What the agents of a name found out: the values of each fact that differ, sorted."""
+    found: dict[str, set[str]] = {}
+    for agent in worker.agents:
+        for key, value in agent.facts.items():
+            found.setdefault(key, set()).add(value)
+    return {key: sorted(found[key]) for key in sorted(found)}
 
 
 def _agent(agent: AgentView) -> dict[str, Any]:

@@ -91,6 +91,8 @@ def test_without_module_prefix_the_folder_of_the_file_counts(tmp_path):
         (b"{", "cannot be understood"),
         (b"[]", "must be an object"),
         (b'{"name": 3}', "name"),
+        (b'{"name": "n", "probes": "gpu"}', "probes"),
+        (b'{"name": "n", "libraries": [3]}', "libraries"),
         (b"\xff\xfe", "cannot be understood"),
         (b"[" * 100_000, "cannot be understood"),
         (b" " * (1024 * 1024 + 1), "larger than"),

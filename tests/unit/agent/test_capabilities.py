@@ -16,6 +16,7 @@ def test_facts_of_this_machine():
     assert facts["agent_version"] == __version__
     assert int(facts["cores"]) == len(os.sched_getaffinity(0))
     assert int(facts["memory_bytes"]) > 2**20
+    assert abs(int(facts["memory_gib"]) - int(facts["memory_bytes"]) / 2**30) <= 0.5
     assert all(isinstance(text, str) and text for text in facts.values())
 
 

@@ -3,6 +3,7 @@
 from collections import deque
 
 from dart import __version__
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.commands import EndSession, Send
 from dart.broker.core.events import FrameArrived
 from dart.broker.core.foreign import denounce
@@ -40,13 +41,13 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     # The earlier session may have been all that kept the agent known.
     agent = core.agents.get(event.agent_id)
     if agent is None:
-        agent = Agent(event.agent_id, name, hello.boot_id, hello.host, hello.slots, frozenset(), {})
+        agent = Agent(event.agent_id, name, hello.boot_id, hello.host, hello.slots, Capabilities(), {})
         core.agents[agent.id] = agent
     asked_to_drain = core.drained.get(agent.id) == hello.boot_id
     agent.boot_id = hello.boot_id
     agent.host = hello.host
     agent.slots = hello.slots
-    agent.capabilities = capabilities_of(core, name, hello.capabilities)
+    agent.capabilities = capabilities_of(core, name, hello.capabilities, hello.facts)
     agent.facts = hello.facts
     agent.draining = hello.draining or asked_to_drain
     agent.spool_full = False  # its first HEARTBEAT says otherwise

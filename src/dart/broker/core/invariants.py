@@ -66,7 +66,7 @@ def _check_standing(core: Core) -> None:
     _same("standing jobs", {job_id: known.job for job_id, known in core.standing.items()}, standing)
     for agents in core.connected.values():
         for agent in agents.values():
-            tokens = {name for name in agent.capabilities if standing_jobs((name,))}
+            tokens = {name for name in agent.capabilities.names if standing_jobs((name,))}
             _require(tokens >= earned(core, agent.name), f"agent {agent.id} was not told what its name has done")
     for job in core.jobs.values():
         if job.status is JobStatus.STOPPED and core.limits.stopped_job_seconds:

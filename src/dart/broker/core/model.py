@@ -10,6 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
 from dart.broker.core.access import ApiKey, JoinToken
+from dart.broker.core.capabilities import Capabilities
 from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, JoinTokenId, LeaseId, SessionId, StoreId, TaskId
 
 
@@ -65,7 +66,8 @@ class TaskPolicy(NamedTuple):
     location: str = ""
     """Name of the worker; empty: any."""
     requires: tuple[str, ...] = ()
-    """Capabilities, sorted, without repeats; among them the tokens (`tokens.py`) of standing jobs it comes after."""
+    """What its worker must satisfy (`capabilities.py`), sorted, without repeats; among it the tokens (`tokens.py`) of
+    standing jobs it comes after."""
     priority: int = 0
     """Higher runs first."""
     timeout_seconds: float = 0.0
@@ -229,7 +231,7 @@ class Agent:
     boot_id: BootId
     host: str
     slots: int
-    capabilities: frozenset[str]
+    capabilities: Capabilities
     facts: dict[str, str]
     session: Session | None = None
     leases: dict[TaskId, HeldLease] = field(default_factory=dict)

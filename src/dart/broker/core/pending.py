@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
 
+from dart.broker.core.capabilities import is_name
 from dart.broker.core.leases import holder_of
 from dart.broker.core.lifecycle import HELD_STATES
 from dart.broker.core.model import Agent, JobStatus, OnLost, Task, TaskPolicy, TaskState
@@ -62,13 +63,14 @@ def _why_queued(core: Core, policy: TaskPolicy) -> str:
     agents = [agent for name in names for agent in core.connected.get(name, {}).values()]
     if not agents:
         return f"No worker called {location!r} is connected." if location else "No worker is connected."
-    able = [agent for agent in agents if agent.capabilities.issuperset(requires)]
+    able = [agent for agent in agents if agent.capabilities.cover(requires)]
     who = f"worker {location!r}" if location else "any connected worker"
     if not able:
-        lacking = sorted(set(requires).difference(*(agent.capabilities for agent in agents)))
+        lacking = [text for text in requires if not any(agent.capabilities.satisfy(text) for agent in agents)]
         what = ", ".join(lacking) if lacking else f"{', '.join(requires)} together"
-        return f"No agent of {who} has the capability {what}."
-    allowed = [agent for agent in able if agent.capabilities.issuperset(policy.requires)]
+        verb = "has the capability" if all(map(is_name, lacking or requires)) else "satisfies"
+        return f"No agent of {who} {verb} {what}."
+    allowed = [agent for agent in able if agent.capabilities.cover(policy.requires)]
     if not allowed:
         names_after = ", ".join(repr(_name(core, job_id)) for job_id in standing_jobs(policy.requires))
         return f"Comes after the standing job {names_after}, which is not done on {who} that could run it."
@@ -97,9 +99,9 @@ def _reasons(core: Core, task: Task) -> Iterator[str]:
 def _why_not(core: Core, task: Task, agent: Agent) -> str:
     """Why this agent does not get a queued task."""
     requires = task.policy.requires
-    lacking = sorted(set(without_tokens(requires)) - agent.capabilities)
+    lacking = agent.capabilities.lacking(without_tokens(requires))
     if lacking:
-        return f"lacks the capability {', '.join(lacking)}"
+        return _why_lacking(agent, lacking)
     for job_id in standing_jobs(requires):
         why = _why_not_done(core, agent.name, job_id)
         if why:
@@ -115,6 +117,17 @@ def _why_not(core: Core, task: Task, agent: Agent) -> str:
         )
         return f"{slots} and its credit is used"
     return f"has no room for {task.parameter_bytes} bytes, or for what goes before them"
+
+
+def _why_lacking(agent: Agent, lacking: list[str]) -> str:
+    """What of the requirements an agent does not satisfy, and what is known of it instead."""
+    names = list(filter(is_name, lacking))
+    said = [f"lacks the capability {', '.join(names)}"] if names else []
+    for text in lacking:
+        if text not in names:
+            values = agent.capabilities.values_of(text)
+            said.append(f"does not satisfy {text}" + (f" ({values})" if values else ""))
+    return "; ".join(said)
 
 
 def _why_not_done(core: Core, worker: str, job_id: JobId) -> str:

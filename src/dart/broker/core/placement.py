@@ -64,7 +64,7 @@ def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
     names = (location,) if location else core.connected
     for name in names:
         for agent in core.connected.get(name, {}).values():
-            if agent.capabilities.issuperset(requires):
+            if agent.capabilities.cover(requires):
                 yield agent
 
 

@@ -8,11 +8,12 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.model import Task
 from dart.ids import JobId, TaskId
 
 QueueKey = tuple[str, tuple[str, ...]]
-"""Location and required capabilities: tasks that agree in both may run at the same agents."""
+"""Location and requirements: tasks that agree in both may run at the same agents."""
 
 _COMPACT_FROM = 32
 """Dead entries below this number are not worth a rebuild."""
@@ -161,13 +162,13 @@ class ReadyQueues:
         queues = self._queues.get(key[0])
         return None if queues is None else queues.get(key[1])
 
-    def matching(self, name: str, capabilities: frozenset[str]) -> list[Queue]:
+    def matching(self, name: str, capabilities: Capabilities) -> list[Queue]:
         """Queues that an agent of this name and these capabilities may serve."""
         found = []
         for location in (name, ""):
             queues = self._queues.get(location)
             if queues is not None:
-                found += [queue for requires, queue in queues.items() if capabilities.issuperset(requires)]
+                found += [queue for requires, queue in queues.items() if capabilities.cover(requires)]
         return found
 
     def push(self, task: Task, *, front: bool = False) -> None:

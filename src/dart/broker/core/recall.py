@@ -60,7 +60,7 @@ def _holders(core: Core, agent: Agent) -> dict[AgentId, set[QueueKey]]:
         for requires, counts in core.holders.get(location, {}).items():
             if len(counts) == 1 and agent.id in counts:
                 continue  # the common case: it is alone at its location
-            if agent.capabilities.issuperset(requires):
+            if agent.capabilities.cover(requires):
                 for holder_id in counts:
                     if holder_id != agent.id:
                         found.setdefault(holder_id, set()).add((location, requires))

@@ -84,7 +84,7 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
         return False
     if was_counted(task, ref.attempt):
         return False  # its row was closed then; to take it up would count it twice, or for a later one
-    if task.policy.location not in ("", agent.name) or not agent.capabilities.issuperset(task.policy.requires):
+    if task.policy.location not in ("", agent.name) or not agent.capabilities.cover(task.policy.requires):
         return False
     if len(agent.leases) >= most_leases(core, agent):
         return False  # it was never given so many

@@ -2,6 +2,7 @@
 
 from heapq import heapify
 
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.leases import hold
 from dart.broker.core.lifecycle import Transition, move, new_task
 from dart.broker.core.liveness import arm
@@ -77,7 +78,7 @@ def _absent(core: Core, agent_id: AgentId, name: str, now: float) -> Agent:
     """An agent that has not been heard of since the start."""
     agent = core.agents.get(agent_id)
     if agent is None:
-        agent = core.agents[agent_id] = Agent(agent_id, name, _NO_BOOT, "", 0, frozenset(), {})
+        agent = core.agents[agent_id] = Agent(agent_id, name, _NO_BOOT, "", 0, Capabilities(), {})
         agent.lease_expires_at = now + core.limits.lease_seconds
     return agent
 

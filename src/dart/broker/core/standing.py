@@ -1,7 +1,8 @@
 """Standing jobs: one task for each worker name that matches, now or when it joins; and who comes after them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.leases import enter
 from dart.broker.core.lifecycle import new_task
 from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, TaskPolicy
@@ -67,9 +68,9 @@ def join(core: Core, agent: Agent) -> None:
         _give(core, standing, agent)
 
 
-def capabilities_of(core: Core, name: str, declared: Iterable[str]) -> frozenset[str]:
+def capabilities_of(core: Core, name: str, declared: Iterable[str], facts: Mapping[str, str]) -> Capabilities:
     """What an agent of this name can do, with the tokens that the name has earned."""
-    return frozenset(declared) | earned(core, name)
+    return Capabilities(earned(core, name).union(declared), facts)
 
 
 def dependents(core: Core, job: Job, besides: Iterable[str] = ()) -> list[str]:
@@ -108,7 +109,7 @@ def _give(core: Core, standing: StandingJob, agent: Agent) -> None:
     config = job.config.standing
     if config is None or job.status is not JobStatus.RUNNING or agent.draining or core.stopping:
         return
-    if name in standing.given or not agent.capabilities.issuperset(without_tokens(config.policy.requires)):
+    if name in standing.given or not agent.capabilities.cover(without_tokens(config.policy.requires)):
         return
     if not _matches(core, standing, name):
         return

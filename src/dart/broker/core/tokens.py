@@ -42,6 +42,6 @@ def earn(core: Core, job: Job, worker: str) -> None:
     """A task of a standing job succeeded: tasks that come after it may run on this worker."""
     token = token_of(job.id)
     for agent in core.connected.get(worker, {}).values():
-        if token not in agent.capabilities:
-            agent.capabilities |= {token}
+        if token not in agent.capabilities.names:
+            agent.capabilities = agent.capabilities.adding(token)
             core.ripe[agent.id] = None

@@ -6,6 +6,8 @@ from heapq import merge, nsmallest
 from itertools import islice
 from typing import NamedTuple
 
+from dart.broker.core.capabilities import Capabilities
+from dart.broker.core.capabilities import fault_of as fault_of  # noqa: PLC0414 - part of what REST is given here
 from dart.broker.core.leases import attempts_made, holder_of
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
 from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
@@ -49,6 +51,10 @@ class WorkerView(NamedTuple):
     """Sorted union."""
     hosts: tuple[str, ...]
     agents: tuple[AgentView, ...]
+
+    def cover(self, requires: Iterable[str]) -> bool:
+        """Whether one of its agents satisfies all of this."""
+        return any(Capabilities(agent.capabilities, agent.facts).cover(requires) for agent in self.agents)
 
 
 class JobView(NamedTuple):
@@ -168,7 +174,7 @@ def _agent(agent: Agent, now: float) -> AgentView:
         agent.slots,
         min(agent.slots, leases),
         leases,
-        without_tokens(agent.capabilities),
+        without_tokens(agent.capabilities.names),
         agent.facts,
         agent.draining,
         agent.spool_full,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.invariants import BrokenInvariantError, check
 from dart.broker.core.leases import holder_of
 from dart.broker.core.model import JobStatus, TaskState
@@ -53,7 +54,7 @@ def tamper_delay(core):
 
 TAMPERINGS = {
     "forgotten standing job": lambda core: core.standing.clear(),
-    "token not told": lambda core: setattr(next(iter(core.connected["s"].values())), "capabilities", frozenset()),
+    "token not told": lambda core: setattr(next(iter(core.connected["s"].values())), "capabilities", Capabilities()),
     "job kept for ever": lambda core: setattr(core.jobs["job"], "status", JobStatus.STOPPED),
     "results kept for ever": lambda core: setattr(core.jobs["job"], "bounding", True),
     "a delay without end": tamper_delay,

@@ -61,6 +61,25 @@ def test_each_candidate_has_its_own_reason(r):
     )
 
 
+def test_conditions_say_what_is_there_instead(r):
+    """Values of the key that was asked about; a worker satisfies all of it with one agent or not at all."""
+    r.agent("w", capabilities=("site=oslo", "gpu"))
+    (worker,) = views.workers(r.core, r.now)
+    assert worker.cover(("machine=test", "site!=rome", "gpu"))
+    assert not worker.cover(("machine=test", "!gpu"))
+    (task_id,) = r.submit(1, requires=("!gpu", "fpga", "site=rome", "size>1"))
+    unsatisfied = [
+        f"does not satisfy {text}"
+        for text in ("!gpu", "site=rome (site is oslo)", "size>1 (size is not known)")
+    ]
+    assert said(r, task_id) == (
+        "No agent of any connected worker satisfies !gpu, fpga, site=rome, size>1.",
+        (f"Worker 'w' on host 'host-w': lacks the capability fpga; {'; '.join(unsatisfied)}.",),
+    )
+    (task_id,) = r.submit(1, requires=("!gpu",))
+    assert said(r, task_id)[1] == ("Worker 'w' on host 'host-w': does not satisfy !gpu.",)
+
+
 def test_full_spools(r):
     """Where nobody else could run it, the sentence says so; with room again it goes on."""
     agent = r.agent("w", slots=1)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.lifecycle import new_task
 from dart.broker.core.model import Job, JobConfig, JobStatus, TaskPolicy
 from dart.broker.core.ready_queue import ReadyQueues
@@ -150,7 +151,7 @@ def test_matching_is_by_location_and_capabilities(jobs):
         ready.push(task(jobs[0], number, location=location, requires=requires))
 
     def served(name, *capabilities):
-        return [queue.head().id for queue in ready.matching(name, frozenset(capabilities))]
+        return [queue.head().id for queue in ready.matching(name, Capabilities(capabilities))]
 
     assert served("w") == [1, 3]
     assert served("w", "gpu") == [1, 2, 3]

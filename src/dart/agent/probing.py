@@ -1,0 +1,94 @@
+"""Facts that the owner asks for: versions of libraries, and what the owner's probe modules find out."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dart.agent.capabilities import probe
+from dart.agent.config import AgentConfig
+from dart.agent.runner_process import runner_environment
+from dart.limits import Limits
+
+_PROBE = Path(__file__).resolve().parent / "runner_probe.py"
+_ANSWER_BYTES_MAX = 256 * 1024
+
+log = logging.getLogger("dart.agent.probing")
+
+
+def facts_of(config: AgentConfig, limits: Limits) -> dict[str, str]:
+    """All that this agent tells of itself. What cannot be found out is left out and logged.
+
+    Waits for the probes, `probe_seconds_max` at most.
+    """
+    facts = probe()
+    if config.libraries or config.probes:
+        python = config.python_home / "bin" / "python3" if config.python_home else Path(sys.executable)
+        found, faults = ask(python, config.module_prefix, config.libraries, config.probes, limits)
+        for fault in faults:
+            log.warning("a probe failed, its facts are left out: %.500s", fault)
+        facts.update(_acceptable(found, limits, room=limits.facts_max - len(facts) - _RUNNER_FACTS))
+    return facts
+
+
+_RUNNER_FACTS = 2
+"""Python and its implementation, told by the first runner."""
+
+
+def ask(
+    python: Path, module_prefix: Path, libraries: Sequence[str], probes: Sequence[str], limits: Limits
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Facts and faults, as the owner's Python tells them."""
+    # A file in memory: a pipe would hold up whoever tells much, and stay open in what a probe leaves running.
+    with open(os.memfd_create("dart-probe"), "rb") as answer:  # noqa: PTH123 - a descriptor, not a path
+        asked = {"prefix": str(module_prefix), "libraries": libraries, "probes": probes, "out": answer.fileno()}
+        try:
+            process = subprocess.Popen(
+                [str(python), str(_PROBE), json.dumps(asked)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[answer.fileno()],
+                cwd=module_prefix,
+                env=runner_environment(os.environ),
+                start_new_session=True,
+            )
+        except OSError as error:
+            return {}, (f"{python} cannot be started: {error.strerror}",)
+        try:
+            code = process.wait(limits.probe_seconds_max)
+        except subprocess.TimeoutExpired:
+            return {}, (f"the probes took more than {limits.probe_seconds_max:g} s (limit probe_seconds_max)",)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        answer.seek(0)
+        told = answer.read(_ANSWER_BYTES_MAX)
+    try:
+        members = json.loads(told)
+        return dict(members["facts"]), tuple(members["faults"])
+    except (ValueError, KeyError, TypeError):
+        return {}, (f"the process of the probes ended with code {code} and told nothing that can be read",)
+
+
+def _acceptable(found: dict[str, str], limits: Limits, *, room: int) -> dict[str, str]:
+    """Those that HELLO can carry."""
+    facts: dict[str, str] = {}
+    for key, value in found.items():
+        if len(facts) >= room:
+            log.warning(
+                "more than %d facts (limit facts_max): those from %.100r on are left out", limits.facts_max, key
+            )
+            break
+        fits = 0 < len(key) <= limits.name_chars_max and 0 < len(value) <= limits.name_chars_max
+        if fits and key.isprintable() and value.isprintable():
+            facts[key] = value
+        else:
+            log.warning("the fact %.100r is no printable text of at most %d characters", key, limits.name_chars_max)
+    return facts
