@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dart.agent.config import read_config
+from dart.agent.policy import Policy
 from dart.agent.probing import ask, facts_of
 from dart.limits import Limits
 
@@ -26,9 +27,13 @@ def test_versions_and_what_probes_tell(tmp_path):
     probe(
         tmp_path / "probes", "print('noise'); return {'gpu': True, 'cameras': 2, 'bus': 'i2c', 'none': None, 'f': 0.5}"
     )
-    facts, faults = ask(PYTHON, tmp_path, ["msgpack", "no-such-package"], ["probes/found"], LIMITS)
+    facts, faults = asked(tmp_path, ["msgpack", "no-such-package"], ["probes/found"])
     assert facts == {"msgpack": metadata.version("msgpack"), "gpu": "true", "cameras": "2", "bus": "i2c", "f": "0.5"}
     assert faults == ()
+
+
+def asked(folder, libraries, probes, limits=LIMITS, python=PYTHON):
+    return ask(python, folder, limits, libraries=libraries, probes=probes, environment={})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +50,7 @@ def test_a_probe_that_fails_costs_its_facts_only(tmp_path, body, fault):
     """The others are told all the same."""
     probe(tmp_path, body, "bad")
     probe(tmp_path, "return {'good': 1}", "good")
-    facts, (said,) = ask(PYTHON, tmp_path, [], ["bad", "good"], LIMITS)
+    facts, (said,) = asked(tmp_path, [], ["bad", "good"])
     assert facts == {"good": "1"}
     assert said.startswith("bad: ")
     assert fault in said
@@ -61,14 +66,14 @@ def test_a_probe_that_fails_costs_its_facts_only(tmp_path, body, fault):
 def test_a_probe_that_dies_or_hangs_is_ended(tmp_path, body, fault):
     """Within its time, with what it started."""
     probe(tmp_path, body)
-    assert ask(PYTHON, tmp_path, [], ["found"], replace(LIMITS, probe_seconds_max=1.0)) == ({}, (_Containing(fault),))
+    assert asked(tmp_path, [], ["found"], replace(LIMITS, probe_seconds_max=1.0)) == ({}, (_Containing(fault),))
 
 
 def test_a_probe_that_is_not_there_or_climbs_out_is_refused(tmp_path):
     """As for tasks; and so is a Python that is none."""
-    _, faults = ask(PYTHON, tmp_path, [], ["nowhere", "../up"], LIMITS)
+    _, faults = asked(tmp_path, [], ["nowhere", "../up"], LIMITS)
     assert ["There is no module 'nowhere'" in faults[0], "climbs out" in faults[1]] == [True, True]
-    assert ask(tmp_path / "python3", tmp_path, ["x"], [], LIMITS)[1] == (_Containing("cannot be started"),)
+    assert asked(tmp_path, ["x"], [], python=tmp_path / "python3")[1] == (_Containing("cannot be started"),)
 
 
 def test_facts_of_an_agent(tmp_path, caplog):
@@ -78,20 +83,20 @@ def test_facts_of_an_agent(tmp_path, caplog):
     config = read_config(["--config", str(tmp_path / "worker.json")], LIMITS)
     assert (config.libraries, config.probes) == (("msgpack",), ("found",))
     with caplog.at_level(logging.WARNING):
-        facts = facts_of(config, LIMITS)
+        facts = facts_of(config, Policy(), LIMITS)
     assert (facts["ok"], facts["msgpack"]) == ("yes", metadata.version("msgpack"))
     assert not {"bad", "long", ""} & set(facts)
     assert len(caplog.records) == 3
-    few = facts_of(config, replace(LIMITS, facts_max=12))
+    few = facts_of(config, Policy(), replace(LIMITS, facts_max=12))
     assert len(few) <= 12 - 2
     assert "facts_max" in caplog.records[-1].getMessage()
-    assert "msgpack" not in facts_of(replace(config, libraries=(), probes=()), LIMITS)
+    assert "msgpack" not in facts_of(replace(config, libraries=(), probes=()), Policy(), LIMITS)
 
 
 def test_failing_probes_are_logged(tmp_path, caplog):
     """The agent goes on without their facts."""
     config = read_config(["--name", "w", "--probe", "nowhere", "--module-prefix", str(tmp_path)], LIMITS)
-    facts_of(config, LIMITS)
+    facts_of(config, Policy(), LIMITS)
     assert "a probe failed" in caplog.records[0].getMessage()
 
 

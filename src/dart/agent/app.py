@@ -112,7 +112,7 @@ class Agent:
             capabilities=config.capabilities,
             host=config.host,
             boot_id=BootId(os.urandom(16).hex()),
-            facts=facts_of(config, limits),
+            facts=facts_of(config, policy, limits),
             store_id=StoreId(enrolment.store_id),
             spool_mode=config.spool_mode,
             stop_grace_seconds=config.stop_grace_seconds,

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from dart.agent.capabilities import probe
 from dart.agent.config import AgentConfig
-from dart.agent.runner_process import runner_environment
+from dart.agent.policy import Policy
 from dart.limits import Limits
 
 _PROBE = Path(__file__).resolve().parent / "runner_probe.py"
@@ -21,7 +21,7 @@ _ANSWER_BYTES_MAX = 256 * 1024
 log = logging.getLogger("dart.agent.probing")
 
 
-def facts_of(config: AgentConfig, limits: Limits) -> dict[str, str]:
+def facts_of(config: AgentConfig, policy: Policy, limits: Limits) -> dict[str, str]:
     """All that this agent tells of itself. What cannot be found out is left out and logged.
 
     Waits for the probes, `probe_seconds_max` at most.
@@ -29,7 +29,14 @@ def facts_of(config: AgentConfig, limits: Limits) -> dict[str, str]:
     facts = probe()
     if config.libraries or config.probes:
         python = config.python_home / "bin" / "python3" if config.python_home else Path(sys.executable)
-        found, faults = ask(python, config.module_prefix, config.libraries, config.probes, limits)
+        found, faults = ask(
+            python,
+            config.module_prefix,
+            limits,
+            libraries=config.libraries,
+            probes=config.probes,
+            environment=policy.passed_on(os.environ),
+        )
         for fault in faults:
             log.warning("a probe failed, its facts are left out: %.500s", fault)
         facts.update(_acceptable(found, limits, room=limits.facts_max - len(facts) - _RUNNER_FACTS))
@@ -41,7 +48,13 @@ _RUNNER_FACTS = 2
 
 
 def ask(
-    python: Path, module_prefix: Path, libraries: Sequence[str], probes: Sequence[str], limits: Limits
+    python: Path,
+    module_prefix: Path,
+    limits: Limits,
+    *,
+    libraries: Sequence[str],
+    probes: Sequence[str],
+    environment: Mapping[str, str],
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Facts and faults, as the owner's Python tells them."""
     # A file in memory: a pipe would hold up whoever tells much, and stay open in what a probe leaves running.
@@ -55,7 +68,7 @@ def ask(
                 stderr=subprocess.DEVNULL,
                 pass_fds=[answer.fileno()],
                 cwd=module_prefix,
-                env=runner_environment(os.environ),
+                env=environment,
                 start_new_session=True,
             )
         except OSError as error:

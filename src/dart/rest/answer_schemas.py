@@ -62,6 +62,7 @@ class Worker(TypedDict):
     name: str
     count: Amount
     capabilities: list[str]
+    facts: dict[str, list[str]]
     hosts: list[str]
     busy: Amount
     draining: bool

@@ -69,8 +69,7 @@ def test_conditions_say_what_is_there_instead(r):
     assert not worker.cover(("machine=test", "!gpu"))
     (task_id,) = r.submit(1, requires=("!gpu", "fpga", "site=rome", "size>1"))
     unsatisfied = [
-        f"does not satisfy {text}"
-        for text in ("!gpu", "site=rome (site is oslo)", "size>1 (size is not known)")
+        f"does not satisfy {text}" for text in ("!gpu", "site=rome (site is oslo)", "size>1 (size is not known)")
     ]
     assert said(r, task_id) == (
         "No agent of any connected worker satisfies !gpu, fpga, site=rome, size>1.",
