@@ -276,7 +276,7 @@ def invalid(error: msgspec.ValidationError, *, where: str = "") -> InvalidReques
 
 
 def integer(value: Integer, field: str, *, minimum: int = 0, maximum: int = INTEGER_MAX, clamp: bool = False) -> int:
-    """An integer within bounds, also from decimal text or as 1.0; `clamp` moves it to the nearer bound instead of refusing."""
+    """An integer within bounds, also as `"1"` or 1.0; `clamp` moves it to the nearer bound instead of refusing."""
     if isinstance(value, str):
         if not _INTEGER.fullmatch(value.strip()):
             raise InvalidRequestError(f"Member `{field}` must be an integer, not {value!r:.60}.", field=field)

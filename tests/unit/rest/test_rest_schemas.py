@@ -65,7 +65,9 @@ def test_integers_may_come_as_decimal_text(value, expected):
     assert schemas.integer(value, "f") == expected
 
 
-@pytest.mark.parametrize("value", ["", "x", "1.5", "0x1", "\u0665", "9" * 50, -1, "-1", 1 << 63, 1.5, 1e300, float("inf")])
+@pytest.mark.parametrize(
+    "value", ["", "x", "1.5", "0x1", "\u0665", "9" * 50, -1, "-1", 1 << 63, 1.5, 1e300, float("inf")]
+)
 def test_what_is_no_integer_within_bounds_is_refused(value):
     """No other spelling, nothing below or above."""
     with pytest.raises(InvalidRequestError):
