@@ -204,6 +204,8 @@ class TaskErrorCode:
     """The result is larger than the agent or the broker takes."""
     POLICY_REFUSED: ClassVar[int] = 106
     """The policy of the worker's owner does not let this run, or its result leave."""
+    OUT_OF_MEMORY: ClassVar[int] = 107
+    """It needed more memory than there is, or than the agent's owner allows."""
     LOST: ClassVar[int] = 110
     """The agent was lost and no retry was left."""
     EXPIRED: ClassVar[int] = 111

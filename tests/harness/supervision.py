@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dart.agent import events
-from dart.agent.supervisor import Supervisor, SupervisorOptions
+from dart.agent.runner_plan import SupervisorOptions
+from dart.agent.supervisor import Supervisor
 from dart.ids import Attempt, AttemptRef, TaskId
 from dart.limits import Limits
 from dart.wire import values

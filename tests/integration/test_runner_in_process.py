@@ -84,6 +84,7 @@ def serve(tmp_path, monkeypatch):
             error_chars_max=error_chars_max,
             mark=b"\0mark",
             unread=termios.FIONREAD,
+            allow_cpu=None,
         ).run()
         answers_theirs.close()
         reader = AnswerReader(1_000_000)

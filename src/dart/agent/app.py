@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from dart.agent import enrol, events
+from dart.agent import enrol, events, kernel_calls
 from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home
@@ -20,8 +20,9 @@ from dart.agent.link import Endpoint, Link
 from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
 from dart.agent.probing import facts_of
+from dart.agent.runner_plan import SupervisorOptions
 from dart.agent.spool import Spool
-from dart.agent.supervisor import Supervisor, SupervisorOptions
+from dart.agent.supervisor import Supervisor
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
 from dart.ids import BootId, StoreId
 from dart.limits import Limits, limits_from_environment
@@ -91,6 +92,8 @@ class Agent:
                 python_home=config.python_home,
                 shared_bytes=config.shm_bytes,
                 policy=policy,
+                home=config.home,
+                secret=_secret_folders(config, enrolment),
             ),
             limits,
             register=self._register,
@@ -249,6 +252,7 @@ class Agent:
     def _signals(self) -> Iterator[None]:
         """SIGTERM, SIGINT and SIGHUP ask to stop; the wake-up descriptor gets the loop out of its sleep."""
         before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: self._supervisor.child_ended())
         wake_before = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         try:
             yield
@@ -280,6 +284,15 @@ class Agent:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
+
+
+def _secret_folders(config: AgentConfig, enrolment: enrol.Enrolment) -> tuple[Path, ...]:
+    """Beside the home: what belongs to other agents and to a server of this user."""
+    folders = [Path(enrolment.state_directory)] if enrolment.state_directory else []
+    root = state_root(os.environ).resolve()
+    if root in config.home.parents:
+        folders.append(root)
+    return tuple(folder for folder in folders if folder.is_dir())
 
 
 def _find_server(state_directory: Path) -> enrol.LocalServer:
@@ -317,6 +330,7 @@ def _complain(text: str, code: int) -> int:
 
 
 def _run(config: AgentConfig, limits: Limits) -> int:
+    kernel_calls.keep_to_oneself()
     for warning in config.warnings:
         _LOG.warning("%s", warning)
     policy = find_policy(config.policy_file, config.policy_folders, limits.policy_bytes_max)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HERE = os.path.dirname(os.path.realpath(__file__))
 _SIGKILL = 9
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 
 
 def load_private(name: str, path: str, *, package: bool = False) -> Any:
@@ -81,9 +82,49 @@ def die_with_agent(lifeline: int) -> None:
         pass
 
 
+def limit_resources(arguments: dict[str, str]) -> Any:
+    """Take on the limits of the agent's owner, before anything of the owner's is loaded.
+
+    Memory is what this process may write to and shares with nobody (RLIMIT_DATA). Address space (RLIMIT_AS) would also
+    count what is only reserved or mapped from files, as threads, allocators and libraries do by the gigabyte.
+
+    Returns:
+        What gives each task its processor time; None: there is no limit of that.
+    """
+    wanted = {name: int(arguments[name]) for name in ("memory", "processes", "open_files", "file_bytes")}
+    cpu_seconds = int(arguments["cpu_seconds"])
+    if not cpu_seconds and not any(wanted.values()):
+        return None
+    import resource  # noqa: PLC0415 - most owners set no limits
+
+    numbers = (resource.RLIMIT_DATA, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+    for number, limit in zip(numbers, wanted.values()):
+        if limit:
+            hard = resource.getrlimit(number)[1]
+            most = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+            resource.setrlimit(number, (most, most))
+
+    def allow_cpu() -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soon = int(used.ru_utime + used.ru_stime) + 1 + cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (soon, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+    return allow_cpu if cpu_seconds else None
+
+
+def keep_apart() -> None:
+    """Let no other process of this user look into this one, where the kernel has no better means."""
+    import ctypes  # noqa: PLC0415 - a megabyte, needed on such kernels only
+
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def main(arguments: dict[str, str]) -> None:
     """Serve until the agent closes the task socket."""
     die_with_agent(int(arguments["lifeline"]))
+    if arguments["apart"] == "1":
+        keep_apart()
+    allow_cpu = limit_resources(arguments)
     for name in ("tasks", "answers", "lifeline", "shared"):
         if int(arguments[name]) >= 0:
             os.set_inheritable(int(arguments[name]), False)
@@ -116,6 +157,7 @@ def main(arguments: dict[str, str]) -> None:
         error_chars_max=int(arguments["error_chars_max"]),
         mark=bytes.fromhex(arguments["mark"]),
         unread=termios.FIONREAD,
+        allow_cpu=allow_cpu,
     ).run()
 
 

@@ -20,6 +20,7 @@ IMPORT_FAILED = 102
 REFUSED = 103
 NOT_PORTABLE = 104
 TOO_LARGE = 105
+OUT_OF_MEMORY = 107
 """As in `dart.errors.TaskErrorCode`; a test compares them."""
 
 _ANCILLARY_BYTES = 64  # one descriptor with its header, anywhere
@@ -54,7 +55,8 @@ class Loop:
         tasks: SOCK_SEQPACKET socket: one message, one task. It is read one message at a time, so what is still in it
             has certainly not begun, and the agent can take it back.
         channel: Where answers go.
-        parts: `wire`, `values`, `modules`, `task`, limits, `mark` and `unread` (number of the ioctl FIONREAD).
+        parts: `wire`, `values`, `modules`, `task`, limits, `mark`, `unread` (number of the ioctl FIONREAD) and
+            `allow_cpu` (called before each task; None: nothing to do).
     """
 
     def __init__(self, *, tasks: Any, channel: Any, **parts: Any) -> None:
@@ -70,6 +72,7 @@ class Loop:
         self._error_chars_max = parts["error_chars_max"]
         self._mark = parts["mark"]
         self._unread = parts["unread"]
+        self._allow_cpu = parts["allow_cpu"]
         self._stdout = sys.stdout
         self._stderr = sys.stderr
 
@@ -100,13 +103,15 @@ class Loop:
         job_end = method_end + job_bytes
         reference = (task_id, incarnation, number)
         self._task.begin(reference, message[method_end:job_end])
+        if self._allow_cpu is not None:
+            self._allow_cpu()
         start, clock = time(), monotonic()
         try:
             function = self._modules.find(message[at:path_end].decode(), message[path_end:method_end].decode())
         except self._modules.fault as fault:
             success, code, payload = 0, fault.code, self._text(str(fault))
         except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
-            success, code, payload = 0, IMPORT_FAILED, self._text(_traceback(error))
+            success, code, payload = 0, _code(error, IMPORT_FAILED), self._text(_traceback(error))
         else:
             parameter = _passed(ancillary, parameter_bytes) if kind == wire.PASSED else message[job_end:]
             del message
@@ -119,19 +124,22 @@ class Loop:
         stop = self._task.end()
         self._flush(reference)
         self._channel.send(wire.ENDED, reference, int(start * 1000), seconds, success, code, payload)
-        return bool(stop)
+        # Who once ran out of memory still holds it, or has it in pieces: the next task gets a fresh process.
+        return bool(stop) or code == OUT_OF_MEMORY
 
     def _call(self, function: Any, parameter: Any) -> tuple[int, int, bytes]:
         """Decode, call; success, error code and payload."""
         values = self._values
         try:
             value = values.decode(parameter, depth_max=self._value_depth_max)
-        except (MemoryError, values.BadValue) as error:
-            return 0, REFUSED, self._text(f"The parameter cannot be read: {error or 'not enough memory'}")
+        except MemoryError:
+            return 0, OUT_OF_MEMORY, self._text("The parameter cannot be read: not enough memory")
+        except values.BadValue as error:
+            return 0, REFUSED, self._text(f"The parameter cannot be read: {error}")
         try:
             value = function(value)
         except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
-            return 0, RAISED, self._text(_traceback(error))
+            return 0, _code(error, RAISED), self._text(_traceback(error))
         return self._encoded(value)
 
     def _encoded(self, value: Any) -> tuple[int, int, bytes]:
@@ -141,7 +149,8 @@ class Loop:
         except values.NotPortable as error:
             return 0, NOT_PORTABLE, self._text(f"The method returned what cannot be sent: {error}")
         except BaseException as error:  # noqa: BLE001 - the value's own methods may raise anything
-            return 0, NOT_PORTABLE, self._text("The method returned what cannot be sent:\n" + _traceback(error))
+            text = "The method returned what cannot be sent:\n" + _traceback(error)
+            return 0, _code(error, NOT_PORTABLE), self._text(text)
         if len(payload) > self._value_bytes_max:
             size = f"{len(payload)} bytes; the limit value_bytes_max is {self._value_bytes_max}"
             return 0, TOO_LARGE, self._text(f"The method returned {size}.")
@@ -179,6 +188,10 @@ def _passed(ancillary: list[tuple[int, int, bytes]], size: int) -> Any:
         return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
     finally:
         os.close(descriptor)
+
+
+def _code(error: BaseException, otherwise: int) -> int:
+    return OUT_OF_MEMORY if isinstance(error, MemoryError) else otherwise
 
 
 def _traceback(error: BaseException) -> str:

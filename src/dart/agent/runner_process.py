@@ -8,15 +8,13 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 
 from dart.agent import runner_format as wire
-from dart.agent.policy import Policy
 from dart.agent.runner_answers import Answer, AnswerReader, task_message, task_reference
-from dart.agent.shared_block import SharedBlock, passed_block
+from dart.agent.runner_plan import RunnerPlan
+from dart.agent.shared_block import passed_block
 from dart.ids import AttemptRef
-from dart.limits import Limits
 from dart.wire.messages import Lease
 
 _HERE = Path(__file__).resolve().parent
@@ -28,22 +26,6 @@ _PASSED_AHEAD_MAX = 2
 """Large parameters given to a runner ahead; each takes a descriptor and its size in memory."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnerPlan:
-    """What each runner of an agent is started with."""
-
-    python: Path
-    """The interpreter: `python_home/bin/python3`."""
-    module_prefix: Path
-    worker: str
-    host: str
-    msgpack: Path
-    """Folder of the msgpack package."""
-    shared: SharedBlock | None
-    policy: Policy
-    limits: Limits
-
-
 class RunnerProcess:
     """A started runner.
 
@@ -51,7 +33,7 @@ class RunnerProcess:
         OSError: It cannot be started; `strerror` and `filename` say why.
     """
 
-    def __init__(self, plan: RunnerPlan, *, pure: bool) -> None:
+    def __init__(self, plan: RunnerPlan, *, slot: int, pure: bool) -> None:
         self.given: dict[AttemptRef, bool] = {}
         """What it has and has not answered yet, in order; true for a large parameter."""
         self.mark = os.urandom(16)
@@ -84,14 +66,18 @@ class RunnerProcess:
                 "lifeline": lifeline_theirs,
                 "shared": plan.shared.descriptor if plan.shared else -1,
             }
-            self._process = subprocess.Popen(
+            confinement = plan.confinement
+            scratch = confinement.fresh_scratch(slot)
+            ours.callback(confinement.drop_scratch, scratch)
+            self._process = confinement.start(
+                scratch,
                 _command(plan, descriptors, self.mark, pure=pure),
                 stdin=subprocess.DEVNULL,
                 stdout=output_theirs,
                 stderr=output_theirs,
                 pass_fds=[descriptor for descriptor in descriptors.values() if descriptor >= 0],
                 cwd=plan.module_prefix,
-                env=plan.policy.passed_on(os.environ),
+                env=plan.policy.passed_on(os.environ) | confinement.environment(scratch),
                 start_new_session=True,
             )
             self.pid = self._process.pid
@@ -233,8 +219,11 @@ def end_text(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    hint = " (by somebody, or by the system because memory was short)" if -code == signal.SIGKILL else ""
-    return f"killed by {name}{hint}"
+    hints: dict[int, str] = {
+        signal.SIGKILL: " (by somebody, or by the system because memory was short)",
+        signal.SIGXCPU: " (it used more processor time than the agent's owner allows: isolation.cpu_seconds)",
+    }
+    return f"killed by {name}{hints.get(-code, '')}"
 
 
 def _command(plan: RunnerPlan, descriptors: dict[str, int], mark: bytes, *, pure: bool) -> list[str]:
@@ -251,6 +240,8 @@ def _command(plan: RunnerPlan, descriptors: dict[str, int], mark: bytes, *, pure
         "mark": mark.hex(),
         "text_chars_max": limits.progress_chars_max,
         "error_chars_max": limits.error_chars_max,
+        "apart": int(plan.confinement.without_domain),
+        **plan.confinement.limits(),
         "value_bytes_max": limits.value_bytes_max,
         "value_depth_max": limits.value_depth_max,
     }

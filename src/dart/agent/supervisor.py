@@ -4,24 +4,19 @@ The agent's loop calls it: it has neither thread nor loop of its own. What happe
 within the methods, so `emit` queues; the queue is worked off after each callback, before the next one.
 """
 
-import importlib.util
 import logging
 import signal
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from dart.agent import events
 from dart.agent import runner_format as wire
-from dart.agent.policy import Policy
 from dart.agent.runner_answers import Answer, BrokenStreamError
 from dart.agent.runner_output import OutputSplitter, PrintedLines
-from dart.agent.runner_process import RunnerPlan, RunnerProcess
+from dart.agent.runner_plan import SupervisorOptions, runner_plan
+from dart.agent.runner_process import RunnerProcess
 from dart.agent.runner_slot import SlotState
-from dart.agent.shared_block import SharedBlock
 from dart.agent.worker_log import WorkerLog
-from dart.errors import ConfigError, TaskErrorCode
+from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
 from dart.limits import Limits
 from dart.wire import values
@@ -44,22 +39,6 @@ _CLOSE_SECONDS = 2.0
 """Killed processes are gone in milliseconds, unless the kernel itself hangs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SupervisorOptions:
-    """What an agent's owner decides about runners."""
-
-    slots: int
-    worker: str
-    host: str
-    module_prefix: Path
-    output_directory: Path
-    python_home: Path | None = None
-    """Prefix of the Python that runs the tasks; None: the agent's own."""
-    shared_bytes: int = 0
-    """Memory shared by all slots; 0: none."""
-    policy: Policy = field(default_factory=Policy)
-
-
 class Supervisor:
     """The runners of one agent.
 
@@ -72,7 +51,7 @@ class Supervisor:
         clock: Seconds, the same clock as `on_time` gets.
 
     Raises:
-        ConfigError: The log file cannot be opened, or there is not so much shared memory.
+        ConfigError: The log file cannot be opened, or the options ask for what this machine cannot do.
     """
 
     def __init__(
@@ -92,23 +71,9 @@ class Supervisor:
         self._clock = clock
         self._stopping = False
         self._looked_at = clock()
+        self._sweep_at: float | None = None
         self._log = WorkerLog(options.output_directory, options.worker, limits.log_bytes_max)
-        try:
-            shared = SharedBlock(options.shared_bytes) if options.shared_bytes else None
-        except OSError as error:
-            raise ConfigError(
-                f"shm_size {options.shared_bytes}: {error.strerror}. Ask for less shared memory."
-            ) from None
-        self._plan = RunnerPlan(
-            python=options.python_home / "bin" / "python3" if options.python_home else Path(sys.executable),
-            module_prefix=options.module_prefix.absolute(),
-            worker=options.worker,
-            host=options.host,
-            msgpack=_msgpack_folder(),
-            shared=shared,
-            policy=options.policy,
-            limits=limits,
-        )
+        self._plan = runner_plan(options, limits)
         self._slots = [SlotState(number) for number in range(options.slots)]
 
     # ---- what the agent's core asks for ----
@@ -171,15 +136,16 @@ class Supervisor:
         for state in self._slots:
             if state.runner is not None:
                 self._forget(state, state.runner)
+        self._plan.close()
         self._log.close()
-        if self._plan.shared is not None:
-            self._plan.shared.close()
 
     # ---- time ----
 
     def next_deadline(self) -> float | None:
         """When `on_time` wants to be called; None: not before something happens."""
         due = [at for state in self._slots for at in self._due(state)]
+        if self._sweep_at is not None:
+            due.append(self._sweep_at)
         return min(due, default=None)
 
     def _due(self, state: SlotState) -> list[float]:
@@ -196,25 +162,40 @@ class Supervisor:
         look = now >= self._looked_at + _LOOK_SECONDS
         if look:
             self._looked_at = now
+        if self._sweep_at is not None and now >= self._sweep_at:
+            self._sweep()
         for state in self._slots:
-            if state.retry_at is not None and now >= state.retry_at:
-                state.retry_at = None
-                self._spawn(state)
-            runner = state.runner
-            if runner is None:
-                continue
-            if not state.ready and now >= state.started_at + self._limits.runner_start_seconds_max:
-                state.fault = state.fault or f"did not answer within {self._limits.runner_start_seconds_max:g} s"
-                runner.signal_group(signal.SIGKILL)
-            if state.kill_at is not None and now >= state.kill_at:
-                state.kill_at = None
-                if not state.asked_to_die:
-                    state.fault = state.fault or "killed, since it had closed the descriptors of its runner"
-                runner.signal_group(signal.SIGKILL)
-            if look and runner.stuck:
-                self._refuse(state, runner.pass_on())
-            if look and runner.ended < 0 and runner.has_ended():
-                self._on_end(state)
+            self._attend(state, now, look=look)
+
+    def _attend(self, state: SlotState, now: float, *, look: bool) -> None:
+        if state.retry_at is not None and now >= state.retry_at:
+            state.retry_at = None
+            self._spawn(state)
+        runner = state.runner
+        if runner is None:
+            return
+        if not state.ready and now >= state.started_at + self._limits.runner_start_seconds_max:
+            state.fault = state.fault or f"did not answer within {self._limits.runner_start_seconds_max:g} s"
+            runner.signal_group(signal.SIGKILL)
+        if state.kill_at is not None and now >= state.kill_at:
+            state.kill_at = None
+            if not state.asked_to_die:
+                state.fault = state.fault or "killed, since it had closed the descriptors of its runner"
+            runner.signal_group(signal.SIGKILL)
+        if look and runner.stuck:
+            self._refuse(state, runner.pass_on())
+        if look and runner.ended < 0 and runner.has_ended():
+            self._on_end(state)
+
+    def child_ended(self) -> None:
+        """SIGCHLD: it may be a process that left its runner and that nobody else will reap."""
+        self._sweep_at = self._clock()
+
+    def _sweep(self) -> None:
+        """Reap and kill what has left the runners that are no more."""
+        runners = {state.runner.pid for state in self._slots if state.runner is not None}
+        again = self._plan.confinement.end_escaped(runners)
+        self._sweep_at = self._clock() + _LOOK_SECONDS if again else None
 
     # ---- a runner's life ----
 
@@ -223,7 +204,7 @@ class Supervisor:
         state.fault, state.last_words, state.last_reads, state.kill_at = "", b"", 0, None
         state.started_at = self._clock()
         try:
-            runner = RunnerProcess(self._plan, pure=state.pure)
+            runner = RunnerProcess(self._plan, slot=state.number, pure=state.pure)
         except OSError as error:
             where = error.filename if error.filename is not None else self._plan.python
             self._failed(state, f"{where}: {error.strerror}")
@@ -289,6 +270,7 @@ class Supervisor:
         reason = runner.reap(_CLOSE_SECONDS)
         runner.close()
         state.runner = state.kill_at = None
+        self._sweep()
         return reason
 
     # ---- what runners say ----
@@ -388,10 +370,3 @@ class Supervisor:
             now_ms = int(self._clock() * 1000)
             results = (events.RunnerResult(ref, now_ms, 0.0, False, TaskErrorCode.REFUSED, text) for ref in unfit)
             self._emit(events.TasksEnded(state.number, tuple(results)))
-
-
-def _msgpack_folder() -> Path:
-    spec = importlib.util.find_spec("msgpack")
-    if spec is None or spec.origin is None:
-        raise ConfigError("The package msgpack is not installed in the agent's Python.")
-    return Path(spec.origin).parent

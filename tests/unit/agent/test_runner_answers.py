@@ -92,7 +92,7 @@ def test_foreign_bytes_are_noticed(data):
 
 def test_error_codes_are_those_of_the_vocabulary():
     """The runner cannot import them, so it repeats them."""
-    names = ("RAISED", "IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE")
+    names = ("RAISED", "IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE", "OUT_OF_MEMORY")
     assert [getattr(runner_loop, name) for name in names] == [getattr(TaskErrorCode, name) for name in names]
     assert runner_modules.RefusedError.code == TaskErrorCode.REFUSED
     assert runner_modules.NotThereError.code == TaskErrorCode.IMPORT_FAILED
