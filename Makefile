@@ -12,7 +12,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos fuzz-rest soak bench mutations clean
+.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak bench mutations clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -54,6 +54,9 @@ sim-long: $(INSTALLED) ## 20,000 others
 chaos: $(INSTALLED) ## MINUTES=10 of killed, stopped and cut off processes, then each scenario at full length (15 more)
 	PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES)
 	DART_CHAOS_SCALE=10 $(BIN)/pytest -q tests/chaos/test_links.py tests/chaos/test_processes_hit.py
+
+crossarch: $(INSTALLED) ## the same agent on 32-bit ARM, arm64, big-endian s390x (emulated) and 32-bit x86
+	DART_CROSSARCH=armhf,arm64,s390x,i386 $(BIN)/pytest -q tests/crossarch
 
 fuzz-rest: $(INSTALLED) ## MINUTES=10 of requests made from the OpenAPI document, that fit it and that do not
 	PYTHONPATH=tests $(BIN)/python -m fuzz.rest --minutes $(MINUTES)

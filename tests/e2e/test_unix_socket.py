@@ -49,9 +49,9 @@ def test_the_socket_of_a_killed_server_gives_way(tmp_path, path):
         running.kill_server()
         assert path.exists()
         options = ("server", "start", "--host", f"unix:{path}", "--agent-port", "0", "--state-dir")
-        process, log = running._spawn("next", *options, str(running.state_dir))
+        process, log = running._spawn("next", *running.program, *options, str(running.state_dir))
         assert read_line(process, seconds=30, log=log).startswith(f"ready unix:{path} agents tcp://")
-        other, log = running._spawn("other", *options, str(tmp_path / "elsewhere"))
+        other, log = running._spawn("other", *running.program, *options, str(tmp_path / "elsewhere"))
         assert other.wait(30) == 2
         assert "Is another server running" in log.read_text()
         with Client(state_dir=running.state_dir) as client:

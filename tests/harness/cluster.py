@@ -70,17 +70,24 @@ class Cluster:
     def state_dir(self) -> Path:
         return self.folder / "server"
 
-    def _spawn(self, label: str, *arguments: str, prefix: tuple[str, ...] = ()) -> tuple[subprocess.Popen[str], Path]:
+    def _spawn(
+        self, label: str, *arguments: str, prefix: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> tuple[subprocess.Popen[str], Path]:
         log = self.folder / f"{label}.{len(self.processes)}.log"
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                [*prefix, *self.program, *arguments],
+                [*prefix, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", MARK: str(self.folder), **self.environment},
+                env={
+                    **(os.environ if environment is None else environment),
+                    "PYTHONUNBUFFERED": "1",
+                    MARK: str(self.folder),
+                    **self.environment,
+                },
             )
         self.processes.append(process)
         return process, log
@@ -92,7 +99,7 @@ class Cluster:
         else:
             port = agent_port = "0"
         process, log = self._spawn(
-            "server", "server", "start", "--state-dir", str(self.state_dir), "--port", port,
+            "server", *self.program, "server", "start", "--state-dir", str(self.state_dir), "--port", port,
             "--agent-port", agent_port, *self.server_options, *options,
         )  # fmt: skip
         line = read_line(process, seconds=START_SECONDS, log=log)
@@ -110,17 +117,25 @@ class Cluster:
         home: str = "",
         prefix: tuple[str, ...] = (),
         wait: bool = True,
+        program: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        seconds: float = START_SECONDS,
     ) -> subprocess.Popen[str]:
-        """Start an agent and wait until the broker has welcomed it; `prefix` goes before its command."""
+        """Start an agent and wait until the broker has welcomed it.
+
+        `prefix` goes before its command, `program` in the place of `dart agent start`, `environment` in that of the
+        test's own.
+        """
         home = home or f"agent-{len(self.processes)}"
         process, log = self._spawn(
-            f"agent-{len(self.processes)}", "agent", "start", "--state-dir", str(self.state_dir), "--name", name,
-            "--slots", str(slots), "--home", str(self.folder / home), *(("--config", str(config)) if config else ()),
-            *options, prefix=prefix,
+            f"agent-{len(self.processes)}", *(program or (*self.program, "agent", "start")),
+            "--state-dir", str(self.state_dir), "--name", name, "--slots", str(slots),
+            "--home", str(self.folder / home), *(("--config", str(config)) if config else ()), *options,
+            prefix=prefix, environment=environment,
         )  # fmt: skip
         if not wait:
             return process
-        line = read_line(process, seconds=START_SECONDS, log=log)
+        line = read_line(process, seconds=seconds, log=log)
         assert line == f"joined {name} slots {slots}", line
         return process
 

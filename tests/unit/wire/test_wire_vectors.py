@@ -130,7 +130,7 @@ def test_values_pass_with_msgpack_in_pure_python():
     program = "from harness import check_values; from dart.wire import values; import sys; import numpy\n"
     program += "import msgpack.fallback; assert values._msgpack.Packer is msgpack.fallback.Packer\n"
     program += "print(check_values.check(values, sys.argv[1]))"
-    environment = {**os.environ, "MSGPACK_PUREPYTHON": "1", "PYTHONPATH": str(TESTS)}
+    environment = {**os.environ, "MSGPACK_PUREPYTHON": "1", "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
     command = [sys.executable, "-c", program, str(VECTORS)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert (done.stdout, done.stderr) == ("[]\n", "")

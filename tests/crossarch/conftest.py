@@ -1,0 +1,52 @@
+"""One server and two agents of a foreign architecture, for all tests of it; DART_CROSSARCH names the architectures."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from crossarch.installation import Installation, installed
+from harness.foreign import PROJECT, ForeignPython, python_of
+from harness.foreign_root import UnavailableError
+
+ARCHITECTURES = os.environ.get("DART_CROSSARCH", "armhf").split(",")
+"""32-bit ARM is what differs most among the machines that people have; `make crossarch` runs them all."""
+if "DART_CROSSARCH" not in os.environ:
+    collect_ignore = ["test_units_there.py"]  # 15 s an architecture
+FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def tell(request) -> Callable[[str], None]:
+    """Takes a line that is printed when all tests are done."""
+    return request.config.stash.setdefault(FIGURES, []).append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Figures that people compare, besides the tests that hold them within bounds."""
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def foreign(request) -> ForeignPython:
+    """Its Python; where it cannot be had the tests are skipped with the reason, but never in continuous integration."""
+    try:
+        return python_of(request.param)
+    except UnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the foreign Python cannot be made: {error}")
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def installation(foreign, tmp_path_factory) -> Iterator[Installation]:
+    """A native server, and agents that are called `plain` and `numpy` by the Python of their tasks."""
+    folder: Path = tmp_path_factory.mktemp(f"crossarch-{foreign.architecture}")
+    with installed(folder, foreign) as it:
+        shutil.copy(PROJECT / "examples/count_words/count_words_worker.py", folder / "modules")
+        it.start("plain")
+        it.start("numpy", "--python-home", str(foreign.with_numpy))
+        yield it
