@@ -23,6 +23,7 @@ from dart.agent.probing import facts_of
 from dart.agent.runner_plan import SupervisorOptions
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor
+from dart.complaints import Complaints
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
 from dart.ids import BootId, StoreId
 from dart.limits import Limits, limits_from_environment
@@ -72,6 +73,7 @@ class Agent:
         self._selector = selectors.DefaultSelector()
         self._events: deque[events.Event] = deque()
         self._exit_code: int | None = None
+        self._complaints = Complaints(_LOG)
         self._joined = False
         self._sent = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -148,6 +150,7 @@ class Agent:
             self._sent = False
             self._link_is_ready()
         now = self._clock()
+        self._complaints.tell()
         self._supervisor.on_time(now)
         happened = tuple(self._take_events()) or (events.TimePassed(),)
         for command in self._core.handle_all(happened, now):
@@ -189,15 +192,16 @@ class Agent:
                 self._sent = True
             case events.Disconnect(flush_seconds):
                 self._link.disconnect(flush_seconds)
-            case events.Say(level, text):
-                _LOG.log(logging.getLevelName(level.upper()), "%s", text)
+            case events.Say(level, text, bounded):
+                write = self._complaints.say if bounded else _log
+                write(logging.getLevelName(level.upper()), text)
             case events.Joined(name, slots):
                 self._tell_joined(name, slots)
             case events.Exit(code):
                 self._exit_code = code
 
     def _tell_joined(self, name: str, slots: int) -> None:
-        _LOG.info("joined as %s with %d slots", name, slots)
+        self._complaints.say(logging.INFO, f"joined as {name} with {slots} slots", "sessions")
         if not self._joined:
             self._joined = True
             # Whoever started this agent may have gone and closed the pipe; that is no reason to end.
@@ -277,6 +281,7 @@ class Agent:
             self._supervisor.on_time(self._clock())
 
     def _close(self) -> None:
+        self._complaints.close()
         self._supervisor.close()
         if not self._spool.close():
             _LOG.error("not all results could be written to the spool; their tasks run again")
@@ -293,6 +298,10 @@ def _secret_folders(config: AgentConfig, enrolment: enrol.Enrolment) -> tuple[Pa
     if root in config.home.parents:
         folders.append(root)
     return tuple(folder for folder in folders if folder.is_dir())
+
+
+def _log(level: int, text: str) -> None:
+    _LOG.log(level, "%s", text)
 
 
 def _find_server(state_directory: Path) -> enrol.LocalServer:

@@ -237,6 +237,8 @@ class Say:
 
     level: str
     text: str
+    bounded: bool = False
+    """The broker could have it written again and again: few of these a minute."""
 
 
 @dataclass(frozen=True, slots=True)

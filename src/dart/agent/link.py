@@ -25,6 +25,10 @@ _NO_RECONNECT_MS: Final = 3_600_000
 """ZeroMQ tells that a connection failed only where it means to try again; we close it before that."""
 _HANDSHAKE_MS: Final = 10_000
 _COPY_BELOW_BYTES: Final = 64 * 1024
+_SEND_HIGH_WATER_MARK: Final = 16_384
+"""Messages that wait for the broker: more than credit allows to end, so that only one that does not read reaches it."""
+_RECEIVE_HIGH_WATER_MARK: Final = 64
+"""Messages that wait to be read; more stay in the connection, and the broker feels it."""
 """Smaller parts are copied into the socket, larger ones are lent to it."""
 _MONITOR_HEAD: Final = struct.Struct("=HI")
 _ENDS: Final = {
@@ -100,8 +104,8 @@ class Link:
         self._version = PROTOCOL_VERSION
         self._socket = socket = self._context.socket(zmq.DEALER)
         socket.linger = 0
-        socket.sndhwm = 0  # bounded by the core: it stops at a window of results without ACK
-        socket.rcvhwm = 0  # bounded by the credit given
+        socket.sndhwm = _SEND_HIGH_WATER_MARK
+        socket.rcvhwm = _RECEIVE_HIGH_WATER_MARK
         socket.maxmsgsize = self._limits.frame_bytes_max
         socket.reconnect_ivl = _NO_RECONNECT_MS
         socket.handshake_ivl = _HANDSHAKE_MS
@@ -184,7 +188,6 @@ class Link:
     def _take(self, parts: list[memoryview]) -> None:
         frame = codec.decode_from_broker(parts, self._limits)
         if isinstance(frame, Malformed):
-            _LOG.error("the broker sent what cannot be read: %s; connecting anew", frame.text)
             self._end(f"a frame of the broker cannot be read: {frame.text}")
         else:
             if isinstance(frame.message, Welcome):

@@ -91,8 +91,8 @@ def test_welcome_of_an_unknown_version_ends_the_agent():
     assert "version 9" in agent.texts()
 
 
-def test_backoff_grows_and_ends_with_welcome():
-    """The first retry is quick, later ones double with jitter up to the limit, WELCOME starts anew."""
+def test_backoff_grows_and_ends_with_a_session():
+    """The first retry is quick, later ones double with jitter up to the limit, a session that lasts starts anew."""
     agent = Recorder(reconnect_seconds_min=0.1, reconnect_seconds_max=1.0).start()
     waits = []
     for _ in range(7):
@@ -105,6 +105,7 @@ def test_backoff_grows_and_ends_with_welcome():
     agent.sequence = 0
     agent.do(events.LinkUp(0.5))
     agent.welcome()
+    agent.passes(1.0)
     agent.do(events.LinkDown("gone", 0.0))
     assert agent.core.next_deadline() - agent.now == pytest.approx(0.0) or agent.of(events.Connect)
 
@@ -123,6 +124,7 @@ def test_a_reason_is_said_once():
     assert "no server file" in agent.texts()
     agent.hello()
     agent.welcome()
+    agent.passes(1.0)
     agent.do(events.LinkDown("no server file", 0.5))
     assert "no server file" in agent.texts()
 

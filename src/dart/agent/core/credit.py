@@ -1,7 +1,9 @@
 """How much work to ask for: enough that no slot waits for the network, no more, since others may have time for it."""
 
+from collections.abc import Sequence
+
 from dart.agent.core.state import Phase, State
-from dart.wire.messages import Credit
+from dart.wire.messages import Credit, Lease
 
 DURATION_WEIGHT = 0.1
 """Of the newest task in the moving average of durations."""
@@ -50,6 +52,7 @@ def tell(state: State) -> Credit:
     payload_bytes = max(0, state.limits.credit_bytes_max - state.held_bytes)
     state.session.credit_told = True
     state.session.credit_left = tasks
+    state.session.tasks_allowed = max(state.session.tasks_allowed, state.session.tasks_taken + tasks)
     return Credit(tasks, payload_bytes, state.session.tasks_seen)
 
 
@@ -70,6 +73,21 @@ def tell_if_notable(state: State) -> None:
             if not (tasks > left and (starving or tasks - left >= max(2, (tasks + len(state.held)) // 4))):
                 return
     state.send(tell(state))
+
+
+def covers(state: State, leases: Sequence[Lease]) -> bool:
+    """Whether an agent takes these leases, which are counted as taken: not many more than it gave credit for.
+
+    What it could hold at the begin of a session is granted whatever was told, and of bytes what it can hold at most,
+    since a single parameter may be larger than the credit.
+    """
+    session, limits = state.session, state.limits
+    session.tasks_taken += len(leases)
+    held_bytes = state.held_bytes + sum(len(lease.parameter) for lease in leases)
+    return (
+        session.tasks_taken <= max(session.tasks_allowed, len(state.slots) + limits.prefetch_max)
+        and held_bytes <= limits.credit_bytes_max + limits.value_bytes_max + limits.batch_bytes_max
+    )
 
 
 def say_when_full(state: State) -> None:

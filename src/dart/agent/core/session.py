@@ -4,6 +4,7 @@ from operator import itemgetter
 
 from dart.agent.core import credit, leaving, outcomes, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
+from dart.agent.core.terms import within_bounds
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp
 from dart.wire.messages import (
     PROTOCOL_VERSION,
@@ -24,6 +25,8 @@ from dart.wire.messages import (
 
 RUNNER_WAIT_SECONDS = 2.0
 """HELLO waits for the first runner, whose Python it names, but no longer than this."""
+STEADY_SECONDS = 1.0
+"""A session that ends sooner was none: a broker that welcomes and throws out again is asked ever more seldom."""
 OVER_LIMIT_FAILURES = 5
 """A broker that has no room is asked again as seldom as after so many failures."""
 
@@ -90,8 +93,11 @@ def on_link_down(state: State, event: LinkDown) -> None:
 
 def lose(state: State, reason: str) -> None:
     """The session is over; a new one follows after a while that grows with each failure."""
+    if state.phase is Phase.LIVE and state.now >= state.session.live_since + STEADY_SECONDS:
+        state.failures = 0
+        state.lost_because = ""
     if reason != state.lost_because:
-        state.say("warning", f"no link to the broker: {reason}; trying again")
+        state.say("warning", f"no link to the broker: {reason}; trying again", bounded=True)
     state.lost_because = reason
     state.phase = Phase.WAITING
     reports.clear(state)
@@ -134,6 +140,9 @@ def on_frame(state: State, event: FrameArrived) -> None:
 def _act(state: State, sequence: int, message: BrokerMessage) -> None:
     match message:
         case Tasks():
+            if not credit.covers(state, message.leases):
+                lose(state, "the broker gave more tasks than this agent asked for")
+                return
             state.session.tasks_seen = sequence
             state.session.credit_left -= len(message.leases)
             slots.on_tasks(state, message)
@@ -150,7 +159,7 @@ def _act(state: State, sequence: int, message: BrokerMessage) -> None:
         case Bye():
             lose(state, f"the server leaves ({message.reason})")
         case _:
-            state.say("debug", f"{type(message).__name__} is not used by this agent")
+            state.say("debug", f"{type(message).__name__} is not used by this agent", bounded=True)
 
 
 def _on_welcome(state: State, welcome: Welcome) -> None:
@@ -160,9 +169,8 @@ def _on_welcome(state: State, welcome: Welcome) -> None:
         leaving.refuse(state, f"the broker chose protocol version {welcome.version}, which this agent does not speak")
         return
     state.phase = Phase.LIVE
-    state.failures = 0
-    state.lost_because = ""
-    state.session.welcome = welcome
+    state.session.live_since = state.now
+    state.session.welcome = welcome = within_bounds(welcome, state.limits)
     _meet_store(state, welcome)
     if state.phase is not Phase.LIVE:
         return
@@ -268,7 +276,7 @@ def _on_error(state: State, error: Error) -> None:
         )
     elif code == ErrorCode.OVER_LIMIT:
         state.failures = max(state.failures, OVER_LIMIT_FAILURES)
-        state.say("warning", f"the broker has no room for this agent: {error.text}")
+        state.say("warning", f"the broker has no room for this agent: {error.text}", bounded=True)
         lose(state, error.text)
     else:
-        state.say("warning", f"the broker complains (code {code}): {error.text}")
+        state.say("warning", f"the broker complains (code {code}): {error.text}", bounded=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from dart.agent.core import outcomes
-from dart.agent.core.credit import note_duration
+from dart.agent.core.credit import is_full, note_duration
 from dart.agent.core.dispatch import begin_next, take_back
 from dart.agent.core.state import Fate, Held, Phase, SlotState, State
 from dart.agent.events import Kill, RunnerDied, RunnerFailed, RunnerReady, RunnerResult, Slot, TakenBack, TasksEnded
@@ -16,21 +16,26 @@ from dart.wire.messages import Lease, Released, Tasks
 
 
 def on_tasks(state: State, tasks: Tasks) -> None:
-    """Take leases into the queue."""
+    """Take leases into the queue; give them back where the agent takes nothing now."""
+    taking = not (state.leaving or is_full(state))
     for lease in tasks.leases:
         if lease.ref in state.held or lease.ref in state.kept:
-            state.say("warning", f"task {lease.ref.task_id} was given twice for one attempt; the second is ignored")
+            state.say(
+                "warning",
+                f"task {lease.ref.task_id} was given twice for one attempt; the second is ignored",
+                bounded=True,
+            )
             continue
         held = Held(lease, state.store_id)
         state.held[lease.ref] = held
         state.held_bytes += len(lease.parameter)
-        refusal = _refusal(state, lease)
+        refusal = _refusal(state, lease) if taking else None
         if refusal is not None:
             state.free(lease.ref)
             outcomes.keep_error(state, held, *refusal, start=state.now, duration=0.0)
         else:
             state.queue.append(lease.ref)
-    if state.leaving:
+    if not taking:
         release_waiting(state)
 
 

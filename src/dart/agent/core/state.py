@@ -128,6 +128,12 @@ class Session:
     credit_left: int = 0
     """Of the credit last told, how much the broker has not used."""
     credit_told: bool = False
+    live_since: float = 0.0
+    """When WELCOME came."""
+    tasks_taken: int = 0
+    """Leases that came."""
+    tasks_allowed: int = 0
+    """As many may have come by now: the most that any credit told so far allows."""
     full_told: bool = False
     """Whether the broker was last told that the spool is full."""
     nonce: int = 0
@@ -214,9 +220,9 @@ class State:
         self.last_sent_at = self.now
         self.commands.append(Send(self.session.sent, message))
 
-    def say(self, level: str, text: str) -> None:
-        """Write a log line."""
-        self.commands.append(Say(level, text))
+    def say(self, level: str, text: str, *, bounded: bool = False) -> None:
+        """Write a log line; a bounded one is left out where the broker has many of them written."""
+        self.commands.append(Say(level, text, bounded))
 
     def running(self) -> int:
         """How many slots are at work."""
