@@ -71,6 +71,8 @@ class Limits:
     """REST connections at once."""
     request_seconds_max: float = 60.0
     """From the first byte of a request head or between two pieces of a body; half-open connections end here."""
+    slow_bytes_per_second_min: int = KIB
+    """Whoever sends a body or reads an answer more slowly, after `request_seconds_max`, is cut off."""
     keepalive_seconds: float = 75.0
     """An idle REST connection."""
     wait_seconds_max: float = 60.0
@@ -187,6 +189,7 @@ MINIMUM = {
     "value_bytes_max": KIB,
     "frame_bytes_max": 64 * KIB,
     "batch_items_max": 1,
+    "slow_bytes_per_second_min": 1,
     "heartbeat_seconds": 0.05,
 }
 

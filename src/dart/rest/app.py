@@ -5,7 +5,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import hdrs, web
 
@@ -241,7 +241,9 @@ class _Desk:
             )
         text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
         if text is None:
-            text = await self._key_in_body(body)
+            connection: Any = request.protocol
+            with connection.of_a_stranger():
+                text = await self._key_in_body(body)
         caller_of(self._keys, text, route.scope)
         body.check_head()
 

@@ -58,6 +58,9 @@ class Body:
         self._announced = request.content_length
         self._bytes_max = bytes_max
         self._piece_seconds = limits.request_seconds_max
+        self._bytes_per_second = limits.slow_bytes_per_second_min
+        self._began = asyncio.get_running_loop().time()
+        self._transfer = request.headers.get("Transfer-Encoding", "chunked").strip().lower()
         self._budget = budget
         self._encoding = request.headers.get("Content-Encoding", "identity").lower()
         self._type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -79,6 +82,10 @@ class Body:
             raise UnsupportedMediaTypeError(
                 f"Content-Encoding {self._encoding!r:.60} is not understood; send it plain."
             )
+        if self._transfer != "chunked":
+            raise UnsupportedMediaTypeError(
+                f"Transfer-Encoding {self._transfer!r:.60} is not understood; send it plain."
+            )
         if not self.is_messagepack and self._type not in _JSON_TYPES and not self._type.endswith("+json"):
             raise UnsupportedMediaTypeError(
                 f"Content-Type {self._type!r:.100} is not understood; send {JSON} or {MESSAGEPACK}."
@@ -86,12 +93,16 @@ class Body:
 
     async def read_piece(self) -> None:
         """Add what came next; sets `complete` at the end."""
+        # A byte now and then would hold the place for ever.
+        late = self._began + self._piece_seconds + len(self.bytes) / self._bytes_per_second
+        left = min(self._piece_seconds, late - asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(self._piece_seconds):
+            async with asyncio.timeout(left):
                 piece = await self._content.readany()
         except TimeoutError:
             raise MalformedError(
-                f"Nothing of the body came for {self._piece_seconds:g} s (limit request_seconds_max)."
+                f"Nothing of the body came for {self._piece_seconds:g} s (limit request_seconds_max), or less than"
+                f" {self._bytes_per_second} bytes a second (limit slow_bytes_per_second_min)."
             ) from None
         except (HttpProcessingError, ClientError, web.RequestPayloadError):
             raise MalformedError("The body ended before it was complete, or its framing is broken.") from None

@@ -12,9 +12,8 @@ import os
 import socket
 import ssl
 import stat
-import struct
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,70 +22,15 @@ from aiohttp import web
 from dart.limits import Limits
 from dart.rest.answers import error_answer
 from dart.rest.errors import from_http
+from dart.rest.places import LINGER_SECONDS, Place
 
-TCP_INFO_BYTES_ACKED = 120
-"""Where `struct tcp_info` of Linux has the bytes that the peer has acknowledged, 64 bits."""
 HANDSHAKE_SECONDS = 10.0
-LINGER_SECONDS = 2.0
-"""How long the rest of a refused body is read away, so that the refusal is not lost in a reset."""
 ACCEPTS_A_TURN = 100
 NO_DESCRIPTORS_SECONDS = 0.5
 """Pause when the process has no descriptor left."""
 BACKLOG = 1024
 
 log = logging.getLogger("dart.rest.connections")
-
-
-class Place:
-    """One accepted connection, from the first packet on."""
-
-    def __init__(self, sock: socket.socket, now: float) -> None:
-        self.sock = sock
-        """The event loop's to read, write and close."""
-        self.task: asyncio.Task[None] | None = None
-        self.connection: Connection | None = None
-        self.waiting_since: float | None = now
-        """No request since then; None: one is being answered."""
-        self.head_since: float | None = now
-        """A request head (or handshake) is incomplete since then; None: nothing has begun."""
-        self.stalled_since: float | None = None
-        """The peer has taken nothing of the answer since then, though some waits."""
-        self.taken_bytes = 0
-        """What it had taken at the last look."""
-
-    def too_long(self, now: float, limits: Limits) -> bool:
-        """Whether it dawdles: with a request head, with reading an answer, or with leaving after the last one."""
-        if self.stalled_since is not None:
-            taken = self._taken_bytes()
-            if taken != self.taken_bytes:
-                self.stalled_since = now
-            self.taken_bytes = taken
-        if self.waiting_since is not None and now - self.waiting_since > limits.keepalive_seconds + LINGER_SECONDS:
-            return True
-        since = self.stalled_since if self.head_since is None else self.head_since
-        return since is not None and now - since > limits.request_seconds_max
-
-    def _taken_bytes(self) -> int:
-        """What the peer has acknowledged: the only measure that buffers of TLS and of the loop do not blur.
-
-        A unix socket has no such number, but no TLS either: there it is what the loop has got rid of.
-        """
-        if self.sock.family == socket.AF_UNIX:
-            transport = None if self.connection is None else self.connection.transport
-            return 0 if transport is None else -transport.get_write_buffer_size()
-        try:
-            told = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES_ACKED + 8)
-            taken: int = struct.unpack_from("=Q", told, TCP_INFO_BYTES_ACKED)[0]
-        except (OSError, struct.error):  # closed
-            return 0
-        return taken
-
-    def abort(self) -> None:
-        """Cut it."""
-        if self.connection is not None and self.connection.transport is not None:
-            self.connection.transport.abort()
-        elif self.task is not None:
-            self.task.cancel()
 
 
 class Connection(web.RequestHandler):
@@ -109,6 +53,15 @@ class Connection(web.RequestHandler):
     def begin(self) -> None:
         """A request head is complete."""
         self._place.waiting_since = self._place.head_since = None
+
+    @contextmanager
+    def of_a_stranger(self) -> Iterator[None]:
+        """While this lasts nobody knows who asks: if places are short, this one is the first to go."""
+        self._place.stranger_since = self._listener.now
+        try:
+            yield
+        finally:
+            self._place.stranger_since = None
 
     async def finish_response(self, *arguments: Any) -> tuple[web.StreamResponse, bool]:
         """Answer, and wait for the next request."""
@@ -136,7 +89,7 @@ class Connection(web.RequestHandler):
 
     def pause_writing(self) -> None:
         """The peer does not read fast enough."""
-        self._place.stalled_since = self._listener.now
+        self._place.stall(self._listener.now)
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -291,12 +244,12 @@ class Listener:
             self._loop.add_reader(self._socket.fileno(), self._accept)
 
     def _make_room(self) -> bool:
-        """Cut the connection that has waited longest without a request, if there is one."""
-        idle = [place for place in self._places if place.waiting_since is not None]
+        """Cut the connection that has been longest without a request of a known caller, if there is one."""
+        idle = [place for place in self._places if place.gives_way_since is not None]
         if not idle:
             log.warning("All %d connections (limit connections_max) are at work; one was refused.", len(self._places))
             return False
-        longest = min(idle, key=lambda place: place.waiting_since or 0.0)
+        longest = min(idle, key=lambda place: place.gives_way_since or 0.0)
         longest.abort()
         self._places.discard(longest)
         return True
@@ -316,6 +269,8 @@ class Listener:
                 place,
                 self._server,
                 loop=self._loop,
+                # Nothing compressed is understood, so nothing is unpacked: 1 MiB could hold the loop for a second.
+                auto_decompress=False,
                 keepalive_timeout=self._limits.keepalive_seconds,
                 lingering_time=LINGER_SECONDS,
                 access_log=None,

@@ -169,3 +169,10 @@ def test_empty_bodies_and_repeated_names():
     assert decode_members(msgpack.packb({"a": 2}), messagepack=True) == {"a": 2}
     with pytest.raises(InvalidRequestError):
         decode_members(b"\x81\x01\x02", messagepack=True)
+
+
+async def test_a_transfer_coding_that_is_not_undone_is_refused():
+    """What came would be taken for something else."""
+    with pytest.raises(UnsupportedMediaTypeError, match="gzip"):
+        await body_of(Request(b"{}", Transfer_Encoding="gzip, chunked")).read()
+    assert await body_of(Request(b"{}", Transfer_Encoding="Chunked")).read() == b"{}"
