@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -131,15 +132,20 @@ def agent_process(
 
 @contextlib.contextmanager
 def started(
-    words: list[str], home: Path, *, python: str = sys.executable, **environment: str
+    words: list[str], home: Path, *, python: str = sys.executable, user: str | None = None, **environment: str
 ) -> Iterator[AgentProcess]:
-    """An agent with just these arguments."""
+    """An agent with just these arguments; root may start it as another user."""
     process = subprocess.Popen(
         [python, "-m", "dart.agent", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        # Its scratch directories lie where those of tests do, so that nothing is left of an agent that a test kills.
+        env={**os.environ, "TMPDIR": str(home), **environment},
+        cwd="/" if user else None,
+        user=user,
+        group=user and pwd.getpwnam(user).pw_gid,
+        extra_groups=user and [],
         start_new_session=True,
     )
     agent = AgentProcess(process, home)

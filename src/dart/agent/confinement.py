@@ -22,7 +22,7 @@ from dart.agent.escaped import Escaped
 from dart.agent.home import LOCK_FILE
 from dart.agent.isolation import PROCESSES, Isolation
 from dart.agent.scratch import Scratch
-from dart.agent.task_user import task_user
+from dart.agent.task_user import task_user, unreadable
 from dart.errors import ConfigError
 
 _Result = TypeVar("_Result")
@@ -173,6 +173,13 @@ class Confinement:
             ConfigError: Something that was asked for does not work.
         """
         isolation = self._isolation
+        if self.user is not None and (
+            path := unreadable(self.user, (self._around.module_prefix, *self._around.needed))
+        ):
+            raise ConfigError(
+                f"isolation.user: {self.user.name} cannot read {path}, which tasks need; open it and the folders above "
+                f"it to that user, or move it to where {self.user.name} can read."
+            )
         if os.geteuid() == 0 and self.user is None:
             _LOG.warning(
                 "tasks run as root, which little can be kept from: name an ordinary user (isolation.user in the policy)"

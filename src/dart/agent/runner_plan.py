@@ -62,12 +62,12 @@ def runner_plan(options: SupervisorOptions, limits: Limits) -> RunnerPlan:
         ConfigError: There is not so much shared memory, or tasks cannot be confined as the owner wants.
     """
     msgpack = _msgpack_folder()
-    python_home = options.python_home or Path(sys.prefix)
+    pythons = (options.python_home,) if options.python_home else (Path(sys.prefix), Path(sys.base_prefix))
     surroundings = Surroundings(
         home=options.home,
         secret=options.secret,
         module_prefix=options.module_prefix,
-        needed=(python_home, Path(sys.base_prefix), Path(__file__).resolve().parents[1], msgpack),
+        needed=(*pythons, Path(__file__).resolve().parents[1], msgpack),
         memory_bytes=options.policy.memory_bytes_max or 0,
     )
     confinement = Confinement(options.policy.isolation, surroundings)

@@ -1,6 +1,9 @@
 """The user that tasks run as, where the owner names one."""
 
 import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 from dart.errors import ConfigError
@@ -43,3 +46,23 @@ def task_user(name: str) -> TaskUser | None:
         )
     groups = tuple(os.getgrouplist(name, found.pw_gid))
     return TaskUser(name, found.pw_uid, found.pw_gid, groups, found.pw_dir)
+
+
+def unreadable(user: TaskUser, paths: Iterable[Path]) -> str:
+    """The first of these files and folders that the user cannot read; empty: all can be read.
+
+    Asked of the kernel, by a process of that user: modes alone do not tell.
+    """
+    script = 'for path do test -r "$path" && { test -f "$path" || test -x "$path"; } || { echo "$path"; exit; }; done'
+    asked = subprocess.run(
+        ["/bin/sh", "-c", script, "sh", *map(str, paths)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=False,
+        cwd="/",
+        env={},
+        user=user.uid,
+        group=user.gid,
+        extra_groups=user.groups,
+    )
+    return os.fsdecode(asked.stdout.rstrip(b"\n"))
