@@ -97,6 +97,16 @@ class Limits:
     """Tasks that are not finished."""
     keys_max: int = 1000
     """API keys; expired and revoked ones make room for new ones."""
+    key_use_seconds: float = 60.0
+    """How rough the last use of a key is remembered: one record a key in so long."""
+    key_failures_max: int = 20
+    """Wrong keys from one address in a row; then they get 429, and texts that could be guessed are not looked at."""
+    key_failure_seconds: float = 3.0
+    """After so long one wrong key of an address is forgiven."""
+    key_failures_overall_max: int = 1000
+    """Wrong keys from all addresses in a row; 20 are forgiven a second."""
+    key_addresses_max: int = 10_000
+    """Addresses whose wrong keys are counted, and of which it is known that they have a chosen key."""
     join_tokens_max: int = 1000
     """Join tokens; expired, spent and revoked ones make room for new ones."""
     audit_rows_max: int = 1_000_000

@@ -14,12 +14,14 @@ from typing import Any
 import zmq
 from aiohttp import web
 
+from dart.admin_key import AdminKey
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
 from dart.broker.clock import Clock
-from dart.broker.config import ServerConfig, advertised, in_url, is_wildcard, rest_url, socket_path
+from dart.broker.config import ServerConfig, advertised, in_url, is_local, is_wildcard, rest_url, socket_path
 from dart.broker.core.events import Stopping
 from dart.broker.gateway import Gateway
+from dart.broker.keys import Keys
 from dart.broker.service import Service
 from dart.broker.store.base import Store
 from dart.broker.store.memory import MemoryStore
@@ -89,6 +91,8 @@ class Server:
     """
 
     gateway: Gateway
+    _admin_key: AdminKey
+    _pepper: bytes
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class Server:
         config, limits, state = self._config, self._limits, self._state
         _warn_of_lost_keys(state)
         keys = _broker_keys(state)
-        key_ring = self._key_ring()
+        self._admin_key, self._pepper = AdminKey(state), state.pepper()
         tls, fingerprint = self._tls()
         self._store = MemoryStore(limits) if config.store == "memory" else SqliteStore(state.path / DATABASE, limits)
         service = self._service = Service(self._store, limits=limits, clock=Clock())
@@ -135,7 +139,7 @@ class Server:
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
         runner = self._runner = web.AppRunner(
-            rest.create(gateway, key_ring, limits),
+            rest.create(gateway, self._key_ring(gateway.keys), limits),
             handler_cancellation=True,
             shutdown_timeout=limits.stop_seconds / 4,
         )
@@ -184,14 +188,33 @@ class Server:
         if self._service is not None:
             await self._service.close()
 
-    def _key_ring(self) -> KeyRing:
+    def _key_ring(self, stored: Keys) -> KeyRing:
         config = self._config
         if config.legacy_keys:
             log.warning(
                 "%d keys that are written into old programs may do everything on this server (--legacy-key).",
                 len(config.legacy_keys),
             )
-        return KeyRing(self._state.admin_key(), config.legacy_keys)
+        ring = KeyRing(
+            self._admin_key,
+            stored,
+            self._limits,
+            legacy_keys=config.legacy_keys,
+            pepper=self._pepper,
+            weak_keys_count=is_local(config.host) or config.allow_weak_key,
+        )
+        for key in stored.known():
+            trouble = ring.trouble(key)
+            if not trouble and key.is_weak:
+                log.warning(
+                    "The key %s (id %s, scope %s) can be guessed; revoke it when no program needs it any more.",
+                    key.name,
+                    key.id,
+                    key.scope.name.lower(),
+                )
+            elif trouble and not key.revoked_at_ms and key.pepper:
+                log.warning("The key %s (id %s) does not count: it %s.", key.name, key.id, trouble)
+        return ring
 
     def _tls(self) -> tuple[ssl.SSLContext | None, str]:
         config = self._config

@@ -19,6 +19,7 @@ ADMIN_KEY = "admin.key"
 CERTIFICATE = "server.crt"
 CERTIFICATE_KEY = "server.key"
 BROKER_KEY = "broker.key"
+PEPPER = "key.pepper"
 DATABASE = "dart.db"
 SERVER_FILE = "server.json"
 LOCK_FILE = "server.lock"
@@ -27,6 +28,7 @@ SECRET_BYTES_MAX = 64 * 1024
 _KEY_START = "dart_"
 _MADE_KEY_CHARS = len(_KEY_START) + 43
 """43 characters are 32 random bytes."""
+_PEPPER_BYTES = 32
 _OWN_KEY_CHARS_MIN = 16
 """Of a key that the owner wrote there by hand."""
 
@@ -134,12 +136,17 @@ class StateDirectory:
 
     def admin_key(self) -> str:
         """The first admin key; made at the first start."""
-        path = self.path / ADMIN_KEY
         try:
-            key = read_secret(path).strip()
+            return self.read_admin_key()
         except FileNotFoundError:
             key = f"{_KEY_START}{secrets.token_urlsafe(32)}"
-            write_secret(path, f"{key}\n")
+            write_secret(self.path / ADMIN_KEY, f"{key}\n")
+            return key
+
+    def read_admin_key(self) -> str:
+        """The admin key that is there, or `FileNotFoundError`."""
+        path = self.path / ADMIN_KEY
+        key = read_secret(path).strip()
         cut = len(key) < (_MADE_KEY_CHARS if key.startswith(_KEY_START) else _OWN_KEY_CHARS_MIN)
         if cut or not key.isprintable():
             raise DamagedFileError(
@@ -147,6 +154,25 @@ class StateDirectory:
                 "new key at its next start."
             )
         return key
+
+    def pepper(self) -> bytes:
+        """The secret that makes guessing useless for who has the database alone; made at the first start."""
+        path = self.path / PEPPER
+        try:
+            pepper = read_secret(path).strip()
+        except FileNotFoundError:
+            pepper = secrets.token_hex(_PEPPER_BYTES)
+            write_secret(path, f"{pepper}\n")
+        try:
+            found = bytes.fromhex(pepper)
+        except ValueError:
+            found = b""
+        if len(found) != _PEPPER_BYTES:
+            raise DamagedFileError(
+                f"{path} is damaged or was cut short: bring back a copy of it, or delete it; then keys whose text "
+                "somebody chose must be added again."
+            )
+        return found
 
     def announce(self, *, url: str, fingerprint: str, agents_url: str, server_public_key: str) -> None:
         """Let local programs find the server."""

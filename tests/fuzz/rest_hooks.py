@@ -36,6 +36,8 @@ PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^
 for name, strategy in {
     "dart-name": without_slash(),
     "dart-name-or-empty": st.just("") | without_slash(),
+    "dart-key-name": st.just("") | without_slash().filter(lambda text: text != "admin"),
+    "dart-key-text": st.just("") | texts().map(str.strip).filter(lambda text: not text.startswith("dart_")),
     "dart-tag": texts(least=0),
     "dart-module-path": st.lists(FOLDERS, min_size=1, max_size=4).map("/".join).filter(lambda p: not p.endswith(".py")),
     "dart-method": IDENTIFIERS,
@@ -60,7 +62,10 @@ def map_path_parameters(context, path_parameters):
 
 @schemathesis.hook
 def map_body(_context, body):
-    """What the document says in words: `if_offline` is the same for all entries of a request."""
+    """What the document says in words: `if_offline` is the same for all entries of a request, admins are not bound."""
+    if isinstance(body, dict) and body.get("scope") == "admin":
+        for member in ("jobs", "job_regex", "workers", "worker_regex"):
+            body.pop(member, None)
     entries = body.get("location_and_parameters") if isinstance(body, dict) else None
     if isinstance(entries, list):
         for entry in entries:

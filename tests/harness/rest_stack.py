@@ -9,7 +9,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from dart.broker.core.access import ApiKey, NameRule
 from dart.broker.store.base import Store
+from dart.ids import KeyId
 from dart.limits import Limits
 from dart.rest import app
 from dart.rest.auth import KeyRing, Scope
@@ -25,6 +27,24 @@ MESSAGEPACK = "application/msgpack"
 
 
 @dataclass
+class FixedKey:
+    """An admin key that is in no file."""
+
+    key: str = KEY
+    version: int = 1
+
+    def text(self) -> str:
+        return self.key
+
+
+async def add_key(keys: Any, ring: KeyRing, text: str, scope: Scope, **members: Any) -> ApiKey:
+    """Register a text as a key that has it as its id and name, too."""
+    rest = {"name": text, "is_weak": True, "jobs": NameRule(), "workers": NameRule(), "seconds": 0.0, **members}
+    made: ApiKey = await keys.add(text, digest=ring.sealed(text), pepper=ring.pepper_name, scope=scope, **rest)
+    return made
+
+
+@dataclass
 class RestStack:
     """What a test may reach."""
 
@@ -35,6 +55,7 @@ class RestStack:
     stops: list[int]
     runner: web.AppRunner
     listener: Listener
+    ring: KeyRing
 
     async def call(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
         """One call with the admin key and a JSON body (`json=`); its decoded answer, held against the document."""
@@ -70,10 +91,11 @@ async def rest(limits: Limits | None = None, store: Store | None = None) -> Asyn
     async with broker(store, limits=limits) as stack:
         stops: list[int] = []
         stack.gateway._stop = lambda: stops.append(1)
-        keys = KeyRing(KEY, ["000"])
-        keys.add("submit", name="submit", scope=Scope.SUBMIT)
-        keys.add("read", name="read", scope=Scope.READ)
-        runner = web.AppRunner(app.create(stack.gateway, keys, limits), handler_cancellation=True, shutdown_timeout=1)
+        ring = KeyRing(FixedKey(KEY), stack.gateway.keys, limits, legacy_keys=["000"], pepper=b"pepper")
+        for scope in (Scope.SUBMIT, Scope.READ):
+            if stack.gateway.keys.get(KeyId(scope.name.lower())) is None:
+                await add_key(stack.gateway.keys, ring, scope.name.lower(), scope)
+        runner = web.AppRunner(app.create(stack.gateway, ring, limits), handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         listener = Listener(runner, limits=limits, tls=None)
         port = listener.bind("127.0.0.1", 0)
@@ -81,7 +103,7 @@ async def rest(limits: Limits | None = None, store: Store | None = None) -> Asyn
         try:
             async with aiohttp.ClientSession() as session:
                 with contract.takes_what_it_says():
-                    yield RestStack(stack, session, f"http://127.0.0.1:{port}", port, stops, runner, listener)
+                    yield RestStack(stack, session, f"http://127.0.0.1:{port}", port, stops, runner, listener, ring)
         finally:
             listener.stop_accepting()
             stack.gateway.close()

@@ -23,7 +23,7 @@ KEYED = [route for route in ROUTES if route.scope is not Scope.OPEN]
 
 
 def path_of(route):
-    return route.path.replace("{job}", "no").replace("{name}", "no").replace("{id}", "1")
+    return route.path.replace("{job}", "no").replace("{name}", "no").replace("{id}", "1").replace("{key_id}", "no")
 
 
 async def exchange(stack, sent, *, to_the_end=False, seconds=10.0):

@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from dart.broker.core.model import Enrolment
-from dart.broker.core.records import EnrolmentAdded, KeyAdded, SubmissionOpened, TokenAdded
+from dart.broker.core.records import (
+    EnrolmentAdded,
+    EnrolmentRevoked,
+    KeyAdded,
+    KeyRevoked,
+    SubmissionOpened,
+    TokenAdded,
+    TokenRevoked,
+    TokenSpent,
+)
 from dart.broker.store import sqlite_restore, sqlite_schema
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.store.sqlite_backup import check_backup
@@ -184,6 +193,41 @@ def test_keys_tokens_and_audit_are_in_a_backup(store, tmp_path):
     kept = again.audit(after=0, amount=9)
     assert [row.entry.at_ms for row in kept] == [5, 6, 7]
     assert kept[1].sequence > IDS_SKIPPED
+    again.close()
+
+
+def test_who_was_shut_out_since_the_backup_stays_out(store, tmp_path):
+    """Keys, tokens and enrolments that were revoked, tokens that were spent; what is new since is gone all the same."""
+    path = tmp_path / "live" / "dart.db"
+    enrolment = Enrolment("aa", b"k", "a", 1)
+    store.commit(
+        [KeyAdded(api_key("a")), KeyAdded(api_key("b")), TokenAdded(join_token("t")), EnrolmentAdded(enrolment)]
+    )
+    store.commit([KeyRevoked("b", 3)])
+    copy = saved(store, tmp_path / "copy.db")
+    store.commit([KeyRevoked("a", 5), KeyAdded(api_key("c")), TokenSpent("t"), TokenRevoked("t", 6)])
+    store.commit([EnrolmentRevoked("aa", 7)])
+    store.close()
+    restore(copy, path)
+    again = SqliteStore(path, LIMITS)
+    found = again.look()
+    again.close()
+    assert found.keys == (api_key("a", revoked_at_ms=5), api_key("b", revoked_at_ms=3))
+    assert found.join_tokens == (join_token("t", uses=1, revoked_at_ms=6),)
+    assert found.enrolments == (enrolment._replace(revoked_at_ms=7),)
+
+
+def test_a_restore_over_a_damaged_database_says_that_revoked_keys_count_again(store, tmp_path, caplog):
+    """It cannot know them."""
+    store.commit([KeyAdded(api_key("a"))])
+    copy = saved(store, tmp_path / "copy.db")
+    store.close()
+    path = tmp_path / "live" / "dart.db"
+    path.write_bytes(b"x" * 9000)
+    restore(copy, path)
+    assert "revoked since the backup count again" in caplog.text
+    again = SqliteStore(path, LIMITS)
+    assert again.look().keys == (api_key("a"),)
     again.close()
 
 

@@ -5,9 +5,11 @@ import stat
 
 import pytest
 
+from dart.admin_key import AdminKey
 from dart.errors import ConfigError
 from dart.state_directory import (
     ADMIN_KEY,
+    PEPPER,
     SERVER_FILE,
     StateDirectory,
     default_path,
@@ -32,9 +34,49 @@ def test_everything_is_private_whatever_the_umask(tmp_path, open_umask):
     """0700 and 0600."""
     with StateDirectory(tmp_path / "a" / "state") as state:
         state.admin_key()
+        state.pepper()
         state.announce(url="https://x:1", fingerprint="f", agents_url="tcp://x:2", server_public_key="z")
         assert mode(state.path) == 0o700
         assert {mode(path) for path in state.path.iterdir()} == {0o600}
+
+
+def test_the_pepper_is_made_once_and_refused_when_it_is_damaged(tmp_path):
+    """32 random bytes; what is wrong and what to do is said."""
+    with StateDirectory(tmp_path / "state") as state:
+        pepper = state.pepper()
+        assert len(pepper) == 32
+        assert state.pepper() == pepper
+        for damaged in ("", "00", "x" * 64):
+            (state.path / PEPPER).write_text(damaged)
+            with pytest.raises(ConfigError, match=r"key\.pepper is damaged.*added again"):
+                state.pepper()
+        (state.path / PEPPER).chmod(0o640)
+        with pytest.raises(ConfigError, match="can be read by other users"):
+            state.pepper()
+
+
+def test_the_admin_key_is_taken_up_when_its_file_is_replaced(tmp_path, caplog):
+    """Written in place or put in its place; a file that cannot be used leaves the key before."""
+    with StateDirectory(tmp_path / "state") as state:
+        path = state.path / ADMIN_KEY
+        key = AdminKey(state)
+        first = key.text()
+        assert (first, key.version) == (path.read_text().strip(), 1)
+        write_secret(path, "another key of mine\n")
+        assert (key.text(), key.version) == ("another key of mine", 2)
+        assert "was replaced" in caplog.text
+        for broken in (lambda: path.write_text("cut"), lambda: path.chmod(0o644), path.unlink):
+            broken()
+            assert (key.text(), key.version) == ("another key of mine", 2)
+        assert caplog.text.count("the one before counts") == 2
+        assert "is gone" in caplog.text
+        write_secret(path, f"{first}\n")
+        assert (key.text(), key.version) == (first, 3)
+        assert first not in caplog.text
+        (state.path / "other").write_text("another key of mine\n")
+        path.unlink()
+        path.symlink_to(state.path / "other")
+        assert key.text() == first
 
 
 def test_the_admin_key_is_made_once(tmp_path):

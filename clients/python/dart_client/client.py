@@ -165,6 +165,28 @@ class Client:
         """Admit an agent's public key (Z85) for one worker name."""
         return self._post_to(path("enroll"), {"name": name, "public_key": public_key})
 
+    # Keys
+
+    def add_key(self, *, scope: str, **members: Any) -> dict[str, Any]:
+        """Add an API key: `key` (its members without the text) and `text`, told this once.
+
+        Args:
+            scope: `read`, `submit` or `admin`.
+            members: `name`; `jobs`, `job_regex`, `workers`, `worker_regex` to bind it; `expires` (seconds from now);
+                `text`, which you chose yourself and which is not told again.
+        """
+        return self._post_to(path("key"), {"scope": scope, **members})
+
+    def keys(self) -> list[dict[str, Any]]:
+        """All API keys without their texts, those that count no more too."""
+        found: list[dict[str, Any]] = self._get("key")["keys"]
+        return found
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """Let a key count no more, from its next request on. Repeated: nothing further."""
+        answer: dict[str, Any] = self.connection.call("DELETE", path("key", key_id))["key"]
+        return answer
+
     # Jobs
 
     def define_job(self, name: str, module_path: str, method: str, **defaults: Any) -> None:

@@ -84,6 +84,12 @@ class UnknownWorkerError(NotFoundError):
     code = 33
 
 
+class UnknownKeyError(NotFoundError):
+    """No API key of this id."""
+
+    code = 36
+
+
 class MethodNotAllowedError(DartError):
     """The path exists, the method does not."""
 

@@ -19,6 +19,7 @@ from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, 
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
 from dart.broker.idempotency import RequestsInFlight
+from dart.broker.keys import Keys
 from dart.broker.pings import Pings
 from dart.broker.service import Service
 from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414 - part of what REST is given here
@@ -58,6 +59,7 @@ class Gateway:
         self._pings = Pings()
         self._requests = RequestsInFlight(self._stored_answer)
         self._backups = Backups(service.store)
+        self.keys = Keys(service, limits)
         service.on_results = self._waiters.wake
         service.on_answer = self._pings.answered
 

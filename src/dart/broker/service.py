@@ -6,13 +6,14 @@ the core is built again from the store, by the same code as at a start.
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from dart.broker.alarm import Alarm
 from dart.broker.committer import Committer
 from dart.broker.core import commands as out
+from dart.broker.core.access import ApiKey
 from dart.broker.core.events import Event, TimePassed, Token
 from dart.broker.core.model import Recovered
 from dart.broker.core.reactor import Reactor
@@ -27,7 +28,7 @@ from dart.broker.room import trouble_of
 from dart.broker.store.base import Store
 from dart.broker.tidying import Tidying
 from dart.errors import DartError, StoreError, UnavailableError
-from dart.ids import AgentId, JobId
+from dart.ids import AgentId, JobId, KeyId
 from dart.limits import Limits
 
 T = TypeVar("T")
@@ -84,6 +85,8 @@ class Service:
         self._image: Reactor | None = None
         """The core as the store has it, to read from while the store cannot be written."""
         self._enrolments: Container[AgentId] = ()
+        self.keys: Mapping[KeyId, ApiKey] = {}
+        """API keys as the core last knew them, also while it is being built again."""
         self._events: list[Event] = []
         self._turn_is_due = False
         self._turn_number = 0
@@ -373,6 +376,7 @@ class Service:
         self._image = None
         # Stays in use while the core is being built again: a refused handshake would cost an agent more than a wait.
         self._enrolments = self._reactor.state.enrolments
+        self.keys = self._reactor.state.keys
         self.recovered = recovered._replace(tasks=(), jobs=(), leases=())
         self._outbox.committed(self._turn_number)
         self.trouble = ""

@@ -18,6 +18,7 @@ NOUNS = {
     "job": "dart.cli.job:job",
     "task": "dart.cli.task:task",
     "result": "dart.cli.result:result",
+    "key": "dart.cli.key:key",
     "profile": "dart.cli.profile:profile",
 }
 """Loaded when asked for: `dart agent start` on a Raspberry Pi needs nothing of the rest."""

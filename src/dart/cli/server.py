@@ -39,7 +39,9 @@ START_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--tls-san", multiple=True, metavar="NAME", help="A further name in the certificate; repeatable."),
     click.option("--no-tls", is_flag=True, help="Plain HTTP, on loopback only; a unix socket is plain."),
     click.option("--legacy-key", "legacy_keys", multiple=True, metavar="TEXT", help="A key of old programs, as 000."),
-    click.option("--allow-weak-key", is_flag=True, help="Take --legacy-key although others reach the port."),
+    click.option(
+        "--allow-weak-key", is_flag=True, help="Take keys that can be guessed although others reach the port."
+    ),
     click.option("--forget-jobs", is_flag=True, help="Begin without jobs, tasks and results."),
     click.option("--ssh-username", default="", metavar="NAME", help=f"{_SSH} user there; this one without it."),
     click.option("--ssh-port", type=int, default=22, show_default=True, help=f"{_SSH} port there."),

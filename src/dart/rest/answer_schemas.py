@@ -305,3 +305,52 @@ class CancelledTask(Answer):
 
     task: TaskId
     cancelled: bool
+
+
+class Key(TypedDict):
+    """An API key without its text; `admin` is the one of the state directory."""
+
+    id: str
+    name: str
+    scope: Annotated[str, Meta(extra_json_schema={"enum": ["read", "submit", "admin"]})]
+    valid: bool
+    reason: NotRequired[str]
+    """Why it is not."""
+    jobs: NotRequired[list[str]]
+    job_regex: NotRequired[str]
+    workers: NotRequired[list[str]]
+    worker_regex: NotRequired[str]
+    weak: NotRequired[bool]
+    """Whether its text could be guessed."""
+    created_at: NotRequired[Milliseconds]
+    expires_at: NotRequired[Milliseconds]
+    last_used_at: NotRequired[Milliseconds]
+    """Roughly, at most a minute early."""
+    revoked_at: NotRequired[Milliseconds]
+
+
+class Keys(Answer):
+    """`GET /key/`."""
+
+    keys: list[Key]
+
+
+class AddedKey(Answer):
+    """`POST /key/`."""
+
+    key: Key
+    text: NotRequired[str]
+    """What programs send: told this once, never again, and not for a text that the caller chose."""
+
+
+class RevokedId(TypedDict):
+    """A key that counts no more."""
+
+    id: str
+    revoked_at: Milliseconds
+
+
+class RevokedKey(Answer):
+    """`DELETE /key/{key_id}/`."""
+
+    key: RevokedId

@@ -24,11 +24,12 @@ from dart.errors import (
 )
 from dart.limits import Limits
 from dart.rest import answer_schemas as shapes
-from dart.rest import jobs, openapi, results, schemas, server, tasks, workers
+from dart.rest import jobs, keys, openapi, results, schemas, server, tasks, workers
 from dart.rest.answers import answer_of, error_answer, wants_messagepack
-from dart.rest.auth import KeyRing, Scope, bearer_key, caller_of
+from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.bodies import Body, Budget
 from dart.rest.call import REQUEST_ID, Call, Route, Tools
+from dart.rest.caller import NOBODY, Caller
 from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers, idempotency_key
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
@@ -89,6 +90,15 @@ ROUTES: Final = (
     Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN, takes=Members, answers=shapes.Draining),
     Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN, takes=schemas.PingWanted, answers=shapes.Pings),
     Route("POST", "/enroll/", workers.enroll, Scope.ADMIN, takes=schemas.NewEnrolment, answers=shapes.Enrolled),
+    Route("GET", "/key/", keys.list_all, Scope.ADMIN, takes=Members, answers=shapes.Keys),
+    Route(
+        "POST", "/key/", keys.add, Scope.ADMIN,
+        takes=schemas.NewKey, answers=shapes.AddedKey, errors=(ConflictError,),
+    ),
+    Route(
+        "DELETE", "/key/{key_id}/", keys.revoke, Scope.ADMIN,
+        takes=Members, answers=shapes.RevokedKey, errors=(ConflictError,),
+    ),
     Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/openapi.json", openapi.show, Scope.READ, takes=Members, answers="application/json"),
@@ -96,15 +106,15 @@ ROUTES: Final = (
 """Every call, with the scope that a key needs for it, and its types."""
 
 
-def create(gateway: Gateway, keys: KeyRing, limits: Limits) -> web.Application:
+def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
     """The application, to be served by an `AppRunner`.
 
     When it is shut down, calls that wait for results answer what there is.
     """
     tools = Tools(
-        gateway, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed(), ROUTES
+        gateway, ring, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed(), ROUTES
     )
-    desk = _Desk(keys, limits, tools)
+    desk = _Desk(ring, limits, tools)
 
     @web.middleware
     async def guard(
@@ -135,8 +145,8 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 class _Desk:
     """Takes requests in: their id, key and body; and turns whatever happens into an answer."""
 
-    def __init__(self, keys: KeyRing, limits: Limits, tools: Tools) -> None:
-        self._keys = keys
+    def __init__(self, ring: KeyRing, limits: Limits, tools: Tools) -> None:
+        self._ring = ring
         self._limits = limits
         self._tools = tools
         self._budget = Budget(limits.bodies_in_flight_bytes_max)
@@ -195,12 +205,12 @@ class _Desk:
         async def handle(request: web.Request) -> web.StreamResponse:
             body = self._body(request, route)
             try:
-                await self._let_in(request, route, body)
+                caller = await self._let_in(request, route, body)
                 if route.method != "GET":
                     # Also where repeating does no harm: a key that is none is a mistake that the caller should see.
                     idempotency_key(request)
                 messagepack = wants_messagepack(request)
-                answer = await route.handler(Call(request, self._tools, route, body, messagepack=messagepack))
+                answer = await route.handler(Call(request, self._tools, route, body, caller, messagepack=messagepack))
                 if isinstance(answer, web.StreamResponse):
                     return answer
                 return answer_of(answer, messagepack=messagepack)
@@ -216,7 +226,7 @@ class _Desk:
             try:
                 text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
                 if text is not None:
-                    caller_of(self._keys, text, route.scope)
+                    self._ring.caller(text, route.scope, request.remote or "")
                     self._body(request, route).check_head()
             except DartError as error:
                 response = self._refusal(request, error)
@@ -230,10 +240,13 @@ class _Desk:
 
         return check
 
-    async def _let_in(self, request: web.Request, route: Route, body: Body) -> None:
-        """Find the key and check it, reading no more of a stranger's body than its beginning."""
+    async def _let_in(self, request: web.Request, route: Route, body: Body) -> Caller:
+        """Find the key and check it, reading no more of a stranger's body than its beginning; whose it is.
+
+        A job or worker that the path names is one that the key may touch.
+        """
         if route.scope is Scope.OPEN:
-            return
+            return NOBODY
         if "key" in request.query:
             raise UnauthorizedError(
                 "A key in the query ends up in logs and is not accepted, not even a right one. Send"
@@ -244,8 +257,13 @@ class _Desk:
             connection: Any = request.protocol
             with connection.of_a_stranger():
                 text = await self._key_in_body(body)
-        caller_of(self._keys, text, route.scope)
+        caller = self._ring.caller(text, route.scope, request.remote or "")
+        if "job" in request.match_info:
+            caller.check_job(request.match_info["job"])
+        if "name" in request.match_info:
+            caller.check_worker(request.match_info["name"])
         body.check_head()
+        return caller
 
     async def _key_in_body(self, body: Body) -> str | None:
         scan = key_in_messagepack if body.is_messagepack else key_in_json

@@ -1,90 +1,250 @@
-"""Who may call what: keys, their scopes, and the search for a key in a request that has no Authorization header."""
+"""Who may call what: the keys that a server knows, and what is said to whom it does not know."""
 
-import hashlib
+import asyncio
 import hmac
-from collections.abc import Iterable
-from enum import IntEnum
-from typing import NamedTuple
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
 
-from dart.errors import ForbiddenError, UnauthorizedError
+from dart.broker.core.access import ApiKey
+from dart.broker.core.access import Scope as Scope  # noqa: PLC0414 - part of what this file is about
+from dart.complaints import Complaints
+from dart.errors import ForbiddenError, LimitError, UnauthorizedError
+from dart.ids import KeyId
+from dart.limits import Limits
+from dart.rest import key_text
+from dart.rest.caller import Caller
+from dart.rest.failures import Failures, network
+
+_log = logging.getLogger("dart.rest")
+ADMIN_ID = "admin"
+"""Stands for the key of the state directory, which is in no store."""
+LEGACY = "legacy-"
+"""Begins the names of the keys on the server's command line."""
+_LOOPBACK = ("127.", "::/64")
+"""How networks of this very machine begin."""
 
 
-class Scope(IntEnum):
-    """What a key allows; a greater one contains the lesser."""
+class AdminKeySource(Protocol):
+    """Where the key of the state directory comes from; it may be replaced at any time."""
 
-    OPEN = 0
-    """Needs no key."""
-    READ = 1
-    SUBMIT = 2
-    """Also jobs, tasks and results."""
-    ADMIN = 3
-    """Everything."""
+    version: int
+
+    def text(self) -> str:
+        """The key as it is now; empty: none."""
 
 
-class Caller(NamedTuple):
-    """A known key."""
+class StoredKeys(Protocol):
+    """What is needed of the keys in the store."""
 
-    name: str
-    """For logs; never the key."""
-    scope: Scope
+    on_revoked: Callable[[], None]
+
+    def get(self, key_id: KeyId) -> ApiKey | None:
+        """One key."""
+
+    def peppered(self) -> list[ApiKey]:
+        """Keys whose text somebody chose."""
+
+    def used(self, keys: Sequence[ApiKey]) -> None:
+        """Remember that they were used."""
+
+    @property
+    def now_ms(self) -> int:
+        """The time by which keys expire."""
 
 
 class KeyRing:
-    """The keys that this server knows, as digests.
+    """The keys that this server knows: one of the state directory, those of the store, those of its command line.
 
     Args:
-        admin_key: The key of the state directory; empty: none.
+        admin: The key of the state directory, which always counts.
+        stored: Keys in the store; None: there are none.
+        limits: How many wrong keys are answered as such.
         legacy_keys: Texts written into old programs; each may do everything.
+        pepper: What the texts that people choose are hashed with.
+        weak_keys_count: Whether keys of the store that could be guessed are taken.
     """
 
-    def __init__(self, admin_key: str = "", legacy_keys: Iterable[str] = ()) -> None:
-        self._callers: list[tuple[bytes, Caller]] = []
-        if admin_key:
-            self.add(admin_key, name="admin", scope=Scope.ADMIN)
-        for number, text in enumerate(legacy_keys, 1):
-            self.add(text, name=f"legacy-{number}", scope=Scope.ADMIN)
+    def __init__(
+        self,
+        admin: AdminKeySource,
+        stored: StoredKeys,
+        limits: Limits,
+        *,
+        legacy_keys: Iterable[str] = (),
+        pepper: bytes = b"",
+        weak_keys_count: bool = True,
+    ) -> None:
+        self._admin = admin
+        self._stored = stored
+        self._limits = limits
+        self._legacy = [(f"{LEGACY}{n}", key_text.digest(text)) for n, text in enumerate(legacy_keys, 1)]
+        self._pepper = pepper
+        self.pepper_name = key_text.name_of(pepper)
+        self.weak_keys_count = weak_keys_count
+        self.failures = Failures(limits)
+        self._complaints = Complaints(_log)
+        self._complaints.later = asyncio.get_running_loop().call_later
+        self._acquainted: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Which weak keys were used from which addresses, the latest few."""
+        self._changed = asyncio.Event()
+        stored.on_revoked = self._wake
 
-    def add(self, text: str, *, name: str, scope: Scope) -> None:
-        """Register a key."""
-        self._callers.append((_digest(text), Caller(name, scope)))
+    @property
+    def legacy_ids(self) -> list[str]:
+        """Names of the keys on the server's command line."""
+        return [name for name, _ in self._legacy]
 
-    def find(self, text: str) -> Caller | None:
-        """Whose key this is. Takes as long for a wrong key as for a right one."""
-        digest = _digest(text)
-        found = None
-        for known, caller in self._callers:
-            if hmac.compare_digest(known, digest):
-                found = caller
-        return found
+    def caller(self, text: str | None, needed: Scope, address: str = "") -> Caller:
+        """The owner of this key, if it may do what needs this scope.
 
+        Raises:
+            UnauthorizedError: No key, an unknown one, one that expired or was revoked.
+            LimitError: An unknown one, after too many of them.
+            ForbiddenError: Known, but its scope is too small.
+        """
+        if text is None:
+            raise UnauthorizedError(
+                "No key was given. Send `Authorization: Bearer KEY`, or make `key` the first member of the body."
+            )
+        caller = self._find(text, address)
+        if caller is None:
+            raise self._failure(text, address)
+        if caller.scope < needed:
+            raise ForbiddenError(
+                f"The key {caller.name} has the scope {caller.scope.name.lower()};"
+                f" this call needs {needed.name.lower()}. Use a key with that scope.",
+                scope=needed.name.lower(),
+            )
+        return caller
 
-def caller_of(keys: KeyRing, text: str | None, needed: Scope) -> Caller:
-    """The owner of this key, if it may do what needs this scope.
-
-    Raises:
-        UnauthorizedError: No key, or an unknown one.
-        ForbiddenError: Known, but its scope is too small.
-    """
-    if text is None:
-        raise UnauthorizedError(
-            "No key was given. Send `Authorization: Bearer KEY`, or make `key` the first member of the body."
+    def is_taken(self, text: str) -> bool:
+        """Whether a key that counts has this text, which somebody chose; for those who may see all keys."""
+        digest = key_text.digest(text)
+        key = self._chosen(text)
+        return (
+            hmac.compare_digest(digest, key_text.digest(self._admin_text()))
+            or any(hmac.compare_digest(digest, known) for _, known in self._legacy)
+            or (key is not None and not self.trouble(key))
         )
-    caller = keys.find(text)
-    if caller is None:
+
+    def sealed(self, text: str) -> bytes:
+        """What is kept of a text that somebody chose; goes with `pepper_name`."""
+        return key_text.peppered(self._pepper, text)
+
+    def trouble(self, key: ApiKey) -> str:
+        """Why a key of the store does not count, or nothing."""
+        if key.revoked_at_ms:
+            return f"was revoked at {_when(key.revoked_at_ms)}"
+        if 0 < key.expires_at_ms <= self._stored.now_ms:
+            return f"expired at {_when(key.expires_at_ms)}"
+        if key.pepper and key.pepper != self.pepper_name:
+            return "was added with another key.pepper in the state directory; add it again"
+        if key.is_weak and not self.weak_keys_count:
+            return "can be guessed, so it counts on loopback only; the server's owner may allow it (--allow-weak-key)"
+        return ""
+
+    def gone(self, caller: Caller) -> UnauthorizedError | None:
+        """Why a caller that was let in would not be now; None: it would."""
+        if caller.id == ADMIN_ID:
+            self._admin_text()
+            is_old = caller.version != self._admin.version
+            return UnauthorizedError("The admin key was replaced; use the new one.") if is_old else None
+        if caller.id in self.legacy_ids:
+            return None
+        key = self._stored.get(KeyId(caller.id))
+        trouble = "was revoked" if key is None else self.trouble(key)
+        return _refusal(caller.name, trouble) if trouble else None
+
+    async def until_gone(self, caller: Caller) -> UnauthorizedError:
+        """Wait until this caller would not be let in any more; why."""
+        while (reason := self.gone(caller)) is None:
+            left = (caller.expires_at_ms - self._stored.now_ms) / 1000 if caller.expires_at_ms else None
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+        return reason
+
+    def _admin_text(self) -> str:
+        """The admin key as it is now; whoever waits with one that it replaced hears of it."""
+        version = self._admin.version
+        text = self._admin.text()
+        if self._admin.version != version:
+            self._wake()
+        return text
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def _find(self, text: str, address: str) -> Caller | None:
+        """Whose key this is. What is compared with a secret takes as long for a wrong key as for a right one."""
+        digest = key_text.digest(text)
+        admin = self._admin_text()
+        if admin and hmac.compare_digest(key_text.digest(admin), digest):
+            return Caller(ADMIN_ID, ADMIN_ID, Scope.ADMIN, version=self._admin.version)
+        key_id = key_text.id_in(text)
+        if key_id is not None:
+            key = self._stored.get(key_id)
+            if key is None or key.pepper or not hmac.compare_digest(key.digest, digest):
+                return None
+            return self._let_in(key)
+        return self._find_chosen(text, digest, address)
+
+    def _find_chosen(self, text: str, digest: bytes, address: str) -> Caller | None:
+        """Whose key a text is that somebody chose.
+
+        Weak ones could be guessed: where too many wrong keys come from, they are taken only if that address has used
+        this very key before. On loopback there is nothing to protect in this way.
+        """
+        legacy = [name for name, known in self._legacy if hmac.compare_digest(known, digest)]
+        key = self._chosen(text)
+        if not legacy and key is None:
+            return None
+        pair = legacy[0] if legacy or key is None else key.id, network(address)
+        if key_text.is_weak(text) and pair[1] and not pair[1].startswith(_LOOPBACK):
+            if pair not in self._acquainted and self.failures.wait_seconds(address) > 0:
+                return None
+            self._acquainted[pair] = None
+            self._acquainted.move_to_end(pair)
+            if len(self._acquainted) > self._limits.key_addresses_max:
+                self._acquainted.popitem(last=False)
+        return Caller(legacy[0], legacy[0], Scope.ADMIN) if legacy or key is None else self._let_in(key)
+
+    def _chosen(self, text: str) -> ApiKey | None:
+        """The latest key of the store with a text that somebody chose; one that counts before one that does not."""
+        sealed = self.sealed(text)
+        found = [key for key in self._stored.peppered() if hmac.compare_digest(key.digest, sealed)]
+        return max(found, key=lambda key: (not self.trouble(key), key.created_at_ms), default=None)
+
+    def _let_in(self, key: ApiKey) -> Caller:
+        if trouble := self.trouble(key):
+            raise _refusal(key.name, trouble)
+        self._stored.used([key])
+        return Caller(key.id, key.name, key.scope, key.jobs, key.workers, key.expires_at_ms)
+
+    def _failure(self, text: str, address: str) -> UnauthorizedError | LimitError:
+        """Count a wrong key; what to answer."""
+        wait = self.failures.wait_seconds(address)
+        self.failures.add(address)
+        self._complaints.warn(f"A wrong key came from {address or 'a unix socket'}.", network(address))
+        if wait > 0:
+            return LimitError(
+                "Too many wrong keys were tried lately (limit key_failures_max); see that the key is right, and wait.",
+                retry_after=math.ceil(wait),
+            )
         hint = ""
         if text == "000":
             hint = (
                 " Programs with the key 000 written into them are let in by a server that was started with"
-                " `dart server start --legacy-key 000`."
+                " `dart server start --legacy-key 000`, or told `dart key add --text 000 --scope admin`."
             )
-        raise UnauthorizedError(f"The server does not know this key.{hint}")
-    if caller.scope < needed:
-        raise ForbiddenError(
-            f"The key {caller.name} has the scope {caller.scope.name.lower()};"
-            f" this call needs {needed.name.lower()}. Use a key with that scope.",
-            scope=needed.name.lower(),
-        )
-    return caller
+        return UnauthorizedError(f"The server does not know this key.{hint}")
 
 
 def bearer_key(header: str | None) -> str | None:
@@ -101,5 +261,9 @@ def bearer_key(header: str | None) -> str | None:
     return key.strip()
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+def _refusal(name: str, trouble: str) -> UnauthorizedError:
+    return UnauthorizedError(f"The key {name} {trouble}.")
+
+
+def _when(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -13,8 +13,9 @@ from dart.errors import DartError, InvalidRequestError, UnavailableError, Unknow
 from dart.ids import TaskId
 from dart.limits import Limits
 from dart.rest import schemas
-from dart.rest.auth import Scope
+from dart.rest.auth import KeyRing, Scope
 from dart.rest.bodies import Body, decode_members
+from dart.rest.caller import Caller
 from dart.rest.idempotency import Answers, idempotency_of
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
@@ -31,6 +32,7 @@ class Tools(NamedTuple):
     """What all calls share."""
 
     gateway: Gateway
+    keys: KeyRing
     limits: Limits
     patterns: Patterns
     answers: Answers
@@ -45,13 +47,16 @@ class Tools(NamedTuple):
 class Call:
     """A request whose caller is known and may do what it asks."""
 
-    def __init__(self, request: web.Request, tools: Tools, route: "Route", body: Body, *, messagepack: bool) -> None:
+    def __init__(
+        self, request: web.Request, tools: Tools, route: "Route", body: Body, caller: Caller, *, messagepack: bool
+    ) -> None:
         self.request = request
         self.tools = tools
         self.gateway = tools.gateway
         self.limits = tools.limits
         self.route = route
         self.body = body
+        self.caller = caller
         self.messagepack = messagepack
         """Whether it wants its answer so."""
         self.warnings: list[str] = []
@@ -113,11 +118,14 @@ class Call:
         return await (doing if idempotency is None else self.tools.undisturbed.finish(doing))
 
     async def waiting(self, wait: Awaitable[T]) -> T | None:
-        """Wait, but not beyond the end of the server; None: it ends."""
+        """Wait, but not beyond the end of the server (None: it ends) nor of the caller's key (`UnauthorizedError`)."""
         task = asyncio.ensure_future(wait)
         closing = asyncio.ensure_future(self.tools.closing.wait())
+        gone = asyncio.ensure_future(self.tools.keys.until_gone(self.caller))
         try:
-            await asyncio.wait([task, closing], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task, closing, gone], return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise gone.result()
             if not task.done():
                 return None
             return task.result()
@@ -126,9 +134,15 @@ class Call:
                 return None
             raise
         finally:
-            for each in (task, closing):
+            for each in (task, closing, gone):
                 each.cancel()
-            await asyncio.gather(task, closing, return_exceptions=True)
+            await asyncio.gather(task, closing, gone, return_exceptions=True)
+
+    def refuse_if_gone(self) -> None:
+        """Raise `UnauthorizedError` if the caller's key counts no more: between the pieces of a long answer."""
+        reason = self.tools.keys.gone(self.caller)
+        if reason is not None:
+            raise reason
 
     def answer(self, **members: Any) -> dict[str, Any]:
         """The members of the answer, with the warnings there are."""

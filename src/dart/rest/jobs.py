@@ -1,12 +1,13 @@
 """Jobs: defined, listed, asked for their status, stopped, forgotten."""
 
+import asyncio
 from typing import Any
 
 import msgspec
 
 from dart.broker.core.model import JobConfig, JobStatus, Retention
 from dart.broker.core.views import JobView
-from dart.errors import InvalidRequestError, UnknownJobError
+from dart.errors import ForbiddenError, InvalidRequestError, UnknownJobError
 from dart.rest import names, policies, schemas
 from dart.rest.call import Answer, Call
 from dart.rest.standing import standing_of
@@ -21,6 +22,7 @@ async def define(call: Call) -> Answer:
                 f"Member `{member}` is not offered by this version of the server; leave it away.", field=member
             )
     name = names.check_name(wanted.name, "name", call.limits)
+    call.caller.check_job(name)
     defaults = _defaults(wanted, call)
     config = JobConfig(
         names.check_module_path(wanted.module_path, call.limits),
@@ -66,11 +68,26 @@ async def list_all(call: Call) -> Answer:
     """`GET /job/`: all jobs by name, page by page."""
     wanted = await call.members(schemas.JobPage)
     amount = schemas.integer(wanted.amount, "amount", minimum=1, maximum=call.limits.page_items_max, clamp=True)
-    found = await call.gateway.jobs(after=wanted.after, amount=amount)
+    found = await _seen(call, wanted.after, amount)
     answer = call.answer(jobs=[_members(job) for job in found])
     if len(found) >= amount:
         answer["next"] = found[-1].name
     return answer
+
+
+async def _seen(call: Call, after: str, amount: int) -> list[JobView]:
+    """Jobs by name that the caller may see."""
+    rule = call.caller.jobs
+    if rule.is_open:
+        return await call.gateway.jobs(after=after, amount=amount)
+    found: list[JobView] = []
+    while True:
+        page = await call.gateway.jobs(after=after, amount=call.limits.page_items_max)
+        found += [job for job in page if call.caller.sees_job(job.name)]
+        if len(found) >= amount or len(page) < call.limits.page_items_max:
+            return found[:amount]
+        after = page[-1].name
+        await asyncio.sleep(0)
 
 
 async def stop(call: Call) -> Answer:
@@ -78,6 +95,12 @@ async def stop(call: Call) -> Answer:
     wanted = await call.members(schemas.StopJob)
     name = call.part("job")
     purge = schemas.flag(wanted.purge, "purge")
+    if call.caller.jobs.is_open and not call.caller.workers.is_open:
+        raise ForbiddenError(
+            f"The key {call.caller.name} is bound to workers and not to jobs, so it may not stop jobs: others have"
+            " tasks in them. A key that is bound to jobs, too, may stop those.",
+            job=name,
+        )
 
     async def do() -> Answer:
         if purge:

@@ -29,6 +29,7 @@ Flag = Annotated[
 """A truth value, also from a query string, where nothing means true."""
 
 _NO_SLASH: Final = r"[^/\p{C}\p{Z}]| "
+_SEEN: Final = r"[^\p{C}\p{Z}]"
 _FOLDER: Final = r"(?!\.{1,2}(?:/|$))(?:[^/\\\p{C}\p{Z}]| )+"
 
 
@@ -129,4 +130,24 @@ WhenOffline = Annotated[
 WhenStopped = Annotated[str, _shown(enum=["run", "fail"])]
 ToCome = Annotated[Any, _shown("not offered by this version", type="null")]
 ApiKey = Annotated[Any, _shown("the API key, where a program sends no Authorization header")]
+KeyScope = Annotated[str, _shown("what the key allows", enum=["read", "submit", "admin"])]
+KeyName = Annotated[
+    str,
+    _shown(
+        "printable text without `/`, for lists and logs; empty: the key's id",
+        format="dart-key-name",
+        pattern=f"^(?!admin$|legacy-)(?:{_NO_SLASH})*$",
+        maxLength="name_chars_max",
+    ),
+]
+KeyText = Annotated[
+    str,
+    _shown(
+        "a text of your own, as old programs have one written into them; without it the server makes one",
+        format="dart-key-text",
+        pattern=rf"^(?!dart_)(?:{_SEEN}(?:(?:{_SEEN}| )*{_SEEN})?)?$",
+        maxLength="key_chars_max",
+    ),
+]
+BoundNames = Annotated[list[Name], _shown("with the pattern beside it: all that the key may touch", maxItems=1000)]
 AnyValue = Annotated[Any, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]

@@ -21,6 +21,7 @@ from dart.errors import (
     UnauthorizedError,
     UnavailableError,
     UnknownJobError,
+    UnknownKeyError,
     UnknownTaskError,
     UnknownWorkerError,
     UnsupportedMediaTypeError,
@@ -40,6 +41,7 @@ _BOUNDS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "
 _NAMES: Final = {
     "job": ("name of a job", UnknownJobError),
     "name": ("name of a worker", UnknownWorkerError),
+    "key_id": ("id of an API key; never its text", UnknownKeyError),
     "id": ("id of a task and of its result: decimal digits", UnknownTaskError),
 }
 _ALWAYS: Final = (MalformedError, InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, LimitError)

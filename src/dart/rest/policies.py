@@ -1,7 +1,7 @@
 """Where and how tasks run, as requests say it: the members of tasks and jobs turned into policies."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,13 +61,19 @@ class Policies:
         defaults: The job's, already checked.
         limits: Bounds of names and numbers.
         standing: Standing jobs by name: what `after` may name.
+        check_job: Raises for a job that the caller must not name; what the job itself comes after is not asked.
     """
 
     def __init__(
-        self, defaults: Mapping[str, Any], limits: Limits, standing: Mapping[str, JobId] | None = None
+        self,
+        defaults: Mapping[str, Any],
+        limits: Limits,
+        standing: Mapping[str, JobId] | None = None,
+        check_job: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._defaults = defaults
         self._standing = standing or {}
+        self._check_job = check_job
         self._limits = limits
         self._known: dict[Any, tuple[TaskPolicy, IfOffline]] = {}
         self._plain: dict[str, tuple[TaskPolicy, IfOffline]] = {}
@@ -95,7 +101,10 @@ class Policies:
     def _make(self, location: str, given: Mapping[str, Any]) -> tuple[TaskPolicy, IfOffline]:
         if location:
             names.check_name(location, "location", self._limits)
-        said = {**self._defaults, **check_members(given, self._limits)}
+        checked = check_members(given, self._limits)
+        for job in checked.get("after", ()):  # type: ignore[union-attr]
+            self._check_job(str(job))
+        said = {**self._defaults, **checked}
         expires = float(said.get("expires", 0.0))
         policy = TaskPolicy(
             location=location,

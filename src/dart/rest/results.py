@@ -10,8 +10,8 @@ from aiohttp import web
 
 from dart.broker.core.views import JobView
 from dart.broker.gateway import FinishedTask
-from dart.errors import TooLargeError, UnknownTaskError
-from dart.rest import schemas
+from dart.errors import TooLargeError, UnknownJobError, UnknownTaskError
+from dart.rest import reach, schemas
 from dart.rest.bodies import JSON
 from dart.rest.call import REQUEST_ID, Answer, Call
 from dart.rest.json_values import LARGE_BYTES, is_large_text, pieces_of_text
@@ -59,7 +59,11 @@ async def _cursor(call: Call, asked: Integer | msgspec.UnsetType) -> int:
 async def _wanted(call: Call, pattern: str, after: int, amount: int) -> _Wanted:
     """The job as it is now, and its workers that the pattern matches."""
     job = await call.gateway.job(call.part("job"))
-    workers = call.tools.patterns.match(pattern, job.workers, scope=job.id) if pattern else None
+    rule = call.caller.workers
+    seen = job.workers if rule.is_open else tuple(name for name in job.workers if call.caller.sees_worker(name))
+    workers = None if rule.is_open else seen
+    if pattern:
+        workers = call.tools.patterns.match(pattern, seen, scope=(job.id, rule))
     return _Wanted(job, workers, after, amount)
 
 
@@ -67,8 +71,11 @@ def _job(job: JobView) -> dict[str, Any]:
     return {"id": str(job.id), "status": int(job.status)}
 
 
-def _pages(call: Call, wanted: _Wanted) -> AsyncIterator[list[FinishedTask]]:
-    return call.gateway.results(wanted.job, workers=wanted.workers, after=wanted.after, amount=wanted.amount)
+async def _pages(call: Call, wanted: _Wanted) -> AsyncIterator[list[FinishedTask]]:
+    pages = call.gateway.results(wanted.job, workers=wanted.workers, after=wanted.after, amount=wanted.amount)
+    async for page in pages:
+        call.refuse_if_gone()
+        yield page
 
 
 async def _page_or_wait(call: Call, pattern: str, wanted: _Wanted, seconds: float) -> list[FinishedTask]:
@@ -84,7 +91,7 @@ async def _page_or_wait(call: Call, pattern: str, wanted: _Wanted, seconds: floa
         woken = True
         await call.waiting(call.gateway.wait_for_results(wanted.job, after=wanted.after, seconds=left))
         wanted = await _wanted(call, pattern, wanted.after, wanted.amount)
-        if pattern and not (page := await _one_page(call, wanted)):
+        if wanted.workers is not None and not (page := await _one_page(call, wanted)):
             # Something came that does not match; it will be there at once again, so look less often.
             await call.waiting(asyncio.sleep(min(_RETRY_SECONDS, max(0.0, ends_at - loop.time()))))
     return page
@@ -222,5 +229,10 @@ async def delete(call: Call) -> Answer:
         task_id = call.task_id()
     except UnknownTaskError:
         return call.answer()
-    await call.gateway.delete_result(call.part("job"), task_id)
+    try:
+        allowed = await reach.may_touch(call, task_id)
+    except UnknownJobError:
+        return call.answer()
+    if allowed:
+        await call.gateway.delete_result(call.part("job"), task_id)
     return call.answer()

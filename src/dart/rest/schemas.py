@@ -16,6 +16,7 @@ from dart.rest.member_types import (
     Amount,
     AnyValue,
     ApiKey,
+    BoundNames,
     Capabilities,
     Count,
     Cursor,
@@ -23,6 +24,9 @@ from dart.rest.member_types import (
     Hosts,
     Integer,
     JobNames,
+    KeyName,
+    KeyScope,
+    KeyText,
     Method,
     ModulePath,
     Name,
@@ -210,6 +214,19 @@ class PingWanted(Members, kw_only=True):
     """`POST /worker/{name}/ping/`."""
 
     wait: Seconds = 5
+
+
+class NewKey(Members, kw_only=True):
+    """`POST /key/`."""
+
+    scope: KeyScope
+    name: KeyName = ""
+    jobs: BoundNames = []
+    job_regex: Pattern = ""
+    workers: BoundNames = []
+    worker_regex: Pattern = ""
+    expires: Seconds = 0
+    text: KeyText = ""
 
 
 class NewEnrolment(Members, kw_only=True):

@@ -56,6 +56,7 @@ async def backup(call: Call) -> Answer:
         response.content_length = size.st_size
         await response.prepare(call.request)
         while piece := await asyncio.to_thread(file.read, _PIECE_BYTES):
+            call.refuse_if_gone()
             await response.write(piece)
         await response.write_eof()
     return response

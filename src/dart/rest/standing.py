@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from dart.broker.core.model import Standing
-from dart.errors import InvalidRequestError
+from dart.errors import ForbiddenError, InvalidRequestError
 from dart.patterns import compile_pattern
 from dart.rest import json_values, schemas
 from dart.rest.call import Call
@@ -23,11 +23,19 @@ async def standing_of(call: Call, wanted: schemas.NewJob, defaults: dict[str, An
         InvalidRequestError: A member that standing jobs must not have, or a pattern that is none.
         UnknownJobError: `after` names a job that is not a standing one.
     """
+    for name in defaults.get("after", ()):
+        call.caller.check_job(name)
     policy, _ = Policies(defaults, call.limits, call.gateway.standing_jobs()).of(schemas.NewTask())
     if not schemas.flag(wanted.standing, "standing"):
         given = {"parameter": wanted.parameter is not msgspec.UNSET, "worker_regex": bool(wanted.worker_regex)}
         call.note_unknown([member for member, is_given in given.items() if is_given])
         return None
+    if not call.caller.workers.is_open:
+        raise ForbiddenError(
+            f"The key {call.caller.name} is bound to workers, so it may not define standing jobs: they run on workers"
+            " that join later, too.",
+            field="standing",
+        )
     if policy.expires_at_ms:
         text = "The tasks of a standing job do not expire, since their workers may join at any time."
         raise InvalidRequestError(f"Member `expires`: {text}", field="expires")

@@ -10,6 +10,7 @@ from dart.broker.core.model import IfOffline, TaskSpec
 from dart.broker.core.views import WorkerView
 from dart.errors import (
     DartError,
+    ForbiddenError,
     InvalidRequestError,
     LimitError,
     TooLargeError,
@@ -109,7 +110,8 @@ class _Reader:
         self.if_offline: set[IfOffline] = set()
         self.expanded = False
         self._call = call
-        self._policies = Policies(defaults, call.limits, call.gateway.standing_jobs())
+        self._policies = Policies(defaults, call.limits, call.gateway.standing_jobs(), call.caller.check_job)
+        self._bound = not call.caller.workers.is_open
         self._messagepack = call.body.is_messagepack
         self._strict: Any = _ENTRY_MESSAGEPACK if self._messagepack else _ENTRY_JSON
         self._lenient: Any = _LENIENT_MESSAGEPACK if self._messagepack else _LENIENT_JSON
@@ -119,11 +121,13 @@ class _Reader:
     def add(self, task: schemas.NewTask, raw: msgspec.Raw, number: int) -> None:
         """Add the task of this entry."""
         try:
+            if self._bound:
+                self._call.caller.check_location(task.location)
             policy, if_offline = self._policies.of(task)
             if task.tag:
                 names.check_tag(task.tag, "tag", self._call.limits)
             parameter = self._parameter(task, raw)
-        except (InvalidRequestError, UnknownJobError, ValueNotPortableError) as error:
+        except (InvalidRequestError, UnknownJobError, ForbiddenError, ValueNotPortableError) as error:
             raise _at(error, number) from None
         self.if_offline.add(if_offline)
         self.tasks.append(TaskSpec(policy, parameter, task.tag))
@@ -131,7 +135,8 @@ class _Reader:
     async def add_each(self, task: schemas.NewTask, each: schemas.Each, raw: msgspec.Raw, number: int) -> None:
         """Add a task for each worker connected now that the entry's `each` matches."""
         if self._workers is None:
-            self._workers = await self._call.gateway.workers()
+            workers = await self._call.gateway.workers()
+            self._workers = [worker for worker in workers if self._call.caller.sees_worker(worker.name)]
         self.expanded = True
         if task.location:
             raise _at(InvalidRequestError("An entry has `location` or `each`, not both.", field="each"), number)
@@ -147,7 +152,7 @@ class _Reader:
                 policy, if_offline = self._policies.of(task, location)
                 self.if_offline.add(if_offline)
                 self.tasks.append(TaskSpec(policy, parameter, task.tag))
-        except (InvalidRequestError, UnknownJobError, ValueNotPortableError) as error:
+        except (InvalidRequestError, UnknownJobError, ForbiddenError, ValueNotPortableError) as error:
             raise _at(error, number) from None
 
     def read(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:

@@ -7,7 +7,7 @@ from dart.broker.core.views import TaskView
 from dart.broker.gateway import FinishedTask
 from dart.errors import ConflictError, InvalidRequestError, UnknownJobError
 from dart.ids import TaskId
-from dart.rest import schemas
+from dart.rest import reach, schemas
 from dart.rest.call import Answer, Call
 from dart.rest.member_types import Flag
 from dart.rest.rows import rows_of
@@ -102,7 +102,7 @@ async def list_all(call: Call) -> Answer:
         amount=schemas.integer(wanted.amount, "amount", minimum=1, maximum=call.limits.page_items_max, clamp=True),
         states=_states(wanted.state),
     )
-    answer = call.answer(tasks=[_members(task) for task in page.tasks])
+    answer = call.answer(tasks=[_members(task) for task in page.tasks if reach.sees(call.caller, task)])
     if page.next:
         answer["next"] = str(page.next)
     return answer
@@ -121,7 +121,10 @@ def _states(given: str | list[str]) -> frozenset[TaskState] | None:
 async def show(call: Call) -> Answer:
     """`GET /job/{job}/tasks/{id}/`: one task."""
     await call.members(schemas.Members)
-    return call.answer(task=_members(await call.gateway.task(call.part("job"), call.task_id())))
+    task = await call.gateway.task(call.part("job"), call.task_id())
+    if not reach.sees(call.caller, task):
+        raise reach.unknown(call, call.task_id())
+    return call.answer(task=_members(task))
 
 
 async def cancel(call: Call) -> Answer:
@@ -130,6 +133,8 @@ async def cancel(call: Call) -> Answer:
     task_id = call.task_id()
 
     async def do() -> Answer:
+        if not await reach.may_touch(call, task_id):
+            raise reach.unknown(call, task_id)
         cancelled = await call.gateway.cancel_task(call.part("job"), task_id)
         return call.answer(task={"id": str(task_id)}, cancelled=cancelled)
 

@@ -18,7 +18,8 @@ _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?
 async def list_all(call: Call) -> Answer:
     """`GET /worker/`: the connected workers, one entry a name."""
     await call.members(schemas.Members)
-    return call.answer(workers=[_members(worker) for worker in await call.gateway.workers()])
+    workers = await call.gateway.workers()
+    return call.answer(workers=[_members(worker) for worker in workers if call.caller.sees_worker(worker.name)])
 
 
 async def show(call: Call) -> Answer:

@@ -9,17 +9,21 @@ from dart.broker.core.model import Idempotency
 from dart.errors import InvalidRequestError, JobExistsError, UnavailableError
 from dart.limits import Limits
 from dart.rest import patterns
+from dart.rest.auth import KeyRing, Scope
 from dart.rest.call import Call, Tools
 from dart.rest.idempotency import Answers
 from dart.rest.patterns import Patterns
 from dart.undisturbed import Undisturbed
+from harness.held_keys import HeldKeys
+from harness.rest_stack import FixedKey
 
 IDEMPOTENCY = Idempotency("k", b"1", 1 << 50)
 
 
 def call():
-    tools = Tools(None, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed())
-    return Call(None, tools, None, None, messagepack=False)
+    ring = KeyRing(FixedKey(), HeldKeys(), Limits())
+    tools = Tools(None, ring, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed())
+    return Call(None, tools, None, None, ring.caller(FixedKey().text(), Scope.ADMIN), messagepack=False)
 
 
 async def test_waiting_ends_with_what_is_waited_for():

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from dart.broker.core.access import ApiKey
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
-from dart.ids import AgentId, SessionId, TaskId
+from dart.ids import AgentId, KeyId, SessionId, TaskId
 from dart.wire.messages import AgentMessage
 
 Token = int
@@ -94,6 +95,32 @@ class AgentEnrolled:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyIssued:
+    """A new API key. Replies with its id, or `LimitError`."""
+
+    token: Token
+    key: ApiKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyWithdrawn:
+    """An API key is to count no more; repeated: nothing further.
+
+    Replies with the time since when, in Unix ms, or `UnknownKeyError`.
+    """
+
+    token: Token
+    id: KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class KeysSeen:
+    """API keys were used just now. No reply."""
+
+    ids: tuple[KeyId, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersDrained:
     """Asks the agents of a name to finish and leave. Replies with their number, or `UnknownWorkerError`."""
 
@@ -163,6 +190,9 @@ Event = (
     | TaskCancelled
     | ResultDeleted
     | AgentEnrolled
+    | KeyIssued
+    | KeyWithdrawn
+    | KeysSeen
     | WorkersDrained
     | WorkersPinged
     | FrameArrived

@@ -12,6 +12,9 @@ from dart.broker.core.events import (
     JobDefined,
     JobsPurged,
     JobStopped,
+    KeyIssued,
+    KeysSeen,
+    KeyWithdrawn,
     ResultDeleted,
     SessionLost,
     Stopping,
@@ -24,6 +27,7 @@ from dart.broker.core.events import (
     WorkersPinged,
 )
 from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
+from dart.broker.core.keys import on_key_issued, on_key_withdrawn, on_keys_seen
 from dart.broker.core.liveness import excuse, expire_tasks, next_deadline, on_time_passed
 from dart.broker.core.model import Recovered
 from dart.broker.core.placement import place
@@ -105,6 +109,9 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     SessionLost: on_session_lost,
     TasksShortened: on_tasks_shortened,
     AgentEnrolled: on_agent_enrolled,
+    KeyIssued: on_key_issued,
+    KeyWithdrawn: on_key_withdrawn,
+    KeysSeen: on_keys_seen,
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,
     Stopping: on_stopping,

@@ -4,6 +4,7 @@ Ids, attempts and cursors that were given between backup and restore are out in 
 tasks, clients remember such ids. The restored store never gives them again (`docs/adr/0060`).
 """
 
+import logging
 import os
 import sqlite3
 import time
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from dart.broker.store.sqlite_backup import Contents, check_backup, copy, new_file, open_unchanged
 from dart.broker.store.sqlite_faults import as_store_errors
 from dart.broker.store.sqlite_file import RESTORING, connect, lock, make_directory, migrate, sync_directory
+
+log = logging.getLogger("dart.broker.store")
 
 INCARNATIONS_SKIPPED = 1 << 20
 """No server is started so often between a backup and its restore."""
@@ -57,6 +60,7 @@ def restore(backup: Path, database: Path) -> Restored:
                 new_file(draft)
                 copy(backup, draft, durable=True)
                 _skip(draft, _present(database))
+                _keep_out(draft, database)
             except BaseException:
                 draft.unlink(missing_ok=True)
                 raise
@@ -107,6 +111,35 @@ def _skip(draft: Path, present: _Numbers) -> None:
         connection.execute("INSERT INTO gap VALUES (?, ?)", (backup.highest_id + 1, after.highest_id))
         connection.execute("UPDATE meta SET incarnation = ?, highest_id = ?, highest_sequence = ?", after)
         connection.execute("UPDATE meta SET highest_audit = max(highest_audit + ?, ?)", (IDS_SKIPPED, floor))
+        connection.execute("COMMIT")
+
+
+_REVOKED = {
+    "api_key": ("SELECT revoked_at_ms, id FROM api_key WHERE revoked_at_ms", "revoked_at_ms = ?"),
+    "join_token": (
+        "SELECT revoked_at_ms, uses, id FROM join_token",
+        "revoked_at_ms = max(revoked_at_ms, ?), uses = max(uses, ?)",
+    ),
+    "enrolment": ("SELECT revoked_at_ms, agent_id FROM enrolment WHERE revoked_at_ms", "revoked_at_ms = ?"),
+}
+
+
+def _keep_out(draft: Path, database: Path) -> None:
+    """Who was shut out since the backup stays out, as far as the database that is about to be put aside can tell."""
+    found: dict[str, list[tuple[int | str, ...]]] = {}
+    try:
+        if database.exists():
+            with closing(open_unchanged(database)) as connection:
+                for table, (look, _) in _REVOKED.items():
+                    found[table] = connection.execute(look).fetchall()
+    except sqlite3.Error:
+        log.warning("%s cannot be read: keys that were revoked since the backup count again. Look at them.", database)
+    with closing(connect(draft)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for table, rows in found.items():
+            column = "agent_id" if table == "enrolment" else "id"
+            change = f"UPDATE {table} SET {_REVOKED[table][1]} WHERE {column} = ?"  # noqa: S608 - names from above
+            connection.executemany(change, rows)
         connection.execute("COMMIT")
 
 
