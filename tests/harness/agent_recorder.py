@@ -5,6 +5,7 @@ from typing import TypeVar
 from dart.agent import events
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.core.state import Fate, Phase
+from dart.agent.policy import Policy
 from dart.ids import Attempt, AttemptRef, BootId, SessionId, StoreId, TaskId
 from dart.limits import Limits
 from dart.wire import messages
@@ -46,6 +47,7 @@ class Recorder:
         spool: SpoolMode = SpoolMode.EAGER,
         grace: float = 5.0,
         store_id: StoreId = NO_STORE,
+        policy: Policy | None = None,
         **limits: float,
     ) -> None:
         identity = Identity(
@@ -58,6 +60,7 @@ class Recorder:
             store_id=store_id,
             spool_mode=spool,
             stop_grace_seconds=grace,
+            policy=policy or Policy(),
         )
         self.now = 1000.0
         self.limits = Limits(**limits)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dart.agent import runner, runner_format, runner_loop, runner_task
+from dart.agent import runner, runner_files, runner_format, runner_loop, runner_task
 from dart.agent.runner_answers import AnswerReader, task_message
 from dart.agent.runner_modules import Modules
 from dart.agent.shared_block import passed_block
@@ -57,7 +57,7 @@ def serve(tmp_path, monkeypatch):
     state = {name: value for name, value in vars(runner_task._State).items() if not name.startswith("_")}
     ends = []
 
-    def run(*leases, shared=-1, error_chars_max=10_000, value_bytes_max=1000):
+    def run(*leases, shared=-1, error_chars_max=10_000, value_bytes_max=1000, pickle_allowed=False):
         tasks, tasks_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         answers, answers_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         ends.extend((tasks, tasks_theirs, answers, answers_theirs))
@@ -77,7 +77,8 @@ def serve(tmp_path, monkeypatch):
             channel=channel,
             wire=runner_format,
             values=values,
-            modules=Modules(str(tmp_path)),
+            modules=Modules(str(tmp_path), runner_files),
+            pickle_allowed=pickle_allowed,
             task=runner_task,
             value_bytes_max=value_bytes_max,
             value_depth_max=100,

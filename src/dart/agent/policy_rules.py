@@ -36,8 +36,8 @@ def read_rule(name: str, text: str) -> Rule:
     if module.startswith("/"):
         raise ConfigError(f"{where}: paths are relative to the module prefix, without a leading /")
     parts = module.split("/")
-    if any("**" in part and part != _ANY_PARTS for part in parts):
-        raise ConfigError(f"{where}: ** stands alone between two /, for any number of parts")
+    if "**" in method or any("**" in part and part != _ANY_PARTS for part in parts):
+        raise ConfigError(f"{where}: ** stands alone between two / of a path, for any number of parts")
     if module.endswith((".py", "/__init__")):
         raise ConfigError(f"{where}: a module is named without .py, a package by its folder")
     try:

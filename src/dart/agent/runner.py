@@ -132,6 +132,7 @@ def main(arguments: dict[str, str]) -> None:
     values = load_private("_dart_values", arguments["values"])
     wire = load_private("_dart_format", os.path.join(_HERE, "runner_format.py"))
     modules = load_private("_dart_modules", os.path.join(_HERE, "runner_modules.py"))
+    files = load_private("_dart_files", os.path.join(_HERE, "runner_files.py"))
     task = load_private("dart_task", os.path.join(_HERE, "runner_task.py"))
     loop = load_private("_dart_loop", os.path.join(_HERE, "runner_loop.py"))
 
@@ -150,10 +151,11 @@ def main(arguments: dict[str, str]) -> None:
         channel=channel,
         wire=wire,
         values=values,
-        modules=modules.Modules(arguments["prefix"]),
+        modules=modules.Modules(arguments["prefix"], files, by_rules=arguments["by_rules"] == "1"),
         task=task,
         value_bytes_max=int(arguments["value_bytes_max"]),
         value_depth_max=int(arguments["value_depth_max"]),
+        pickle_allowed=arguments["accept_pickle"] == "1",
         error_chars_max=int(arguments["error_chars_max"]),
         mark=bytes.fromhex(arguments["mark"]),
         unread=termios.FIONREAD,

@@ -26,15 +26,18 @@ class BrokenStreamError(Exception):
     """A runner wrote what no runner writes: the task has got at its descriptors."""
 
 
-def task_message(lease: Lease, inline_bytes_max: int) -> bytes | None:
-    """The message for a runner, with the parameter in it if that is small; None if even the names are too long."""
+def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False) -> bytes | None:
+    """The message for a runner, with the parameter in it if that is small; None if even the names are too long.
+
+    `named`: the owner's policy allows just this method.
+    """
     path, method, job = lease.module_path.encode(), lease.method.encode(), lease.job.encode()
     if max(len(path), len(method), len(job)) > 0xFFFF:
         return None
     size = len(lease.parameter)
     inline = size <= inline_bytes_max
     head = wire.TASK.pack(
-        wire.INLINE if inline else wire.PASSED,
+        (0 if inline else wire.PASSED) | (wire.NAMED if named else 0),
         lease.ref.task_id,
         *lease.ref.attempt,
         len(path),

@@ -9,10 +9,12 @@ Integers are big-endian; both ends are always on one machine, so nothing is gain
 from struct import Struct
 
 TASK = Struct("!BQQQHHHQ")
-"""kind, task id, incarnation, attempt's number, bytes of module path, of method, of job, of the parameter."""
+"""flags, task id, incarnation, attempt's number, bytes of module path, of method, of job, of the parameter."""
 
-INLINE = 0
 PASSED = 1
+"""The parameter is not in the message."""
+NAMED = 2
+"""The owner's policy allows just this method, by its name."""
 
 TASK_BYTES_MAX = 64 * 1024
 """One task message; a larger parameter travels in a descriptor."""

@@ -20,6 +20,7 @@ IMPORT_FAILED = 102
 REFUSED = 103
 NOT_PORTABLE = 104
 TOO_LARGE = 105
+POLICY_REFUSED = 106
 OUT_OF_MEMORY = 107
 """As in `dart.errors.TaskErrorCode`; a test compares them."""
 
@@ -69,6 +70,7 @@ class Loop:
         self._task = parts["task"]
         self._value_bytes_max = parts["value_bytes_max"]
         self._value_depth_max = parts["value_depth_max"]
+        self._pickle_allowed = parts["pickle_allowed"]
         self._error_chars_max = parts["error_chars_max"]
         self._mark = parts["mark"]
         self._unread = parts["unread"]
@@ -94,7 +96,7 @@ class Loop:
     def _one(self, message: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
         """Run one task and answer; true if the runner is to end."""
         wire = self._wire
-        kind, task_id, incarnation, number, path_end, method_bytes, job_bytes, parameter_bytes = wire.TASK.unpack_from(
+        flags, task_id, incarnation, number, path_end, method_bytes, job_bytes, parameter_bytes = wire.TASK.unpack_from(
             message
         )
         at = wire.TASK.size
@@ -107,13 +109,14 @@ class Loop:
             self._allow_cpu()
         start, clock = time(), monotonic()
         try:
-            function = self._modules.find(message[at:path_end].decode(), message[path_end:method_end].decode())
+            path, method = message[at:path_end].decode(), message[path_end:method_end].decode()
+            function = self._modules.find(path, method, named=bool(flags & wire.NAMED))
         except self._modules.fault as fault:
             success, code, payload = 0, fault.code, self._text(str(fault))
         except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
             success, code, payload = 0, _code(error, IMPORT_FAILED), self._text(_traceback(error))
         else:
-            parameter = _passed(ancillary, parameter_bytes) if kind == wire.PASSED else message[job_end:]
+            parameter = _passed(ancillary, parameter_bytes) if flags & wire.PASSED else message[job_end:]
             del message
             start, clock = time(), monotonic()
             success, code, payload = self._call(function, parameter)
@@ -131,9 +134,11 @@ class Loop:
         """Decode, call; success, error code and payload."""
         values = self._values
         try:
-            value = values.decode(parameter, depth_max=self._value_depth_max)
+            value = values.decode(parameter, depth_max=self._value_depth_max, pickle_allowed=self._pickle_allowed)
         except MemoryError:
             return 0, OUT_OF_MEMORY, self._text("The parameter cannot be read: not enough memory")
+        except values.PickleRefused as error:
+            return 0, POLICY_REFUSED, self._text(f"The policy of this worker's owner refuses the parameter: {error}")
         except values.BadValue as error:
             return 0, REFUSED, self._text(f"The parameter cannot be read: {error}")
         try:

@@ -5,10 +5,18 @@ very file, never looked up by name, and kept under its full relative path; its f
 so that what lies beside it can be imported but never stands in front of anything else.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import os
 import sys
+
+TYPE_CHECKING = False  # importing `typing` would cost every runner memory
+if TYPE_CHECKING:
+    from typing import Any
+
+_OFFERED_MAX = 1000  # methods remembered as offered; then it is begun anew
 
 
 class ModuleFaultError(Exception):
@@ -40,22 +48,34 @@ class Modules:
 
     Args:
         prefix: The folder that module paths are relative to.
+        files: The module `runner_files`.
+        by_rules: Whether the owner has rules about names. Then a method counts under its own module only, and no
+            module has a second path.
     """
 
     fault = ModuleFaultError
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, files: Any, *, by_rules: bool = False) -> None:
         self._prefix = prefix
+        self._files = files
+        self._by_rules = by_rules
         self._kept: dict[str, object] = {}
+        self._offered: dict[tuple[str, str], object] = {}
 
-    def find(self, module_path: str, method: str) -> object:
+    def find(self, module_path: str, method: str, *, named: bool = False) -> object:
         """The callable of this name in this module.
+
+        With `named` the owner has allowed just this one, whatever it is; else the module must offer it.
 
         Raises:
             RefusedError: The path leads out of the prefix.
             NotThereError: No such file, or no such callable in it.
+            NotOfferedError: The module does not offer it.
             BaseException: Whatever the module raised while it was imported; it is tried again next time.
         """
+        offered = self._offered.get((module_path, method))
+        if offered is None:
+            plain_method(method)
         module = self._kept.get(module_path)
         if module is None:
             relative = relative_path(module_path)
@@ -67,9 +87,52 @@ class Modules:
             found = getattr(module, method)
         except AttributeError:
             raise NotThereError(f"Module {module_path!r} has no {method!r} (file {module.__file__}).") from None  # type: ignore[attr-defined]
-        if not callable(found):
-            raise NotThereError(f"{method!r} of module {module_path!r} is a {type(found).__name__}, not callable.")
+        if offered is not found or found is None:
+            if not callable(found):
+                raise NotThereError(f"{method!r} of module {module_path!r} is a {type(found).__name__}, not callable.")
+            if not named:
+                self._check_offered(module, module_path, method, found)
+                if len(self._offered) >= _OFFERED_MAX:
+                    self._offered.clear()
+                self._offered[module_path, method] = found
         return found
+
+    def _check_offered(self, module: object, module_path: str, method: str, found: object) -> None:
+        """Let pass what the module's `__all__` names, and public things that it made itself."""
+        listed = getattr(module, "__all__", None)
+        if isinstance(listed, (list, tuple)) and method in listed:
+            return
+        if method.startswith("_"):
+            why = "begins with _, so the module keeps it to itself"
+        else:
+            origin = self._origin(module, found)
+            if not origin:
+                return
+            why = f"was imported there from {origin!r}"
+        raise NotOfferedError(
+            f"{method!r} of module {module_path!r} {why}; it is not offered to tasks. The worker's owner can offer it "
+            f"with __all__ = [{method!r}] in the module, or by allowing {module_path}:{method} in the policy."
+        )
+
+    def _origin(self, module: object, found: object) -> str:
+        """The module of somebody else that this was imported from; empty: it was made here."""
+        made_in = getattr(found, "__module__", None)
+        home = sys.modules.get(made_in) if isinstance(made_in, str) else None
+        if home is not None and self._is_own(module, home):
+            return ""
+        for name, other in list(sys.modules.items()):
+            members = {} if self._is_own(module, other) else getattr(other, "__dict__", {})
+            if any(member is found for member in list(members.values())):
+                return name
+        return ""
+
+    def _is_own(self, module: object, other: object) -> bool:
+        """Whether what `other` holds counts as the module's: only its own where names matter, else all of the owner."""
+        if other is module:
+            return True
+        file = None if self._by_rules else getattr(other, "__dict__", {}).get("__file__")
+        places = tuple(place.rstrip("/") + "/" for place in (self._prefix, os.path.realpath(self._prefix)))
+        return isinstance(file, str) and file.startswith(places)
 
     def _load(self, relative: str) -> object:
         path, package = self._file(relative)
@@ -80,13 +143,17 @@ class Modules:
         importlib.invalidate_caches()
         name = _free_name(relative, path)
         places = [os.path.dirname(path)] if package else None
-        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=places)
+        loader = self._files.SourceLoader(name, path, self._prefix, exact=self._by_rules)
+        spec = importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=places)
         if spec is None or spec.loader is None:
             raise NotThereError(f"{path} is no Python module.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
             spec.loader.exec_module(module)
+        except self._files.EscapeError as error:
+            sys.modules.pop(name, None)
+            raise RefusedError(f"Module path {relative!r} is not read from {path}: {error}.") from None
         except BaseException:
             sys.modules.pop(name, None)
             raise

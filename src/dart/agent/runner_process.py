@@ -41,6 +41,7 @@ class RunnerProcess:
         self.output_over = False
         """Nothing more can come: it is dead, or has closed its end."""
         self._limits = plan.limits
+        self._policy = plan.policy
         self._waiting: deque[Lease] = deque()
         self._reader = AnswerReader(plan.limits.value_bytes_max + 1024)
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
@@ -109,7 +110,8 @@ class RunnerProcess:
         unfit = []
         while self._waiting:
             lease = self._waiting[0]
-            message = task_message(lease, self._limits.inline_bytes_max)
+            named = self._policy.names(lease.module_path, lease.method)
+            message = task_message(lease, self._limits.inline_bytes_max, named=named)
             if message is None:
                 unfit.append(self._waiting.popleft().ref)
                 continue
@@ -244,5 +246,7 @@ def _command(plan: RunnerPlan, descriptors: dict[str, int], mark: bytes, *, pure
         **plan.confinement.limits(),
         "value_bytes_max": limits.value_bytes_max,
         "value_depth_max": limits.value_depth_max,
+        "accept_pickle": int(plan.policy.accept_pickle),
+        "by_rules": int(plan.policy.has_rules),
     }
     return [str(plan.python), str(_HERE / "runner.py"), *(f"{name}={value}" for name, value in arguments.items())]

@@ -5,6 +5,8 @@ imports the standard library and msgpack only, the latter under the private name
 `docs/protocol.md`, "Values", specifies the bytes.
 """
 
+# long file: runners load it alone, from its very file.
+
 from __future__ import annotations
 
 import functools
@@ -53,6 +55,10 @@ class NotPortable(ValueError):  # noqa: N818 - a state of the value; the name is
 
 class BadValue(ValueError):  # noqa: N818 - as above
     """Bytes are not one portable value, or one that this side may not read."""
+
+
+class PickleRefused(BadValue):
+    """The value is or holds a pickle, which may not be read here."""
 
 
 class _Plain:
@@ -391,7 +397,7 @@ def _read_pickle(data: bytes, *, pickle_allowed: bool, opaque: bool) -> Any:
         return Pickled(implementation, (major, minor), protocol, data[end + 3 :])
     writer = f"a pickle (protocol {protocol}) of {implementation} {major}.{minor}"
     if not pickle_allowed:
-        raise BadValue(f"This is {writer}; reading it would run its code, which is not allowed here.")
+        raise PickleRefused(f"This is {writer}; reading it would run its code, which is not allowed here.")
     try:
         return importlib.import_module("pickle").loads(data[end + 3 :])  # allowed by the owner of this machine
     except Exception as error:  # noqa: BLE001 - a pickle raises anything

@@ -45,7 +45,7 @@ def lease(**members):
 def test_a_small_parameter_travels_in_the_message():
     """Names and parameter stand behind the head, with their sizes in it."""
     message = task_message(lease(), inline_bytes_max=1)
-    assert wire.TASK.unpack_from(message) == (wire.INLINE, 2**63 - 1, 3, 4, 3, 3, 4, 1)
+    assert wire.TASK.unpack_from(message) == (0, 2**63 - 1, 3, 4, 3, 3, 4, 1)
     assert message[wire.TASK.size :] == "a/brunjöb".encode() + b"\xc0"
 
 
@@ -54,6 +54,12 @@ def test_a_large_parameter_stays_out_of_the_message():
     message = task_message(lease(parameter=bytes(2)), inline_bytes_max=1)
     assert wire.TASK.unpack_from(message)[0::7] == (wire.PASSED, 2)
     assert message.endswith("jöb".encode())
+
+
+def test_a_message_says_that_the_owner_named_the_method():
+    """For the runner cannot know it otherwise."""
+    (flags, *_) = wire.TASK.unpack_from(task_message(lease(parameter=bytes(2)), inline_bytes_max=1, named=True))
+    assert flags == wire.PASSED | wire.NAMED
 
 
 @pytest.mark.parametrize("names", [{"job": "j" * 70_000}, {"job": "j" * 40_000, "method": "m" * 40_000}])
@@ -92,7 +98,7 @@ def test_foreign_bytes_are_noticed(data):
 
 def test_error_codes_are_those_of_the_vocabulary():
     """The runner cannot import them, so it repeats them."""
-    names = ("RAISED", "IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE", "OUT_OF_MEMORY")
+    names = ("RAISED", "IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE", "POLICY_REFUSED", "OUT_OF_MEMORY")
     assert [getattr(runner_loop, name) for name in names] == [getattr(TaskErrorCode, name) for name in names]
     assert runner_modules.RefusedError.code == TaskErrorCode.REFUSED
     assert runner_modules.NotThereError.code == TaskErrorCode.IMPORT_FAILED

@@ -1,11 +1,18 @@
 """Finding and importing modules below a prefix, in this very process."""
 
+import importlib
+import importlib.util
+import os
 import pickle
+import py_compile
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
-from dart.agent.runner_modules import Modules, NotThereError, RefusedError, relative_path
+from dart.agent import runner_files, runner_modules
+from dart.agent.runner_modules import Modules, NotOfferedError, NotThereError, RefusedError, relative_path
 
 
 @pytest.fixture
@@ -13,10 +20,16 @@ def modules(tmp_path):
     """Modules below `tmp_path/prefix`; what they leave in the interpreter is taken away again."""
     (tmp_path / "prefix").mkdir()
     names, path = set(sys.modules), list(sys.path)
-    yield Modules(str(tmp_path / "prefix"))
+    yield Modules(str(tmp_path / "prefix"), runner_files)
     for name in set(sys.modules) - names:
         del sys.modules[name]
     sys.path[:] = path
+
+
+@pytest.fixture
+def by_rules(modules, tmp_path):
+    """The same folder where the owner's policy has rules."""
+    return Modules(str(tmp_path / "prefix"), runner_files, by_rules=True)
 
 
 @pytest.fixture
@@ -151,3 +164,183 @@ def test_a_module_may_replace_itself(modules, write):
     """As `import` does, what it has put into `sys.modules` counts."""
     write("m_other.py", "import sys, types\nsys.modules[__name__] = types.SimpleNamespace(f=lambda p: 'other')")
     assert modules.find("m_other", "f")(0) == "other"
+
+
+# ---- what a module offers ----
+
+OFFERS = """
+    import functools, math
+    from math import sqrt, floor as cut
+    from os import system
+    from pathlib import Path
+    from subprocess import run
+
+    evaluate = eval
+    own = lambda p: "own"
+    half = functools.partial(pow, 2)
+
+    def plain(p): return "plain"
+    def _hidden(p): return "hidden"
+    class Made:
+        def __init__(self, p): self.p = p
+        def __call__(self, p): return "called"
+    made = Made(1)
+    @functools.lru_cache
+    def kept(p): return "kept"
+    def __getattr__(name):
+        if name.startswith("made_up"): return lambda p: name
+        if name == "os.system": return system
+        raise AttributeError(name)
+"""
+
+
+def text(source):
+    return textwrap.dedent(source)
+
+
+@pytest.mark.parametrize("method", ["plain", "own", "half", "Made", "made", "kept", "made_up_now"])
+def test_what_a_module_makes_it_offers(modules, write, method):
+    """Functions, classes, instances, partial and wrapped ones, and what its `__getattr__` makes up."""
+    write("offers_a.py", text(OFFERS))
+    assert callable(modules.find("offers_a", method))
+    assert callable(modules.find("offers_a", method))
+
+
+@pytest.mark.parametrize("method", ["system", "run", "sqrt", "cut", "Path", "evaluate"])
+def test_what_a_module_imported_it_does_not_offer(modules, write, method):
+    """Whoever may submit tasks does not get `os.system` because a module of the owner uses it, under any name."""
+    write("offers_b.py", text(OFFERS))
+    with pytest.raises(NotOfferedError, match=f"{method!r} of module 'offers_b' was imported there"):
+        modules.find("offers_b", method)
+    assert callable(modules.find("offers_b", method, named=True))
+    with pytest.raises(NotOfferedError):
+        modules.find("offers_b", method)
+
+
+def test_a_module_keeps_what_begins_with_an_underscore(modules, write):
+    """As `import *` does; the owner can name it."""
+    write("offers_c.py", text(OFFERS))
+    with pytest.raises(NotOfferedError, match="keeps it to itself"):
+        modules.find("offers_c", "_hidden")
+    assert modules.find("offers_c", "_hidden", named=True)(1) == "hidden"
+
+
+def test_what_all_names_is_offered(modules, write):
+    """`__all__` is how a module says so."""
+    write("offers_d.py", text(OFFERS) + "\n__all__ = ['sqrt', '_hidden']\n")
+    assert modules.find("offers_d", "sqrt")(9) == 3
+    assert modules.find("offers_d", "_hidden")(1) == "hidden"
+    with pytest.raises(NotOfferedError):
+        modules.find("offers_d", "system")
+    write("offers_e.py", text(OFFERS) + "\n__all__ = 5\n")
+    with pytest.raises(NotOfferedError):
+        modules.find("offers_e", "sqrt")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("__init__", "__class__", "__getattribute__", "__setattr__", "__loader__", "__getattr__", "__call__"),
+        *("os.system", "plain.__globals__", "", " plain", "plain()", "plain\0", "math.sqrt", "-"),
+    ],
+)
+def test_only_plain_names_are_methods(modules, write, method):
+    """No attributes of attributes and none of Python's own names, not even where the owner named them."""
+    write("offers_f.py", text(OFFERS))
+    with pytest.raises(NotOfferedError, match="never run"):
+        modules.find("offers_f", method, named=True)
+
+
+@pytest.mark.parametrize("path", ["pack/__init__", "__main__", "__pycache__/m", "/__init__", "a/__x__/b"])
+def test_pythons_own_names_are_no_paths(path):
+    """`pack/__init__` would be a second name of `pack`, past a rule about the first."""
+    with pytest.raises(RefusedError, match="__ around"):
+        relative_path(path)
+
+
+def test_a_neighbours_function_is_offered_unless_there_are_rules(modules, by_rules, write):
+    """Where names matter, a method counts under the module that made it, or under one whose `__all__` names it."""
+    write("neighbour_r.py", "def secret(p): return 'secret'")
+    write("front_r.py", "from neighbour_r import secret\ndef own(p): return 1")
+    write("gate_r.py", "from neighbour_r import secret\n__all__ = ['secret']")
+    assert modules.find("front_r", "secret")(1) == "secret"
+    with pytest.raises(NotOfferedError, match="from 'neighbour_r'"):
+        by_rules.find("front_r", "secret")
+    assert by_rules.find("front_r", "own")(1) == 1
+    assert by_rules.find("gate_r", "secret")(1) == "secret"
+    assert by_rules.find("neighbour_r", "secret")(1) == "secret"
+
+
+def test_what_is_remembered_has_a_bound(modules, write, monkeypatch):
+    """A module that makes up a method for every name does not make the runner grow."""
+    monkeypatch.setattr(runner_modules, "_OFFERED_MAX", 3)
+    write("offers_g.py", text(OFFERS))
+    for number in range(10):
+        modules.find("offers_g", f"made_up_{number}")
+    assert len(modules._offered) <= 3
+
+
+# ---- which file is read ----
+
+
+def test_with_rules_no_link_gives_a_module_a_second_path(by_rules, write, tmp_path):
+    """A denied module is not reached by another name of its file or folder."""
+    write("inside/secret.py", "def f(p): return 1")
+    (tmp_path / "prefix" / "open.py").symlink_to(tmp_path / "prefix" / "inside" / "secret.py")
+    (tmp_path / "prefix" / "folder").symlink_to(tmp_path / "prefix" / "inside")
+    for path in ("open", "folder/secret"):
+        with pytest.raises(RefusedError, match="is not read"):
+            by_rules.find(path, "f")
+    assert by_rules.find("inside/secret", "f")(1) == 1
+
+
+def test_with_rules_a_name_is_spelled_as_its_file(by_rules, write, monkeypatch):
+    """On a file system that takes `Secret` for `secret`, only the folder's own spelling is read."""
+    write("secret_s.py", "def f(p): return 1")
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: [name.upper() for name in listed(folder)])
+    with pytest.raises(RefusedError, match=r"secret_s\.py is not the name of a file"):
+        by_rules.find("secret_s", "f")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_file_swapped_between_check_and_load_is_not_read(modules, write, tmp_path, monkeypatch, what):
+    """It is what was opened that is judged, so a link put there in time leads nowhere."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "swapped.py").write_text("raise AssertionError('it ran')")
+    path = write("sub/swapped.py", "def f(p): return 1")
+
+    def swap():
+        place = path if what == "file" else path.parent
+        place.rename(tmp_path / "away")
+        place.symlink_to(tmp_path / "outside" / "swapped.py" if what == "file" else tmp_path / "outside")
+
+    monkeypatch.setattr(importlib, "invalidate_caches", swap)
+    with pytest.raises(RefusedError, match="leads out"):
+        modules.find("sub/swapped", "f")
+
+
+def test_no_folder_on_the_way_may_be_a_link(tmp_path):
+    """What became a link after its path was resolved is not followed."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "m.py").write_text("x")
+    (tmp_path / "root" / "sub").symlink_to(tmp_path / "out")
+    (tmp_path / "root" / "m.py").symlink_to(tmp_path / "out" / "m.py")
+    os.mkfifo(tmp_path / "root" / "pipe.py")
+    for relative in ("sub/m.py", "m.py", "pipe.py", "../out/m.py", "gone.py"):
+        with pytest.raises(runner_files.EscapeError):
+            runner_files.open_below(str(tmp_path / "root"), relative, exact=False)
+
+
+def test_bytecode_from_elsewhere_is_not_run(modules, write, tmp_path):
+    """A cache folder that is a link leads out like any other link; the source itself is compiled."""
+    source = write("cached_m.py", "def f(p): return 'good'")
+    evil = tmp_path / "evil.py"
+    evil.write_text("def f(p): return 'evil'")
+    os.utime(evil, ns=(source.stat().st_mtime_ns, source.stat().st_mtime_ns))
+    (tmp_path / "outside").mkdir()
+    cached = tmp_path / "outside" / Path(importlib.util.cache_from_source(str(source))).name
+    py_compile.compile(str(evil), cfile=str(cached), doraise=True)
+    (tmp_path / "prefix" / "__pycache__").symlink_to(tmp_path / "outside")
+    assert modules.find("cached_m", "f")(1) == "good"
