@@ -60,6 +60,13 @@ SCRIPT = """
             capture_output=True, text=True, timeout=30,
         ).stdout
         heard["listed"] = json.loads(listed)["name"]
+        with dart_client.Client(state_dir=running.state_dir) as admin:
+            strong = admin.add_key(scope="read", text="a text that nobody guesses")
+            heard["strong"] = strong["key"]["valid"]
+            try:
+                admin.add_key(scope="read", text="000")
+            except dart_client.ConflictError as error:
+                heard["weak"] = "--allow-weak-key" in str(error)
     print(json.dumps(heard))
 """
 
@@ -86,4 +93,6 @@ def test_the_fingerprint_opens_a_remote_server_and_nothing_less_does(tmp_path: P
         "authority": "there and back",
         "info": True,
         "listed": "w",
+        "strong": True,
+        "weak": True,
     }

@@ -260,7 +260,7 @@ class _Desk:
         caller = self._ring.caller(text, route.scope, request.remote or "")
         if "job" in request.match_info:
             caller.check_job(request.match_info["job"])
-        if "name" in request.match_info:
+        if route.path.startswith("/worker/{name}/"):
             caller.check_worker(request.match_info["name"])
         body.check_head()
         return caller
