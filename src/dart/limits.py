@@ -113,6 +113,8 @@ class Limits:
     """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000
     """Enrolled agents with a session."""
+    strangers_bytes_max: int = 64 * MIB
+    """Received on the agents' port over connections of which no message is complete yet, all together."""
     slots_max: int = 4096
     """Slots of one agent."""
     slice_tasks_max: int = 500

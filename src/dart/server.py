@@ -8,6 +8,8 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from dart.broker.answers import Address
 from dart.broker.clock import Clock
 from dart.broker.config import ServerConfig, advertised, in_url, is_local, is_wildcard, rest_url, socket_path
 from dart.broker.core.events import Stopping
+from dart.broker.flood import FloodGate
 from dart.broker.gateway import Gateway
 from dart.broker.keys import Keys
 from dart.broker.service import Service
@@ -59,7 +62,8 @@ def run(config: ServerConfig) -> int:
     log_to_stderr(config.log_level)
     config.check()
     limits = limits_from_environment()
-    descriptors = Descriptors(reserve=limits.connections_max)
+    descriptors = Descriptors(limits)
+    limits = replace(limits, connections_max=descriptors.rest_max)
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
     with StateDirectory(config.state_dir) as state, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(config, limits, state, descriptors))
@@ -86,7 +90,7 @@ class Server:
         config: Checked options.
         limits: Bounds of everything.
         state: Open; closed by the caller.
-        descriptors: Some of them are kept for REST.
+        descriptors: Shared out between agents and REST.
         on_stop: Called when a client asks the server to stop.
     """
 
@@ -113,6 +117,7 @@ class Server:
         self._service: Service | None = None
         self._admission: Admission | None = None
         self._transport: Transport | None = None
+        self._flood_gate: FloodGate | None = None
         self._runner: web.AppRunner | None = None
         self._listener: Listener | None = None
         self.ready_line = ""
@@ -130,11 +135,12 @@ class Server:
         transport = self._transport = Transport(self._context, keys=keys, limits=limits, deliver=service.post)
         await service.start(transport, forget_jobs=config.forget_jobs)
 
+        bind_agents = partial(transport.bind, backlog=self._descriptors.backlog)
         address = Address(
             host=advertised(config.host, config.advertise),
             port=config.port,
             agent_host=advertised(config.agent_host, config.advertise),
-            agent_port=_bind("agent-", transport.bind, config.agent_host, config.agent_port),
+            agent_port=_bind("agent-", bind_agents, config.agent_host, config.agent_port),
             public_key=keys.public,
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
@@ -144,7 +150,10 @@ class Server:
             shutdown_timeout=limits.stop_seconds / 4,
         )
         await runner.setup()
-        listener = self._listener = Listener(runner, limits=limits, tls=tls, spare_descriptors=self._descriptors.spare)
+        gate = self._flood_gate = FloodGate(self._descriptors, transport)
+        listener = self._listener = Listener(
+            runner, limits=limits, tls=tls, take=self._descriptors.rest_takes, relieve=gate.relieve
+        )
         path = socket_path(config.host)
         if path is None:
             gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
@@ -168,6 +177,8 @@ class Server:
         finally:
             if self._listener is not None:
                 self._listener.close()
+            if self._flood_gate is not None:
+                self._flood_gate.close()
             if self._transport is not None:
                 self._transport.close(linger_seconds=BYE_SECONDS)
             if self._admission is not None:

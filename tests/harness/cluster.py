@@ -21,7 +21,9 @@ MARK = "LC_HARNESS_CLUSTER"
 def read_line(process: subprocess.Popen[str], *, seconds: float, log: Path) -> str:
     """The first line of a process's stdout, or an error that shows its log."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    poll = select.poll()  # `select` knows no descriptors from 1024 on, and some tests open many
+    poll.register(process.stdout, select.POLLIN | select.POLLHUP)
+    ready = poll.poll(seconds * 1000)
     line = process.stdout.readline() if ready else ""
     if not line:
         raise AssertionError(f"no line in {seconds} s from {process.args!r}; its log:\n{log.read_text()[-6000:]}")

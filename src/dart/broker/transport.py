@@ -9,12 +9,15 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import zmq
 
 from dart.broker.admission import DOMAIN
 from dart.broker.core.events import Event, FrameArrived, SessionLost
+from dart.broker.intake import Intake
+from dart.broker.listening import ListeningSocket
 from dart.complaints import Complaints
 from dart.ids import AgentId, SessionId
 from dart.limits import Limits
@@ -61,6 +64,9 @@ class Peer:
     complained_at: float = 0.0
     version: int = PROTOCOL_VERSION
     """What it is spoken to in: our own until WELCOME chose one."""
+    descriptor: int = -1
+    messages: int = 0
+    """Taken from it, readable or not."""
 
 
 class Transport:
@@ -92,8 +98,10 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = False
         self._look_is_due = False
+        self._listening: list[ListeningSocket] = []
         self._socket = context.socket(zmq.ROUTER)
         self._configure(keys)
+        self._intake = Intake(context, self._socket, limits)
 
     def _configure(self, keys: KeyPair) -> None:
         heartbeat = max(1, int(self._limits.heartbeat_seconds * 1000))
@@ -108,7 +116,6 @@ class Transport:
             (zmq.HEARTBEAT_TIMEOUT, max(1, int(self._limits.silence_seconds * 1000))),
             (zmq.TCP_KEEPALIVE, 1),
             (zmq.TCP_KEEPALIVE_IDLE, 60),
-            (zmq.BACKLOG, 1024),
             (zmq.CURVE_SERVER, 1),
             (zmq.CURVE_SECRETKEY, keys.secret),
             (zmq.CURVE_PUBLICKEY, keys.public),
@@ -122,31 +129,43 @@ class Transport:
         """Frames that could not be read, so far."""
         return self._complaints.total
 
-    def bind(self, host: str, port: int) -> int:
-        """Listen; port 0 lets the system choose. Tells the port. Raises `zmq.ZMQError`."""
-        if ":" in host:
-            self._socket.setsockopt(zmq.IPV6, 1)
-            host = f"[{host}]"
-        self._socket.bind(f"tcp://{host}:{port or '*'}")
-        endpoint = str(self._socket.get_string(zmq.LAST_ENDPOINT))
-        return int(endpoint.rstrip("\0").rpartition(":")[2])
+    def bind(self, host: str, port: int, *, backlog: int = 1024) -> int:
+        """Listen; port 0 lets the system choose. Tells the port. Raises `OSError` and `zmq.ZMQError`."""
+        listening = ListeningSocket(host, port, backlog=backlog)
+        self._listening.append(listening)
+        self._socket.setsockopt(zmq.IPV6, int(listening.is_ipv6))
+        self._socket.setsockopt(zmq.USE_FD, listening.descriptor())
+        self._socket.bind(listening.endpoint)
+        self._intake.ports.add(listening.port)
+        return listening.port
+
+    def shut(self) -> None:
+        """Let no new connections in; those that are there go on. Raises `OSError` where that is not possible."""
+        for listening in self._listening:
+            listening.shut()
+
+    def open(self) -> None:
+        """Let them in again."""
+        for listening in self._listening:
+            listening.open()
 
     def start(self) -> None:
         """Read from the running loop from now on."""
         self._loop = asyncio.get_running_loop()
         self._complaints.later = self._loop.call_later
+        self._intake.start()
         self.resume()
 
     def pause(self) -> None:
         """Leave what comes in the socket: the agents feel it and wait."""
         if self._loop is not None and self._reading:
             self._loop.remove_reader(self._socket.fileno())
-        self._reading = False
+        self._reading = self._intake.judges = False
 
     def resume(self) -> None:
         """Read again; harmless when reading."""
         if self._loop is not None and not self._reading and not self._socket.closed:
-            self._reading = True
+            self._reading = self._intake.judges = True
             self._loop.add_reader(self._socket.fileno(), self._drain)
             self._look_soon()
 
@@ -155,7 +174,10 @@ class Transport:
         if not self._socket.closed:
             self.pause()
             self._complaints.close()
+            self._intake.close()
             self._socket.close(linger=int(linger_seconds * 1000))
+            for listening in self._listening:
+                listening.close()
 
     # ---- out ----
 
@@ -169,10 +191,11 @@ class Transport:
         return self._send(peer, Frame(sequence, message))
 
     def end(self, session: SessionId) -> None:
-        """Forget this session: what its connection still sends is answered by SAY_HELLO and otherwise dropped."""
+        """Forget this session: what its connection still sends is answered by SAY_HELLO, and in a while it is cut."""
         peer = self._sessions.pop(session, None)
         if peer is not None:
             peer.ended = True
+            self._intake.end(peer.descriptor, peer, partial(self._forget_ended, peer))
 
     def end_all(self, why: str) -> None:
         """Ask all agents to begin anew."""
@@ -238,11 +261,14 @@ class Transport:
                 frames[-1] = frame
         peer = self._peers.get(routing_id)
         if peer is None:
-            agent_id = _user_id(frames[0])
-            if agent_id is None:  # cannot happen while ZAP is enforced
+            origin = _origin(frames[0])
+            if origin is None:  # cannot happen while ZAP is enforced
                 self._complaints.warn("A frame of a connection without identity was dropped.")
                 return None
-            peer = self._remember(Peer(routing_id, self._next_session(), agent_id))
+            agent_id, descriptor = origin
+            peer = self._remember(Peer(routing_id, self._next_session(), agent_id, descriptor=descriptor))
+            self._intake.heard(descriptor, peer)
+        peer.messages += 1
         if peer.ended:
             self._repeat(peer)
             return None
@@ -280,6 +306,10 @@ class Transport:
             self.end(peer.session)
             self._deliver([SessionLost(peer.session, why)])
 
+    def _forget_ended(self, peer: Peer) -> None:
+        if self._peers.get(peer.routing_id) is peer:
+            self._forget(peer, "its session has ended")
+
     def _refuse(self, peer: Peer, fault: Malformed) -> SessionLost:
         self._complaints.warn(f"A frame of agent {peer.agent_id[:16]} could not be read: {fault.text}", peer.agent_id)
         self._send(peer, Frame(0, Error(fault.code, fault.text)))
@@ -293,8 +323,9 @@ class Transport:
             self._send(peer, Frame(0, Error(ErrorCode.SAY_HELLO, "This session is over; begin a new one.")))
 
 
-def _user_id(frame: zmq.Frame) -> AgentId | None:
+def _origin(frame: zmq.Frame) -> tuple[AgentId, int] | None:
+    """Whose connection a frame came from, and its descriptor."""
     try:
-        return AgentId(str(frame["User-Id"]))
-    except (KeyError, zmq.ZMQError):
+        return AgentId(str(frame["User-Id"])), int(frame["__fd"])
+    except (KeyError, ValueError, zmq.ZMQError):
         return None

@@ -13,7 +13,7 @@ import socket
 import ssl
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ class Listener:
         runner: Set up already.
         limits: How many connections, how slow they may be.
         tls: None: plain HTTP.
-        spare_descriptors: Within it a connection may take a descriptor that is kept for REST.
+        take: Told how many connections there are, or are about to be.
+        relieve: Called when the process has no descriptor for a connection; tells whether to try again at once.
     """
 
     def __init__(
@@ -119,7 +120,8 @@ class Listener:
         *,
         limits: Limits,
         tls: ssl.SSLContext | None,
-        spare_descriptors: Callable[[], AbstractContextManager[None]] = nullcontext,
+        take: Callable[[int], None] = lambda _connections: None,
+        relieve: Callable[[], bool] = lambda: False,
     ) -> None:
         server = runner.server
         if server is None:
@@ -129,7 +131,8 @@ class Listener:
         server.request_factory = self._begin  # type: ignore[assignment]  # the same signature, spelled with Any
         self._limits = limits
         self._tls = tls
-        self._spare_descriptors = spare_descriptors
+        self._take = take
+        self._relieve = relieve
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._file: tuple[Path, os.stat_result] | None = None
@@ -206,6 +209,7 @@ class Listener:
     def leave(self, place: Place) -> None:
         """A connection is over."""
         self._places.discard(place)
+        self._take(len(self._places))
 
     def _remove_file(self) -> None:
         """Take the unix socket's file away, unless somebody put another one in its place."""
@@ -224,20 +228,25 @@ class Listener:
         for _ in range(ACCEPTS_A_TURN):
             if self._socket is None:
                 return
+            self._take(len(self._places) + 1)
             try:
-                with self._spare_descriptors():
-                    sock, _ = self._socket.accept()
+                sock, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
+                if error.errno == errno.EMFILE and self._relieve():
+                    continue
                 log.warning("No connection can be accepted: %s.", error.strerror)
                 self._loop.remove_reader(self._socket.fileno())
                 self._loop.call_later(NO_DESCRIPTORS_SECONDS, self._accept_again)
                 return
-            if len(self._places) >= self._limits.connections_max and not self._make_room():
+            full = len(self._places) >= self._limits.connections_max
+            if full and not self._make_room():
                 sock.close()
                 continue
             self._admit(sock)
+            if full:
+                return  # the one that gave way lets go of its descriptor in the loop's next turn
 
     def _accept_again(self) -> None:
         if self._socket is not None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -75,4 +76,7 @@ class Place:
         if self.connection is not None and self.connection.transport is not None:
             self.connection.transport.abort()
         elif self.task is not None:
+            # uvloop keeps the descriptor of a handshake that is merely cancelled until it would have timed out.
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
             self.task.cancel()
