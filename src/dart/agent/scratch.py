@@ -20,6 +20,7 @@ from dart.errors import ConfigError
 
 RECORD = "scratch.path"
 """File in the agent's home: where the last run had its directory, to be cleared away if it was killed."""
+_PLACES = ("/tmp", "/var/tmp")  # noqa: S108 - the names in there are random
 _REMOVE = 'rm -rf -- "$1" 2> /dev/null || { chmod -R u+rwX -- "$1"; rm -rf -- "$1"; }'
 _END_SECONDS = 5.0
 """How long the agent's end waits for what is removed; the rest goes on without it."""
@@ -150,7 +151,7 @@ class Scratch:
 
 def _make_base(home: Path | None, environment: Mapping[str, str]) -> Path:
     """A new directory where the system keeps temporary files, or in the agent's home."""
-    places = [environment.get("TMPDIR", ""), "/tmp", "/var/tmp", str(home or "")]  # noqa: S108 - the name is random
+    places = [environment.get("TMPDIR", ""), *_PLACES, str(home or "")]
     for place in filter(None, places):
         path = Path(place).absolute() / f"dart-{os.urandom(4).hex()}"
         with contextlib.suppress(OSError):
