@@ -1,7 +1,12 @@
 #!/bin/sh
 # Installs what single tests talk to, where that is allowed; a test whose peer is missing is skipped with its reason.
 set -eu
-if ! command -v curl > /dev/null && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+[ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || exit 0
+missing=
+command -v curl > /dev/null || missing="$missing curl"
+command -v systemd-analyze > /dev/null || missing="$missing systemd"
+if [ -n "$missing" ]; then
     apt-get update -qq > /dev/null 2>&1 || true
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl > /dev/null 2>&1 || true
+    # shellcheck disable=SC2086 # a list of words
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing > /dev/null 2>&1 || true
 fi

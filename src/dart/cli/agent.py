@@ -15,7 +15,7 @@ from dart.cli.options import OUTPUT
 from dart.cli.render import Output
 
 STOP_SECONDS = 30.0
-_PLAIN_OPTIONS = (
+PLAIN_OPTIONS = (
     ("server", "URL", "The broker, as `dart server info` tells; known from enrolment or --state-dir without it."),
     ("name", "NAME", "The worker's name: what tasks give as location."),
     ("slots", "K", "Tasks at the same time; 1 without it."),
@@ -57,7 +57,7 @@ def start(
     os.execv(sys.executable, [sys.executable, "-m", "dart.agent", *arguments])  # noqa: S606 - no shell wanted
 
 
-for _name, _value, _help in _PLAIN_OPTIONS:
+for _name, _value, _help in PLAIN_OPTIONS:
     _variables = ["DART_AGENT_" + _name.upper().replace("-", "_")]
     if _name == "state-dir":
         _variables.append("DART_STATE_DIR")

@@ -12,8 +12,8 @@ from dart.logs import one_line
 NOUNS = {
     "up": "dart.cli.up:up",
     "run": "dart.cli.run:run",
-    "server": "dart.cli.backup:server",
-    "agent": "dart.cli.agent:agent",
+    "server": "dart.cli.server_unit:server",
+    "agent": "dart.cli.agent_unit:agent",
     "worker": "dart.cli.worker:worker",
     "job": "dart.cli.job:job",
     "task": "dart.cli.task:task",
