@@ -33,7 +33,10 @@ TASK_ID = os.environ.get("FUZZ_TASK_ID", "1")
 """Of a task of job `j`."""
 PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^w$", "a|b", "(?=w)w", r"(a|aa)b\1"])
 
+CONDITIONS = ["memory_gib>=4", "python>=3.9", "architecture=armv7l", "!gpu", "site != oslo", "cores<2"]
+
 for name, strategy in {
+    "dart-requirement": st.sampled_from(["", *CONDITIONS]) | st.text(printable("/=<>!"), min_size=1, max_size=40),
     "dart-name": without_slash(),
     "dart-name-or-empty": st.just("") | without_slash(),
     "dart-key-name": st.just("") | without_slash().filter(lambda text: text != "admin"),

@@ -1,6 +1,6 @@
 """Answers on their way out: JSON or MessagePack, as the request's Accept header asks."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -9,6 +9,8 @@ from dart.errors import DartError
 from dart.rest.bodies import JSON, MESSAGEPACK
 from dart.rest.errors import members_of, status_of
 
+SERVER_NAME: Final = "DART"
+"""For the header `Server`: which library and Python this is concerns nobody."""
 _encode_json = msgspec.json.Encoder().encode
 _encode_messagepack = msgspec.msgpack.Encoder().encode
 

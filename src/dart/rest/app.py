@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -25,7 +26,7 @@ from dart.errors import (
 from dart.limits import Limits
 from dart.rest import answer_schemas as shapes
 from dart.rest import jobs, keys, openapi, results, schemas, server, tasks, workers
-from dart.rest.answers import answer_of, error_answer, wants_messagepack
+from dart.rest.answers import SERVER_NAME, answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.bodies import Body, Budget
 from dart.rest.call import REQUEST_ID, Call, Route, Tools
@@ -125,7 +126,8 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
     app = web.Application(middlewares=[guard])
     for route in ROUTES:
         handler = desk.handler(route)
-        bare = route.path.removesuffix("/")
+        # A name may have brackets, which aiohttp's own pattern for a segment leaves out.
+        bare = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path.removesuffix("/"))
         for path in (bare, bare + "/"):
             app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
     app.on_response_prepare.append(_add_headers)
@@ -140,6 +142,7 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-Id"] = REQUEST_ID.get()
     response.headers["Cache-Control"] = "no-store"
+    response.headers[hdrs.SERVER] = SERVER_NAME
 
 
 class _Desk:

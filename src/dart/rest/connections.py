@@ -17,10 +17,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from dart.limits import Limits
-from dart.rest.answers import error_answer
+from dart.rest.answers import SERVER_NAME, error_answer
 from dart.rest.errors import from_http
 from dart.rest.places import LINGER_SECONDS, Place
 
@@ -29,6 +29,10 @@ ACCEPTS_A_TURN = 100
 NO_DESCRIPTORS_SECONDS = 0.5
 """Pause when the process has no descriptor left."""
 BACKLOG = 1024
+NOT_HTTP = (
+    "The request is not HTTP as this server understands it: its first line, a header or the framing of its body is"
+    " broken, or longer than 8 KiB."
+)
 
 log = logging.getLogger("dart.rest.connections")
 
@@ -82,9 +86,10 @@ class Connection(web.RequestHandler):
             raise ConnectionError("a part of the answer is out already") from exc
         if status >= 500:
             log.error("a request failed before its handler: %s", message, exc_info=exc)
-        refusal = from_http(status, "The request is not HTTP as this server understands it; see its first lines.")
+        refusal = from_http(status, NOT_HTTP)
         response = error_answer(refusal, messagepack=False)
         response.force_close()
+        response.headers[hdrs.SERVER] = SERVER_NAME
         return response
 
     def pause_writing(self) -> None:

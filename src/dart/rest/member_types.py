@@ -63,6 +63,19 @@ NameOrEmpty = Annotated[
 Capabilities = Annotated[
     list[NameOrEmpty], _shown("names of capabilities; empty texts are ignored", maxItems="capabilities_max")
 ]
+Requirements = Annotated[
+    list[
+        Annotated[
+            str,
+            _shown(format="dart-requirement", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max"),
+        ]
+    ],
+    _shown(
+        "what a worker must have: a capability, `key=value`, a comparison such as `memory_gib>=4`, one of these after"
+        " `!`; empty texts are ignored",
+        maxItems="capabilities_max",
+    ),
+]
 JobNames = Annotated[list[Name], _shown("names of jobs", maxItems="capabilities_max")]
 Tag = Annotated[
     str,

@@ -36,6 +36,7 @@ from dart.rest.member_types import (
     Port,
     Priority,
     PublicKey,
+    Requirements,
     Retries,
     Seconds,
     States,
@@ -75,7 +76,7 @@ class NewJob(Members, kw_only=True):
     name: Name
     module_path: ModulePath
     method: Method
-    requires: Capabilities | msgspec.UnsetType = msgspec.UNSET
+    requires: Requirements | msgspec.UnsetType = msgspec.UNSET
     priority: Priority | msgspec.UnsetType = msgspec.UNSET
     timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
     retries: Retries | msgspec.UnsetType = msgspec.UNSET
@@ -102,7 +103,7 @@ class Each(msgspec.Struct, forbid_unknown_fields=True):
     """One task for each worker connected now that matches."""
 
     worker_regex: Pattern = ""
-    requires: Capabilities = []
+    requires: Requirements = []
 
 
 class NewTask(msgspec.Struct, kw_only=True):
@@ -110,7 +111,7 @@ class NewTask(msgspec.Struct, kw_only=True):
 
     location: NameOrEmpty = ""
     parameter: AnyValue = None
-    requires: Capabilities | msgspec.UnsetType = msgspec.UNSET
+    requires: Requirements | msgspec.UnsetType = msgspec.UNSET
     each: Each | msgspec.UnsetType = msgspec.UNSET
     priority: Priority | msgspec.UnsetType = msgspec.UNSET
     timeout: Seconds | msgspec.UnsetType = msgspec.UNSET
