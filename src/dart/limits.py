@@ -181,6 +181,12 @@ class Limits:
     """A runner that has not said it is ready by then counts as broken."""
     log_bytes_max: int = 10 * MIB
     """A worker's log file is rotated at this size."""
+    audit_bytes_max: int = 32 * MIB
+    """One file of an agent's audit log; then it is renamed to `audit.jsonl.1`, that to `.2`, and so on."""
+    audit_files_max: int = 8
+    """Files of it; the oldest one goes."""
+    audit_waiting_bytes_max: int = 64 * MIB
+    """Large parameters and results that wait to be hashed; what comes beyond that is hashed at once."""
     policy_bytes_max: int = 256 * KIB
     """The file of the owner's policy."""
     probe_seconds_max: float = 30.0

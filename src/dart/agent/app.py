@@ -6,13 +6,14 @@ import os
 import selectors
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from dart.agent import enrol, events, kernel_calls
+from dart.agent.audit_log import AuditLog
+from dart.agent.clock import Clock
 from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home
@@ -35,17 +36,6 @@ _FAILED, _USAGE, _UNREACHABLE, _NOT_ALLOWED = 1, 2, 3, 4
 _RUNNERS_END_SECONDS = 3.0
 """How long runners have at the very end, before they are killed."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class Clock:
-    """Unix time that does not jump: the wall's at the start, then what has passed since."""
-
-    def __init__(self) -> None:
-        self._offset = time.time() - time.monotonic()
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return self._offset + time.monotonic()
 
 
 class Agent:
@@ -83,6 +73,11 @@ class Agent:
             limits,
             self._from_thread,
             gather=config.spool_mode is not SpoolMode.BEFORE_SEND,
+        )
+        self._audit = (
+            AuditLog(config.home, limits, self._from_thread, broker=enrolment.server_public_key)
+            if policy.audit
+            else None
         )
         self._supervisor = Supervisor(
             SupervisorOptions(
@@ -178,6 +173,8 @@ class Agent:
                 self._spool.write(number, store_id, results)
             case events.SpoolForget(refs):
                 self._spool.forget(refs)
+            case events.Audit(entries) if self._audit is not None:
+                self._audit.write(entries)
             case events.TakeBack(slot):
                 self._supervisor.take_back(slot)
             case events.Kill(slot, grace_seconds):
@@ -285,6 +282,8 @@ class Agent:
         self._supervisor.close()
         if not self._spool.close():
             _LOG.error("not all results could be written to the spool; their tasks run again")
+        if self._audit is not None:
+            self._audit.close()
         self._link.close()
         self._selector.close()
         os.close(self._wake_read)

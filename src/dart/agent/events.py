@@ -4,9 +4,10 @@ All times are seconds of one clock: Unix time that does not jump while the proce
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dart.ids import AttemptRef, StoreId
-from dart.wire.messages import AgentMessage, BrokerMessage, Lease, Result
+from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Lease, Result
 
 Slot = int
 """0..slots-1."""
@@ -140,6 +141,18 @@ class SpoolRoom:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditStuck:
+    """The audit log cannot be written; no task begins until `AuditGoesOn`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditGoesOn:
+    """The audit log has all its lines again."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """Stop in good order (signal or `dart agent stop`); asked twice: at once."""
 
@@ -164,6 +177,8 @@ Event = (
     | SpoolSynced
     | SpoolFull
     | SpoolRoom
+    | AuditStuck
+    | AuditGoesOn
     | StopAsked
     | TimePassed
 )
@@ -231,6 +246,27 @@ class SpoolForget:
     refs: tuple[AttemptRef, ...]
 
 
+class AuditEntry(NamedTuple):
+    """One attempt that has ended, or was refused."""
+
+    lease: Lease
+    store_id: StoreId
+    outcome: str
+    """`success`, `error`, `refused`, `timed out`, `died`; `dropped`: nobody waited; `interrupted`: it runs again."""
+    start_time_ms: int
+    duration_seconds: float
+    error_code: int
+    output: Buffer
+    """The result, or the error's text, as a portable value; empty if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Write these into the audit log."""
+
+    entries: tuple[AuditEntry, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Say:
     """A log line."""
@@ -256,4 +292,4 @@ class Exit:
     code: int
 
 
-Command = Connect | Disconnect | Send | Give | TakeBack | Kill | SpoolWrite | SpoolForget | Say | Joined | Exit
+Command = Connect | Disconnect | Send | Give | TakeBack | Kill | SpoolWrite | SpoolForget | Audit | Say | Joined | Exit

@@ -98,9 +98,9 @@ class Policy:
         except ModuleFaultError as fault:
             return Refusal(fault.code, str(fault))
         if any(matches(rule, canonical(relative), canonical(method)) for rule in self.deny):
-            return _refused(f"{relative}:{method} is denied (deny)")
+            return _refused(f"{relative + ':' + method!r} is denied (deny)")
         if self.allow is not None and not any(matches(rule, relative, method) for rule in self.allow):
-            return _refused(f"{relative}:{method} is not among what is allowed (allow)")
+            return _refused(f"{relative + ':' + method!r} is not among what is allowed (allow)")
         return None
 
     def names(self, module_path: str, method: str) -> bool:
@@ -110,9 +110,9 @@ class Policy:
         relative = module_path.removeprefix("/")
         return any(rule.exact and rule.module == relative and rule.method == method for rule in self.allow)
 
-    def result_refusal(self, result_bytes: int) -> Refusal | None:
-        """Why this result does not leave; None: it may."""
-        if self.result_bytes_max is None or result_bytes <= self.result_bytes_max:
+    def result_refusal(self, result_bytes: int, *, least: int = 0) -> Refusal | None:
+        """Why this result does not leave; None: it may. So many bytes as `least` may in any case."""
+        if self.result_bytes_max is None or result_bytes <= max(self.result_bytes_max, least):
             return None
         return _refused(
             f"the result has {result_bytes} bytes, at most {self.result_bytes_max} are let out (result_bytes_max)"

@@ -111,7 +111,7 @@ class Modules:
             why = f"was imported there from {origin!r}"
         raise NotOfferedError(
             f"{method!r} of module {module_path!r} {why}; it is not offered to tasks. The worker's owner can offer it "
-            f"with __all__ = [{method!r}] in the module, or by allowing {module_path}:{method} in the policy."
+            f"with __all__ = [{method!r}] in the module, or by allowing {module_path + ':' + method!r} in the policy."
         )
 
     def _origin(self, module: object, found: object) -> str:

@@ -23,6 +23,27 @@ def log_file_name(worker: str) -> str:
     return f"log_{shown[:80]}_{digest}.txt"
 
 
+def open_log(path: Path, remedy: str) -> int:
+    """A descriptor that appends to a log file of this user only, 0600 and no link.
+
+    Raises:
+        ConfigError: It is a link, not ours, or cannot be opened; `remedy` is what can be done beside removing it.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        opened = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"The log file {path} cannot be opened: {error.strerror}. Remove what is there, or {remedy}."
+        ) from None
+    state = os.fstat(opened)
+    if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_nlink > 1:
+        os.close(opened)
+        raise ConfigError(f"The log file {path} is no plain file of this user. Remove it, or {remedy}.")
+    os.fchmod(opened, 0o600)
+    return opened
+
+
 class WorkerLog:
     """The open log file of one worker, shared by its slots; another agent may append to the same one.
 
@@ -58,23 +79,7 @@ class WorkerLog:
             self._file = -1
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            opened = os.open(self.path, flags, 0o600)
-        except OSError as error:
-            raise ConfigError(
-                f"The log file {self.path} cannot be opened: {error.strerror}. Remove what is there, "
-                "or set output_directory to a folder of your own."
-            ) from None
-        state = os.fstat(opened)
-        if not stat.S_ISREG(state.st_mode) or state.st_uid != os.geteuid() or state.st_nlink > 1:
-            os.close(opened)
-            raise ConfigError(
-                f"The log file {self.path} is no plain file of this user. Remove it, "
-                "or set output_directory to a folder of your own."
-            )
-        os.fchmod(opened, 0o600)
-        return opened
+        return open_log(self.path, "set output_directory to a folder of your own")
 
     def _rotate(self, more_bytes: int) -> None:
         state = os.fstat(self._file)

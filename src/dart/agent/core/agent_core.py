@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
-from dart.agent.core import credit, dispatch, leaving, outcomes, reports, session, slots
+from dart.agent.core import auditing, credit, dispatch, leaving, outcomes, reports, session, slots
 from dart.agent.core.state import Identity, State, new_state
 from dart.agent.events import (
+    AuditGoesOn,
+    AuditStuck,
     Command,
     Event,
     FrameArrived,
@@ -110,12 +112,8 @@ class AgentCore:
                 session.on_first_runner(state)
             case RunnerDied():
                 slots.on_runner_died(state, event)
-            case SpoolFull():
-                state.spool_full = True
-                state.say("error", f"the spool cannot write: {event.reason}; no more tasks are taken until it can")
-            case SpoolRoom():
-                state.spool_full = False
-                state.say("info", "the spool writes again")
+            case SpoolFull() | SpoolRoom() | AuditStuck() | AuditGoesOn():
+                _on_disk(state, event)
             case Started():
                 outcomes.on_started(state, event)
                 session.on_started(state)
@@ -123,11 +121,28 @@ class AgentCore:
                 leaving.on_stop_asked(state)
 
 
+def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoesOn) -> None:
+    match event:
+        case SpoolFull(reason):
+            state.spool_full = True
+            state.say("error", f"the spool cannot write: {reason}; no more tasks are taken until it can")
+        case SpoolRoom():
+            state.spool_full = False
+            state.say("info", "the spool writes again")
+        case AuditStuck(reason):
+            slots.on_audit_stuck(state, reason)
+        case AuditGoesOn():
+            state.audit_stuck = False
+            state.say("info", "the audit log is written again")
+
+
 def _settle(state: State) -> None:
     """Everything that follows from the new state: work to the runners first, then disk and network."""
     slots.end_overdue(state)
+    slots.hold_back_if_stuck(state)
     session.keep_alive(state)
     dispatch.dispatch(state)
+    auditing.hand_over(state)
     outcomes.spool(state)
     outcomes.flush(state)
     credit.tell_if_notable(state)

@@ -31,8 +31,8 @@ def prefetch(state: State, slots: int) -> int:
 
 
 def is_full(state: State) -> bool:
-    """Whether the spool takes nothing more: results wait for their ACK, or the disk cannot be written."""
-    return state.spool_full or state.kept_bytes >= state.limits.spool_bytes_max
+    """Whether disk or spool take nothing more: a file cannot be written, or too many results wait for their ACK."""
+    return state.spool_full or state.audit_stuck or state.kept_bytes >= state.limits.spool_bytes_max
 
 
 def wanted(state: State) -> int:

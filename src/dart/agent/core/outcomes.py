@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dart.agent.core import credit
+from dart.agent.core import auditing, credit
 from dart.agent.core.state import SPOOLED_EARLIER, Held, Kept, Phase, SpoolMode, State
 from dart.agent.events import RunnerResult, SpoolForget, SpoolWrite, Started
 from dart.errors import TaskErrorCode
@@ -19,7 +19,7 @@ def keep(state: State, held: Held, result: RunnerResult) -> None:
     """Keep what a runner wrote."""
     _keep(
         state,
-        held.store_id,
+        held,
         Result(
             result.ref,
             state.identity.name,
@@ -39,7 +39,7 @@ def keep_error(state: State, held: Held, code: int, text: str, *, start: float, 
     payload = portable_text(text)
     start_time_ms = int(start * 1000)
     result = Result(held.lease.ref, identity.name, identity.host, start_time_ms, duration, False, code, payload)
-    _keep(state, held.store_id, result)
+    _keep(state, held, result)
 
 
 def portable_text(text: str) -> bytes:
@@ -48,7 +48,9 @@ def portable_text(text: str) -> bytes:
     return b"\xdb" + len(data).to_bytes(4, "big") + data
 
 
-def _keep(state: State, store_id: StoreId, result: Result) -> None:
+def _keep(state: State, held: Held, result: Result) -> None:
+    store_id = held.store_id
+    auditing.note(state, held, result)
     state.kept[result.ref] = Kept(result, store_id, kept_at=state.now)
     state.kept_bytes += _size(result)
     state.unspooled.append(result.ref)

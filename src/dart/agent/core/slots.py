@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dart.agent.core import outcomes
+from dart.agent.core import auditing, outcomes
 from dart.agent.core.credit import is_full, note_duration
 from dart.agent.core.dispatch import begin_next, take_back
 from dart.agent.core.state import Fate, Held, Phase, SlotState, State
@@ -103,6 +103,21 @@ def release_waiting(state: State) -> None:
         release(state, waiting)
 
 
+def on_audit_stuck(state: State, reason: str) -> None:
+    """What could not be written down must not run: only what is begun may end."""
+    state.audit_stuck = True
+    state.say("error", f"the audit log cannot be written: {reason}; no task begins until it can")
+    for number, slot in enumerate(state.slots):
+        if len(slot.pipeline) > 1:
+            take_back(state, number)
+
+
+def hold_back_if_stuck(state: State) -> None:
+    """Give back what waits, and what came back from the runners, while the audit log is stuck."""
+    if state.audit_stuck:
+        release_waiting(state)
+
+
 # ---- what the runners say ----
 
 
@@ -141,16 +156,19 @@ def on_tasks_ended(state: State, event: TasksEnded) -> None:
 
 
 def _keep(state: State, held: Held, result: RunnerResult) -> None:
+    start, duration = result.start_time_ms / 1000, result.duration_seconds
     if held.fate is Fate.TIMED_OUT:
-        start = result.start_time_ms / 1000
-        _keep_timed_out(state, held, start=start, duration=result.duration_seconds)
-    elif held.fate is not Fate.ABANDONED:
-        refusal = state.identity.policy.result_refusal(len(result.payload)) if result.success else None
+        _keep_timed_out(state, held, start=start, duration=duration)
+    elif held.fate is Fate.ABANDONED:
+        auditing.note_end(state, held, "dropped", start, duration)
+    else:
+        # A runner cuts its errors; one that is longer was not written by it.
+        text_bytes = 0 if result.success else 4 * state.limits.error_chars_max + 5
+        refusal = state.identity.policy.result_refusal(len(result.payload), least=text_bytes)
         if refusal is None:
             outcomes.keep(state, held, result)
         else:
-            start = result.start_time_ms / 1000
-            outcomes.keep_error(state, held, *refusal, start=start, duration=result.duration_seconds)
+            outcomes.keep_error(state, held, *refusal, start=start, duration=duration)
 
 
 def _keep_timed_out(state: State, held: Held, *, start: float, duration: float) -> None:
@@ -214,6 +232,7 @@ def _end_with_runner(state: State, slot: SlotState, ref: AttemptRef, reason: str
         # It began between our decision to kill its predecessor and the signal: no fault of its own, so it runs
         # again. On the way out it is left to the broker, which sees at BYE that it has no result.
         held.slot, held.fate = None, Fate.WANTED
+        auditing.note_end(state, held, "interrupted", slot.began_at, max(0.0, state.now - slot.began_at))
         if state.leaving:
             state.free(ref)
         else:
@@ -223,7 +242,9 @@ def _end_with_runner(state: State, slot: SlotState, ref: AttemptRef, reason: str
     duration = max(0.0, state.now - slot.began_at)
     if held.fate is Fate.TIMED_OUT:
         _keep_timed_out(state, held, start=slot.began_at, duration=duration)
-    elif held.fate is not Fate.ABANDONED:
+    elif held.fate is Fate.ABANDONED:
+        auditing.note_end(state, held, "dropped", slot.began_at, duration)
+    else:
         text = f"the runner process ended while it ran this task: {reason}"
         outcomes.keep_error(state, held, TaskErrorCode.RUNNER_DIED, text, start=slot.began_at, duration=duration)
 

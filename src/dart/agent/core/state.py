@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from dart.agent.events import Command, Say, Send, Slot
+from dart.agent.events import AuditEntry, Command, Say, Send, Slot
 from dart.agent.policy import Policy
 from dart.ids import AttemptRef, BootId, StoreId
 from dart.limits import Limits
@@ -190,6 +190,10 @@ class State:
     """SpoolWrites so far."""
     synced: int = 0
     spool_full: bool = False
+    audit_stuck: bool = False
+    """Nothing may run that could not be written down."""
+    audited: list[AuditEntry] = field(default_factory=list)
+    """Of the present call."""
     full_said: bool = False
     held_back_said: int = 0
     """Results held back, as people were last told."""
