@@ -202,6 +202,10 @@ class Limits:
     progress_chars_max: int = 1000
     """Text of one progress report."""
 
+    # Bundles
+    bundle_bytes_max: int = 64 * MIB
+    """An agent's bundle, unpacked or not; one has about 5 MB."""
+
 
 MINIMUM = {
     "value_bytes_max": KIB,

@@ -47,6 +47,29 @@ def made(architecture: str) -> Path:
     return root
 
 
+def copied(root: Path, destination: Path, *, without: tuple[str, ...]) -> Path:
+    """A root like another one, less some packages: what a host may not have."""
+    gone = {*without, "numpy"}
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return gone.intersection(names) if Path(folder).name in {"dist-packages", root.name} else set()
+
+    shutil.copytree(root, destination, symlinks=True, copy_function=_link, ignore=left_out)
+    python = destination / "usr/bin" / VERSION
+    launch = python.read_text().replace(str(root), str(destination))
+    python.unlink()
+    python.write_text(launch)
+    python.chmod(0o755)
+    return destination
+
+
+def _link(source: str, destination: str) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # on another file system
+        shutil.copy2(source, destination)
+
+
 def _cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(os.environ.get("DART_FOREIGN_PYTHONS") or Path(base) / "dart-foreign-pythons") / _RECIPE

@@ -19,6 +19,7 @@ NOUNS = {
     "task": "dart.cli.task:task",
     "result": "dart.cli.result:result",
     "key": "dart.cli.key:key",
+    "bundle": "dart.cli.bundle:bundle",
     "profile": "dart.cli.profile:profile",
 }
 """Loaded when asked for: `dart agent start` on a Raspberry Pi needs nothing of the rest."""

@@ -21,13 +21,14 @@ def OUTPUT(command: Command) -> Command:  # noqa: N802 - reads as the option tha
         "-o",
         type=click.Choice(["table", "json", "jsonl"]),
         envvar="DART_OUTPUT",
-        default=_output_of_profile,
+        default=output_of_profile,
         callback=lambda _context, _parameter, form: Output(form),
         help="Tables for people (the default), JSON, or JSON lines.",
     )(command)
 
 
-def _output_of_profile() -> str:
+def output_of_profile() -> str:
+    """The form of what is printed where neither flag nor variable names one."""
     return str(_profile().get("output", "table"))
 
 

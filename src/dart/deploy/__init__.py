@@ -1,0 +1,1 @@
+"""Bringing agents to hosts: archives that run where there is nothing but Python."""
