@@ -19,7 +19,6 @@ from aiohttp import web
 from dart.admin_key import AdminKey
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
-from dart.broker.clock import Clock
 from dart.broker.config import ServerConfig, advertised, in_url, is_local, is_wildcard, rest_url, socket_path
 from dart.broker.core.events import Stopping
 from dart.broker.flood import FloodGate
@@ -31,8 +30,10 @@ from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.transport import Transport
 from dart.certificates import own_tls_context, tls_context
+from dart.clock import Clock
 from dart.descriptors import Descriptors
 from dart.errors import ConfigError, DartError
+from dart.free_lists import TRIM_SECONDS, trim
 from dart.limits import Limits, limits_from_environment
 from dart.logs import log_to_stderr
 from dart.rest import app as rest
@@ -164,6 +165,12 @@ class Server:
         transport.start()
         listener.start()
         self._announce(gateway.address, fingerprint)
+        self._trim()
+
+    def _trim(self) -> None:
+        """Give memory back from time to time, as long as the loop runs."""
+        trim()
+        asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim)
 
     async def stop(self) -> None:
         """End in good order: take nothing new, answer what is open, tell the agents, write, close."""

@@ -10,7 +10,6 @@ import zmq
 
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
-from dart.broker.clock import Clock
 from dart.broker.core.events import Stopping
 from dart.broker.core.model import JobConfig, TaskPolicy, TaskSpec
 from dart.broker.gateway import Gateway
@@ -18,6 +17,7 @@ from dart.broker.service import Service
 from dart.broker.store.base import Store
 from dart.broker.store.memory import MemoryStore
 from dart.broker.transport import Transport
+from dart.clock import Clock
 from dart.errors import DartError
 from dart.limits import Limits
 from dart.wire import curve

@@ -24,8 +24,10 @@ from dart.agent.probing import facts_of
 from dart.agent.runner_plan import SupervisorOptions
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor
+from dart.clock import Clock
 from dart.complaints import Complaints
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
+from dart.free_lists import TRIM_SECONDS, trim
 from dart.ids import BootId, StoreId
 from dart.limits import Limits, limits_from_environment
 from dart.logs import log_to_stderr, one_line
@@ -66,6 +68,7 @@ class Agent:
         self._complaints = Complaints(_LOG)
         self._joined = False
         self._sent = False
+        self._trim_at = 0.0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._register(self._wake_read, self._woken)
         self._spool = Spool(
@@ -146,6 +149,9 @@ class Agent:
             self._link_is_ready()
         now = self._clock()
         self._complaints.tell()
+        if now >= self._trim_at:
+            trim()
+            self._trim_at = now + TRIM_SECONDS
         self._supervisor.on_time(now)
         happened = tuple(self._take_events()) or (events.TimePassed(),)
         for command in self._core.handle_all(happened, now):
