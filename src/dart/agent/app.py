@@ -13,7 +13,6 @@ from typing import NoReturn
 
 from dart.agent import enrol, events, kernel_calls
 from dart.agent.audit_log import AuditLog
-from dart.agent.clock import Clock
 from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home
