@@ -21,6 +21,7 @@ from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
 from dart.agent.probing import facts_of
 from dart.agent.runner_plan import SupervisorOptions
+from dart.agent.signals import handled
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor
 from dart.clock import Clock
@@ -36,7 +37,7 @@ _LOG = logging.getLogger("dart.agent")
 _FAILED, _USAGE, _UNREACHABLE, _NOT_ALLOWED = 1, 2, 3, 4
 _RUNNERS_END_SECONDS = 3.0
 """How long runners have at the very end, before they are killed."""
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Agent:
@@ -129,7 +130,8 @@ class Agent:
             The exit code.
         """
         self._events.append(events.Started(self._spool.stored))
-        with self._signals():
+        calls = dict.fromkeys(_STOP_SIGNALS, self._on_stop_signal)
+        with handled({**calls, signal.SIGCHLD: lambda _: self._supervisor.child_ended()}, wake=self._wake_write):
             try:
                 self._supervisor.start()
                 while self._exit_code is None:
@@ -254,21 +256,8 @@ class Agent:
             while os.read(self._wake_read, 4096):
                 pass
 
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM, SIGINT and SIGHUP ask to stop; the wake-up descriptor gets the loop out of its sleep."""
-        before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: self._supervisor.child_ended())
-        wake_before = signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wake_before)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        _LOG.info("%s: stopping", signal.Signals(number).name)
+    def _on_stop_signal(self, number: signal.Signals) -> None:
+        _LOG.info("%s: stopping", number.name)
         self._events.append(events.StopAsked())
 
     # ---- the end ----
