@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 from aiohttp import web
 
+from dart import __version__
 from dart.admin_key import AdminKey
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
@@ -145,6 +146,8 @@ class Server:
             public_key=keys.public,
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
+        admission.on_refusal = gateway.audit.refuse_agent
+        await gateway.audit.note("server.start", f"dart {__version__}")
         runner = self._runner = web.AppRunner(
             rest.create(gateway, self._key_ring(gateway.keys), limits),
             handler_cancellation=True,
@@ -199,6 +202,7 @@ class Server:
         if self._runner is not None and self._service is not None:
             self.gateway.close()
             await self._runner.cleanup()
+            self.gateway.audit.count()
             try:
                 await self._service.ask(Stopping)
             except DartError as error:

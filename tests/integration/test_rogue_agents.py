@@ -146,7 +146,7 @@ async def test_a_flood_of_complaints_fills_no_log(told):
         await rogue.join()
         for number in range(2000):
             rogue.send(Error(1, f"{number}\n2026-01-01 INFO forged\x1b[2J"))
-        await until(lambda: stack.service._notes._complaints.total >= 2000)
+        await until(lambda: stack.service.notes._complaints.total >= 2000)
         assert len(told.messages) < 3 * BURST
         await other.join()
         assert "is connected as worker 'other'" in told.text

@@ -187,6 +187,16 @@ class Client:
         answer: dict[str, Any] = self.connection.call("DELETE", path("key", key_id))["key"]
         return answer
 
+    def audit(self, *, after: str = "0", newest: bool = False) -> Iterator[dict[str, Any]]:
+        """Who did what, oldest or newest first; `after` is the `id` of the entry to go on behind."""
+        while True:
+            query = {"after": after, "amount": 1000, "newest": "true" if newest else None}
+            page = self.connection.call("GET", path("audit"), query=query)
+            yield from page["audit"]
+            after = page.get("next", "")
+            if not after:
+                return
+
     # Jobs
 
     def define_job(self, name: str, module_path: str, method: str, **defaults: Any) -> None:

@@ -26,6 +26,8 @@ class Admission:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", *, is_enrolled: Callable[[AgentId], bool]) -> None:
         self._is_enrolled = is_enrolled
         self._refusals = Complaints(log)
+        self.on_refusal: Callable[[str, str, str], None] = lambda _agent_id, _why, _address: None
+        """Called with the fingerprint of a key that is not let in, why, and where from."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket = context.socket(zmq.REP)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -65,11 +67,13 @@ class Admission:
             return [b"1.0", request[1] if len(request) > 1 else b"", b"400", b"malformed", b"", b""]
         version, request_id, domain, address, _identity, mechanism, *credentials = request
         if version != b"1.0" or domain != DOMAIN or mechanism != b"CURVE" or [len(key) for key in credentials] != [32]:
-            reason = "not CURVE with one key of 32 bytes"
+            agent, reason = AgentId(""), "not CURVE with one key of 32 bytes"
         else:
             agent = curve.agent_id(credentials[0])
             if self._is_enrolled(agent):
                 return [b"1.0", request_id, b"200", b"", agent.encode(), b""]
             reason = f"its key {agent[:16]} is not enrolled"
-        self._refusals.warn(f"An agent from {address.decode('ascii', 'replace')} was refused: {reason}.")
+        where = address.decode("ascii", "replace")
+        self._refusals.warn(f"An agent from {where} was refused: {reason}.")
+        self.on_refusal(agent, reason, where)
         return [b"1.0", request_id, b"400", b"not admitted", b"", b""]

@@ -13,6 +13,7 @@ from typing import BinaryIO, TypeVar
 
 from dart import __version__
 from dart.broker.answers import Address, EnrolmentAnswer, Ping, ServerView, TaskPage
+from dart.broker.audit import Audit
 from dart.broker.backups import Backups
 from dart.broker.core import events, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
@@ -61,7 +62,9 @@ class Gateway:
         self._backups = Backups(service.store)
         self.keys = Keys(service, limits)
         service.on_results = self._waiters.wake
+        self.audit = Audit(service, limits)
         service.on_answer = self._pings.answered
+        service.notes.on_refusal = self.audit.refuse_agent
 
     # ---- the server ----
 

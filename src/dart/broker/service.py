@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
+from dart.broker.actors import show, signed
 from dart.broker.alarm import Alarm
 from dart.broker.committer import Committer
 from dart.broker.core import commands as out
@@ -95,7 +96,7 @@ class Service:
         self._tidying = Tidying(store, lambda: self._committer.put(self._turn_number, ()))
         self._alarm = Alarm(lambda: self.post([TimePassed()]))
         self._questions = Questions()
-        self._notes = Notes(self._loop)
+        self.notes = Notes(self._loop)
         self._recovery: asyncio.Task[None] | None = None
         self._pace = Pace()
         self._paused = False
@@ -125,7 +126,8 @@ class Service:
             out.Refuse: self._questions.refuse,
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
             out.Answered: lambda answered: self.on_answer(answered.agent_id, answered.nonce),
-            out.Note: self._notes.show,
+            out.Note: self.notes.show,
+            out.Audited: lambda audited: show(audited.entry),
             Barrier: lambda barrier: barrier.call(False),
         }
         recovered = await self._committer.call(lambda: self._store.recover(forget_jobs=forget_jobs))
@@ -143,7 +145,7 @@ class Service:
         if len(self._outbox):
             self._void()
         await self._delivery.idle()
-        self._notes.close()
+        self.notes.close()
         self._reader.shutdown(wait=True)
 
     # ---- for the gateway ----
@@ -177,7 +179,7 @@ class Service:
                 retry_after=1,
             )
         token, future = self._questions.ask()
-        self.post([make(token)])
+        self.post([signed(make(token))])
         return future
 
     @property

@@ -20,6 +20,7 @@ NOUNS = {
     "result": "dart.cli.result:result",
     "key": "dart.cli.key:key",
     "bundle": "dart.cli.bundle:bundle",
+    "audit": "dart.cli.audit:audit",
     "profile": "dart.cli.profile:profile",
 }
 """Loaded when asked for: `dart agent start` on a Raspberry Pi needs nothing of the rest."""

@@ -354,3 +354,24 @@ class RevokedKey(Answer):
     """`DELETE /key/{key_id}/`."""
 
     key: RevokedId
+
+
+class AuditEntry(TypedDict):
+    """Who did what."""
+
+    id: Id
+    at: Milliseconds
+    who: str
+    what: str
+    target: str
+    outcome: str
+    address: str
+    request: str
+    """The request id, as its answer and the log have it."""
+
+
+class Audit(Answer):
+    """`GET /audit/`."""
+
+    audit: list[AuditEntry]
+    next: NotRequired[Id]

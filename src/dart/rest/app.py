@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from dart.broker.actors import ACTOR
+from dart.broker.core.access import Actor
 from dart.broker.gateway import Gateway
 from dart.errors import (
     ConflictError,
@@ -25,7 +27,7 @@ from dart.errors import (
 )
 from dart.limits import Limits
 from dart.rest import answer_schemas as shapes
-from dart.rest import jobs, keys, openapi, results, schemas, server, tasks, workers
+from dart.rest import audit, jobs, keys, openapi, results, schemas, server, tasks, workers
 from dart.rest.answers import SERVER_NAME, answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.bodies import Body, Budget
@@ -39,6 +41,8 @@ from dart.rest.schemas import Members
 from dart.undisturbed import Undisturbed
 
 _log = logging.getLogger("dart.rest")
+_TOLD: Final = {401: "no key that counts", 403: "not allowed to this key", 429: "over a limit"}
+"""Refusals that the audit tells of."""
 REMEMBERED_ANSWERS_MAX: Final = 20_000
 
 ROUTES: Final = (
@@ -100,6 +104,7 @@ ROUTES: Final = (
         "DELETE", "/key/{key_id}/", keys.revoke, Scope.ADMIN,
         takes=Members, answers=shapes.RevokedKey, errors=(ConflictError,),
     ),
+    Route("GET", "/audit/", audit.list_all, Scope.ADMIN, takes=schemas.AuditPage, answers=shapes.Audit),
     Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/openapi.json", openapi.show, Scope.READ, takes=Members, answers="application/json"),
@@ -160,16 +165,26 @@ class _Desk:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         """Every error becomes the one shape, those of routing included."""
-        REQUEST_ID.set(f"{self._run}-{next(self._numbers)}")
+        request_id = f"{self._run}-{next(self._numbers)}"
+        REQUEST_ID.set(request_id)
+        ACTOR.set(Actor("nobody", request.remote or "", request_id))
         try:
             return await handler(request)
         except DartError as error:
+            self._tell(request, error)
             return self._refusal(request, error)
         except web.HTTPException as error:
             return self._routing_error(request, error)
         except Exception:  # noqa: BLE001 - our fault, whatever it is: logged, and nothing of it shown
             _log.exception("request %s failed: %s %s", REQUEST_ID.get(), request.method, request.path)
             return self._refusal(request, DartError(""))
+
+    def _tell(self, request: web.Request, error: DartError) -> None:
+        """Into the audit with it, if somebody may not do what he asked for."""
+        status = status_of(error)
+        if status in _TOLD:
+            target = f"{request.method} {request.path}"
+            self._tools.gateway.audit.refuse("request", target, f"{status} {_TOLD[status]}")
 
     def _refusal(self, request: web.Request, error: DartError) -> web.Response:
         if request.writer.output_size > 0:
@@ -232,6 +247,7 @@ class _Desk:
                     self._ring.caller(text, route.scope, request.remote or "")
                     self._body(request, route).check_head()
             except DartError as error:
+                self._tell(request, error)
                 response = self._refusal(request, error)
                 response.force_close()
                 return response
@@ -260,7 +276,9 @@ class _Desk:
             connection: Any = request.protocol
             with connection.of_a_stranger():
                 text = await self._key_in_body(body)
-        caller = self._ring.caller(text, route.scope, request.remote or "")
+        caller = self._ring.caller(text, Scope.OPEN, request.remote or "")
+        ACTOR.set(ACTOR.get()._replace(who=f"key {caller.name} ({caller.id})"))
+        caller.check_scope(route.scope)
         if "job" in request.match_info:
             caller.check_job(request.match_info["job"])
         if route.path.startswith("/worker/{name}/"):

@@ -12,7 +12,7 @@ from typing import Protocol
 from dart.broker.core.access import ApiKey
 from dart.broker.core.access import Scope as Scope  # noqa: PLC0414 - part of what this file is about
 from dart.complaints import Complaints
-from dart.errors import ForbiddenError, LimitError, UnauthorizedError
+from dart.errors import LimitError, UnauthorizedError
 from dart.ids import KeyId
 from dart.limits import Limits
 from dart.rest import key_text
@@ -113,12 +113,7 @@ class KeyRing:
         caller = self._find(text, address)
         if caller is None:
             raise self._failure(text, address)
-        if caller.scope < needed:
-            raise ForbiddenError(
-                f"The key {caller.name} has the scope {caller.scope.name.lower()};"
-                f" this call needs {needed.name.lower()}. Use a key with that scope.",
-                scope=needed.name.lower(),
-            )
+        caller.check_scope(needed)
         return caller
 
     def is_taken(self, text: str) -> bool:

@@ -38,6 +38,15 @@ class Caller(NamedTuple):
         """Whether its tasks may reach workers of this name."""
         return allows(self.workers, name)
 
+    def check_scope(self, needed: Scope) -> None:
+        """Raise `ForbiddenError` unless it may do what needs this scope."""
+        if self.scope < needed:
+            raise ForbiddenError(
+                f"The key {self.name} has the scope {self.scope.name.lower()};"
+                f" this call needs {needed.name.lower()}. Use a key with that scope.",
+                scope=needed.name.lower(),
+            )
+
     def check_job(self, name: str) -> None:
         """Raise `ForbiddenError`, whether or not there is such a job, unless it may use it."""
         if not self.sees_job(name):

@@ -177,6 +177,15 @@ class Page(Members, kw_only=True):
     state: States = ""
 
 
+class AuditPage(Members, kw_only=True):
+    """`GET /audit/`."""
+
+    amount: Amount = 100
+    after: Count = 0
+    newest: Flag = False
+    """Newest first; `after` then leads to older ones."""
+
+
 class JobPage(Members, kw_only=True):
     """`GET /job/`."""
 

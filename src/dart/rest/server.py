@@ -36,6 +36,7 @@ async def show(call: Call) -> Answer:
 async def stop(call: Call) -> Answer:
     """`DELETE /server/`: stops it in good order; the answer is out before the end begins."""
     await call.members(Members)
+    await call.gateway.audit.note("server.stop")
     response: web.Response = answer_of(call.answer(), messagepack=call.messagepack)
     response.force_close()
     try:
@@ -50,6 +51,7 @@ async def backup(call: Call) -> Answer:
     """`GET /server/backup/`: the database as of now, to be kept and put back by `dart server restore`."""
     await call.members(Members)
     async with call.gateway.backup() as file:
+        await call.gateway.audit.note("backup.take")
         size = await asyncio.to_thread(os.fstat, file.fileno())
         response = web.StreamResponse(headers={hdrs.CONTENT_DISPOSITION: 'attachment; filename="dart-backup.db"'})
         response.content_type = "application/vnd.sqlite3"

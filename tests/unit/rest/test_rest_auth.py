@@ -35,7 +35,7 @@ SCOPES = {
     ("GET", "/server/"): "read", ("DELETE", "/server/"): "admin",
     ("GET", "/server/backup/"): "admin", ("GET", "/worker/"): "read",
     ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("GET", "/worker/{name}/"): "read",
-    ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
+    ("GET", "/audit/"): "admin", ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
     ("POST", "/enroll/"): "admin", ("POST", "/job/"): "submit", ("GET", "/job/"): "read",
     ("GET", "/job/{job}/"): "read", ("DELETE", "/job/{job}/"): "submit", ("GET", "/job/{job}/status/"): "read",
     ("POST", "/job/{job}/tasks/"): "submit", ("GET", "/job/{job}/tasks/"): "read",

@@ -76,14 +76,31 @@ class JoinToken(NamedTuple):
     """Name of the key that made it."""
 
 
+class Actor(NamedTuple):
+    """Who does something, as the audit tells it; never a secret."""
+
+    who: str
+    """A key by name and id, an agent by the begin of its fingerprint, or the server itself."""
+    address: str = ""
+    """Where from; empty: from within, or by a unix socket."""
+    request_id: str = ""
+
+
+SERVER = Actor("server")
+"""Nobody outside asked for it."""
+
+
 class AuditEntry(NamedTuple):
     """Who did what, without parameters or secrets."""
 
     at_ms: int
     who: str
     what: str
+    """Noun and verb, as in `job.stop`."""
     target: str
+    """What it was done to."""
     outcome: str
+    """`done` with what came of it, or `refused` with why."""
     address: str
     request_id: str
 

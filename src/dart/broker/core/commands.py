@@ -6,6 +6,7 @@ that were emitted before it are durable, but for lazy ones (`records.LAZY_RECORD
 
 from dataclasses import dataclass
 
+from dart.broker.core.access import AuditEntry
 from dart.broker.core.events import Token
 from dart.broker.core.records import Record
 from dart.errors import DartError
@@ -96,6 +97,15 @@ class Note:
     text: str
     agent_id: str = ""
     """Who had it written, by what it did or said: the lines of one agent are bounded. Empty: nobody could."""
+    refusal: bool = False
+    """It was turned away: that belongs into the audit too."""
 
 
-Command = Persist | Send | SendTasks | EndSession | Reply | Refuse | ResultsRecorded | Answered | Note
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An entry of the audit is durable: its log line."""
+
+    entry: AuditEntry
+
+
+Command = Persist | Send | SendTasks | EndSession | Reply | Refuse | ResultsRecorded | Answered | Note | Audited

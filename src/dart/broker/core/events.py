@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dart.broker.core.access import ApiKey
+from dart.broker.core.access import Actor, ApiKey
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
 from dart.ids import AgentId, KeyId, SessionId, TaskId
 from dart.wire.messages import AgentMessage
@@ -177,6 +177,24 @@ class Stopping:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Something was done or refused elsewhere and belongs into the audit. Replies None."""
+
+    token: Token
+    what: str
+    target: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An event with who caused it: if it changes something, its entry of the audit is part of the same turn."""
+
+    event: "Event"
+    actor: Actor
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """A deadline named by `next_deadline` has come."""
 
@@ -199,5 +217,7 @@ Event = (
     | SessionLost
     | TasksShortened
     | Stopping
+    | Noted
+    | Signed
     | TimePassed
 )

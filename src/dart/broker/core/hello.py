@@ -30,7 +30,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     complaint = _complaint(core, event.agent_id, hello, now)
     if complaint is not None:
         code, text = complaint
-        note(core, "warning", f"Agent {short(event.agent_id)} was refused: {text}", event.agent_id)
+        note(core, "warning", f"Agent {short(event.agent_id)} was refused: {text}", event.agent_id, refusal=True)
         refuse_session(core, event.session, code, text)
         return
     name = core.enrolments[event.agent_id].name

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from dart.broker.core.audit import on_noted, write_down
 from dart.broker.core.commands import Command, ResultsRecorded
 from dart.broker.core.delays import resume_tasks
 from dart.broker.core.events import (
@@ -15,8 +16,10 @@ from dart.broker.core.events import (
     KeyIssued,
     KeysSeen,
     KeyWithdrawn,
+    Noted,
     ResultDeleted,
     SessionLost,
+    Signed,
     Stopping,
     SubmissionAbandoned,
     TaskCancelled,
@@ -61,7 +64,11 @@ class Reactor:
         core = self.state
         self._now = now
         excuse(core, now)
-        _HANDLERS[type(event)](core, event, now)
+        if isinstance(event, Signed):
+            _HANDLERS[type(event.event)](core, event.event, now)
+            write_down(core, event, now)
+        else:
+            _HANDLERS[type(event)](core, event, now)
         admit_some(core)
         expire_tasks(core, now)
         resume_tasks(core, now)
@@ -115,4 +122,5 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,
     Stopping: on_stopping,
+    Noted: on_noted,
 }

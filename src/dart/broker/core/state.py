@@ -130,9 +130,9 @@ def persist(core: Core, record: Record) -> None:
     core.commands.append(Persist(record))
 
 
-def note(core: Core, level: str, text: str, agent_id: AgentId | None = None) -> None:
+def note(core: Core, level: str, text: str, agent_id: AgentId | None = None, *, refusal: bool = False) -> None:
     """Have this logged; with the agent that could have it logged again and again, if there is one."""
-    core.commands.append(Note(level, text, agent_id or ""))
+    core.commands.append(Note(level, text, agent_id or "", refusal))
 
 
 def session_of(agent: Agent) -> Session:

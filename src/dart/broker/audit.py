@@ -1,0 +1,84 @@
+"""The audit as REST and the server need it: what is noted beside events, refusals in numbers, what can be read."""
+
+import asyncio
+from dataclasses import dataclass
+
+from dart.broker.actors import ACTOR, show
+from dart.broker.core.access import Actor, AuditEntry, AuditRow
+from dart.broker.core.events import Noted, Signed
+from dart.broker.service import Service
+from dart.errors import UnavailableError
+from dart.limits import Limits
+
+WINDOW_SECONDS = 60.0
+SUBJECTS_MAX = 100
+"""Of refusals in one window: further ones are counted together."""
+
+
+@dataclass(slots=True)
+class _Refusals:
+    actor: Actor
+    what: str
+    target: str
+    why: str
+    further: int = 0
+
+
+class Audit:
+    """Notes and reads entries of one service."""
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self._service = service
+        self._limits = limits
+        self._refusals: dict[tuple[str, str, str], _Refusals] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def note(self, what: str, target: str = "", outcome: str = "done") -> None:
+        """Tell of something that is no event of the core; returns when it is durable.
+
+        While nothing can be written it is told by the log alone: what is noted so changes nothing in the store.
+        """
+        try:
+            await self._service.ask(lambda token: Noted(token, what, target, outcome))
+        except UnavailableError:
+            actor = ACTOR.get()
+            show(AuditEntry(int(self._service.now * 1000), actor.who, what, target, outcome, *actor[1:]))
+
+    def refuse(self, what: str, target: str, why: str, actor: Actor | None = None) -> None:
+        """Tell that somebody was refused: the first time at once, then their number once a minute."""
+        actor = actor or ACTOR.get()
+        subject = (what, why, actor.address or actor.who)
+        if subject not in self._refusals and len(self._refusals) >= SUBJECTS_MAX:
+            subject = ("", "", "")
+            actor, what, target, why = Actor("many"), "refusals", "", "of many others"
+        known = self._refusals.get(subject)
+        if known is not None:
+            known.further += 1
+            return
+        self._refusals[subject] = _Refusals(actor, what, target, why)
+        self._post(actor, what, target, f"refused: {why}")
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self.count)
+
+    def refuse_agent(self, agent_id: str, why: str, address: str = "") -> None:
+        """Tell that an agent was turned away."""
+        self.refuse("agent.connect", agent_id[:16], why, Actor(f"agent {agent_id[:16]}", address))
+
+    def count(self) -> None:
+        """Tell how many refusals there were beside those told of, and begin anew."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        refusals, self._refusals = self._refusals, {}
+        for one in refusals.values():
+            if one.further:
+                self._post(one.actor, one.what, one.target, f"refused {one.further} more times: {one.why}")
+
+    async def rows(self, *, after: int, amount: int, newest_first: bool) -> list[AuditRow]:
+        """A page of what is kept; `after` is the cursor, 0 the begin in the order asked for."""
+        amount = max(1, min(amount, self._limits.page_items_max))
+        read = self._service.store.audit
+        return await self._service.read(lambda: read(after=after, amount=amount, newest_first=newest_first))
+
+    def _post(self, actor: Actor, what: str, target: str, outcome: str) -> None:
+        self._service.post([Signed(Noted(0, what, target, outcome), actor)])
