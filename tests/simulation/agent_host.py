@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from dart.agent import events
 from dart.agent.core import AgentCore, Identity, SpoolMode
+from dart.agent.policy import read_policy
 from dart.ids import AgentId, BootId
 from dart.wire import codec
 from dart.wire.messages import Ack, Cancel, Heartbeat, Malformed, Results, Welcome
@@ -53,6 +54,7 @@ class AgentProcess:
             store_id=host.store_id,
             spool_mode=host.mode,
             stop_grace_seconds=2.0,
+            policy=read_policy({"deny": [f"{host.ledger.forbidden}:*"]} if host.ledger.forbidden else {}),
         )
         self.core = AgentCore(identity, self.limits, self._clock())
         self._emit(events.Started(self.spool.stored))

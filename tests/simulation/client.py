@@ -60,7 +60,7 @@ class Client:
 
     def define(self, name, then=lambda: None, config=None):
         """Define a job; repeated until it is there."""
-        config = config or CONFIG._replace(retention=self.retentions.get(name, Retention()))
+        config = config or CONFIG._replace(module_path=name, retention=self.retentions.get(name, Retention()))
 
         def verify(_value):
             if name not in self.ledger.jobs_ever.values():

@@ -19,6 +19,8 @@ HEAL_SECONDS = 400.0
 LOOK_SECONDS = 1.0
 ALL_CAPABILITIES = ("fpga", "gpu")
 NAMES = ("ant", "ant", "bee")
+FORBIDDEN_SHARE = 0.15
+"""Of the seeds in which no owner lets one of the jobs run."""
 
 
 def draw_limits(chance):
@@ -62,6 +64,8 @@ class Cluster:
         chance = world.random_for("cluster")
         self.limits = draw_limits(chance)
         self.ledger = Ledger(world)
+        if world.random_for("policy").random() < FORBIDDEN_SHARE:
+            self.ledger.forbidden = JOBS[-1]
         self.disk = Disk(self.ledger, self.limits, world.seed)
         self.network = Network(world, self.limits, reach)
         self.broker = self.network.broker = BrokerHost(self.network, self.disk, self.ledger, self.limits)

@@ -49,6 +49,10 @@ class Ledger:
         """What each run of a task produced: payload -> (task, attempt, success)."""
         self.begun = {}
         """Attempts of each task that began to run."""
+        self.forbidden = ""
+        """The job whose module no owner lets run."""
+        self.refused = 0
+        """Outcomes that say so."""
         self.starts = 0
         """Of the core, from what the store has."""
         self.broke_off = set()
@@ -131,6 +135,8 @@ class Ledger:
     def _attempts_counted(self, record):
         errors, _losses = self.counted.get(record.id, (0, 0))
         if record.errors > errors:
+            if self._is_forbidden(record.id):
+                self.world.fail(f"task {record.id} was refused by the policy of an owner and is retried")
             self.retried.add((record.id, self.latest.get(record.id)))
         self.counted[record.id] = (record.errors, record.losses)
 
@@ -172,8 +178,14 @@ class Ledger:
         spent = policy.on_lost is OnLost.FAIL or losses >= policy.lost_retries
         return "" if spent else f"it was lost {losses + 1} times, {policy.lost_retries} further runs were left"
 
+    def _is_forbidden(self, task):
+        return task in self.tasks and self.jobs_ever[self.tasks[task][0]] == self.forbidden
+
     def _fault_of_answer(self, record):
         latest = self.latest.get(record.id)
+        if record.error_code == TaskErrorCode.POLICY_REFUSED:
+            self.refused += 1
+            return "" if self._is_forbidden(record.id) else "no policy refuses it"
         if record.error_code in DECIDED_BY_AGENT:
             return "" if (record.id, latest) in self.broke_off else f"nothing happened to the runner of {latest}"
         run = self.runs.get(record.payload)
@@ -192,6 +204,8 @@ class Ledger:
         """An agent begins to run this."""
         known = self.tasks.get(ref.task_id)
         self.begun.setdefault(ref.task_id, set()).add(ref.attempt)
+        if self._is_forbidden(ref.task_id):
+            self.world.fail(f"task {ref.task_id} runs, although the policy of the owner refuses it")
         if known is None:
             self.world.fail(f"task {ref.task_id} runs and was never durable")
         elif known[2] != parameter:

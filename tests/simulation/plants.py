@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dart.agent.core import outcomes, session
+from dart.agent.core import outcomes, session, slots
 from dart.broker import committer, outbox
 from dart.broker.core import reconciliation, recovery, results
 from simulation.run import plan_of, simulate
@@ -80,6 +80,16 @@ PLANTS = (
                 "kept.sent = True; state.commands.append(SpoolForget((ref,)))",
             ),
         ),
+    ),
+    Plant(
+        "what a policy refused is retried",
+        200,
+        (Change(results._take, "result.error_code not in _NEVER_RETRIED", "result.error_code != 103"),),
+    ),
+    Plant(
+        "the policy is not asked",
+        60,
+        (Change(slots.on_tasks, "if refusal is not None:", "if refusal is not None and refusal.error_code != 106:"),),
     ),
     Plant(
         "credit taken for told although its frame was lost",

@@ -84,9 +84,9 @@ def test_retry_may_succeed(r):
     assert [(record.state, record.attempts) for record in r.records(TaskFinished)] == [(TaskState.SUCCEEDED, 2)]
 
 
-@pytest.mark.parametrize("code", ["IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE"])
+@pytest.mark.parametrize("code", ["IMPORT_FAILED", "REFUSED", "NOT_PORTABLE", "TOO_LARGE", "POLICY_REFUSED"])
 def test_some_errors_are_not_retried(r, code):
-    """Another run would meet the same error."""
+    """Another run would meet the same error; and what an owner refuses is not tried on until somebody takes it."""
     agent = r.agent(credit=9)
     r.submit(1, retries=5)
     agent.fail(agent.given[0], error_code=getattr(TaskErrorCode, code))
