@@ -69,7 +69,15 @@ def rogue(request):
 def test_a_task_cannot_read_or_change_what_is_the_agents(rogue):
     """Key, enrolment, policy, spool and lock: neither read nor written, replaced or removed."""
     (rogue.home / "spool" / "planted").write_text("a result of somebody")
-    for name in ("agent.key", "enrolment.json", "policy.json", "agent.lock", "agent.json", "spool/planted"):
+    for name in (
+        "agent.key",
+        "enrolment.json",
+        "policy.json",
+        "audit.jsonl",
+        "agent.lock",
+        "agent.json",
+        "spool/planted",
+    ):
         path = str(rogue.home / name)
         assert Path(path).exists()
         for method in ("read", "write", "replace", "remove"):

@@ -11,8 +11,11 @@ from typing import Any
 import click
 
 from dart.agent.config import default_home, state_root
+from dart.agent.policy_file import read_policy_file
 from dart.cli.options import OUTPUT
 from dart.cli.render import Output
+from dart.errors import ForbiddenError
+from dart.limits import Limits
 
 STOP_SECONDS = 30.0
 PLAIN_OPTIONS = (
@@ -110,6 +113,35 @@ def status(context: click.Context, home: str | None, name: str | None, output: O
     output.rows(rows, ("name", "state", "pid", "home", "policy", "policy_sha256"))
     if not any(row["pid"] for row in rows):
         context.exit(1)
+
+
+@agent.group("policy")
+def policy() -> None:
+    """The owner's policy: what an agent lets run."""
+
+
+@policy.command("check", epilog="Example: dart agent policy check policy.json --module fed/train --method run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--module", metavar="M", help="A module path, as jobs name it.")
+@click.option("--method", metavar="F", help="A method of it.")
+@click.option("--parameter-bytes", type=click.IntRange(min=0), default=0, help="Size of the encoded parameter.")
+@click.option("--ships-code", is_flag=True, help="The task brings its own code.")
+@OUTPUT
+def check(*, file: Path, module: str | None, method: str | None, output: Output, **call: Any) -> None:
+    """Read a policy as an agent would and say whether it lets a call run; exit code 4 if not.
+
+    Whether the module offers the method, only the worker can tell.
+    """
+    found = read_policy_file(file, Limits().policy_bytes_max)
+    output.note(f"{found.path} can be used (SHA-256 {found.sha256}).")
+    if module is None and method is None:
+        return
+    if module is None or method is None:
+        raise click.UsageError("Give --module and --method together.")
+    refusal = found.refusal(module, method, **call)
+    if refusal is not None:
+        raise ForbiddenError(refusal.text)
+    output.note(f"{module}:{method} may run.")
 
 
 @agent.command("stop", epilog="Example: dart agent stop --name raspberry-1")

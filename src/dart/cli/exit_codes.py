@@ -20,7 +20,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 3
     """No server answered, or one that is not the server that was named."""
     NOT_ALLOWED = 4
-    """The key is missing, wrong, or may not do this."""
+    """The key is missing, wrong, or may not do this; or an owner's policy refuses it."""
 
 
 _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
@@ -31,6 +31,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (dart_client.InvalidRequestError, ExitCode.USAGE),
     (dart_client.DamagedFileError, ExitCode.FAILED),
     (dart_client.ConfigError, ExitCode.USAGE),
+    (dart.errors.ForbiddenError, ExitCode.NOT_ALLOWED),
     (dart.errors.DamagedFileError, ExitCode.FAILED),
     (dart.errors.ConfigError, ExitCode.USAGE),
 )

@@ -159,3 +159,34 @@ class TestWhichServer:
         assert "key" not in self.chosen()
         monkeypatch.setenv("DART_URL", "https://e:1")
         assert self.chosen() == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ([], 0, "can be used (SHA-256 "),
+        (["--module", "open", "--method", "f"], 0, "open:f may run."),
+        (["--module", "secret/x", "--method", "f"], 4, "'secret/x:f' is denied (deny)"),
+        (["--module", "open", "--method", "f", "--parameter-bytes", "11"], 4, "parameter_bytes_max"),
+        (["--module", "open", "--method", "f", "--ships-code"], 4, "accept_code"),
+        (["--module", "../x", "--method", "f"], 4, "climbs out"),
+        (["--module", "open"], 2, "together"),
+    ],
+)
+def test_a_policy_is_checked_before_it_is_in_force(nowhere, capsys, words, code, told):
+    """As the agent would read it and decide."""
+    path = nowhere / "policy.json"
+    path.write_text('{"deny": ["secret/**:*"], "parameter_bytes_max": 10}')
+    path.chmod(0o600)
+    assert main(["agent", "policy", "check", str(path), *words, "--output", "table"]) == code
+    captured = capsys.readouterr()
+    assert told in captured.out + captured.err
+
+
+def test_a_policy_that_no_agent_would_read_is_told(nowhere, capsys):
+    """With the agent's own words and exit code."""
+    path = nowhere / "policy.json"
+    path.write_text('{"alow": []}')
+    path.chmod(0o600)
+    assert main(["agent", "policy", "check", str(path)]) == 2
+    assert "'alow' is no member of a policy" in capsys.readouterr().err
