@@ -9,12 +9,21 @@ from pathlib import Path
 import pytest
 
 from dart.agent.config import read_config
+from dart.agent.confinement import Confinement, Surroundings
+from dart.agent.isolation import Isolation
 from dart.agent.policy import Policy
 from dart.agent.probing import ask, facts_of
 from dart.limits import Limits
 
 LIMITS = Limits(probe_seconds_max=20.0)
 PYTHON = Path(sys.executable)
+
+
+@pytest.fixture
+def confinement(tmp_path):
+    held = Confinement(Isolation(), Surroundings(module_prefix=tmp_path))
+    yield held
+    held.close()
 
 
 def probe(folder, body, name="found"):
@@ -76,28 +85,40 @@ def test_a_probe_that_is_not_there_or_climbs_out_is_refused(tmp_path):
     assert asked(tmp_path, ["x"], [], python=tmp_path / "python3")[1] == (_Containing("cannot be started"),)
 
 
-def test_facts_of_an_agent(tmp_path, caplog):
+def test_facts_of_an_agent(tmp_path, caplog, confinement):
     """What HELLO cannot carry is left out and logged; without probes no process is started."""
     probe(tmp_path, "return {'ok': 'yes', 'bad': 'two\\nlines', 'long': 'x' * 300, '': 'empty'}")
     (tmp_path / "worker.json").write_text('{"name": "w", "probes": ["found"], "libraries": ["msgpack"]}')
     config = read_config(["--config", str(tmp_path / "worker.json")], LIMITS)
     assert (config.libraries, config.probes) == (("msgpack",), ("found",))
     with caplog.at_level(logging.WARNING):
-        facts = facts_of(config, Policy(), LIMITS)
+        facts = facts_of(config, Policy(), LIMITS, confinement)
     assert (facts["ok"], facts["msgpack"]) == ("yes", metadata.version("msgpack"))
     assert not {"bad", "long", ""} & set(facts)
     assert len(caplog.records) == 3
-    few = facts_of(config, Policy(), replace(LIMITS, facts_max=12))
+    few = facts_of(config, Policy(), replace(LIMITS, facts_max=12), confinement)
     assert len(few) <= 12 - 2
     assert "facts_max" in caplog.records[-1].getMessage()
-    assert "msgpack" not in facts_of(replace(config, libraries=(), probes=()), Policy(), LIMITS)
+    assert "msgpack" not in facts_of(replace(config, libraries=(), probes=()), Policy(), LIMITS, confinement)
 
 
-def test_failing_probes_are_logged(tmp_path, caplog):
+def test_failing_probes_are_logged(tmp_path, caplog, confinement):
     """The agent goes on without their facts."""
     config = read_config(["--name", "w", "--probe", "nowhere", "--module-prefix", str(tmp_path)], LIMITS)
-    facts_of(config, Policy(), LIMITS)
+    facts_of(config, Policy(), LIMITS, confinement)
     assert "a probe failed" in caplog.records[0].getMessage()
+
+
+def test_probes_are_confined_as_tasks_are(tmp_path, confinement):
+    """A task may have changed their modules; they have a scratch directory too, which is gone afterwards."""
+    body = """status = open('/proc/self/status').read()
+    return {'nnp': status.split('NoNewPrivs:')[1].split()[0], 'place': __import__('tempfile').gettempdir()}"""
+    probe(tmp_path, body)
+    config = read_config(["--name", "w", "--probe", "found", "--module-prefix", str(tmp_path)], LIMITS)
+    facts = facts_of(config, Policy(), LIMITS, confinement)
+    assert facts["nnp"] == "1"
+    assert Path(facts["place"]).name.startswith("0-")
+    assert not Path(facts["place"]).exists()
 
 
 class _Containing(str):

@@ -15,8 +15,10 @@ from dart.agent.isolation import Isolation
 from dart.errors import ConfigError, TaskErrorCode
 from dart.wire import values
 from harness.agent_process import arguments, prepare, started
+from harness.modules import write_modules
 from harness.raw_broker import raw_broker
 from harness.rogue import rogue_agent
+from harness.supervision import supervision
 from harness.waiting import wait_until
 
 MIB = 1 << 20
@@ -171,6 +173,34 @@ def test_an_old_kernel_runs_tasks_all_the_same(tmp_path, monkeypatch, caplog):
     held = Confinement(Isolation(), Surroundings(module_prefix=tmp_path))
     assert held.without_domain
     held.close()
+
+
+def test_a_container_that_forbids_it_runs_tasks_all_the_same(tmp_path, monkeypatch, caplog):
+    """The kernel has Landlock, but whoever set up the container does not let it be used."""
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(landlock, "version", lambda: landlock.SIGNALS)
+    monkeypatch.setattr(landlock, "Ruleset", refuse)
+    held = Confinement(Isolation(), Surroundings(module_prefix=tmp_path))
+    assert held.without_domain
+    assert "can look into one another" in caplog.text
+    held.close()
+    with pytest.raises(ConfigError, match="container"):
+        Confinement(Isolation(read_only=True), Surroundings(module_prefix=tmp_path))
+
+
+def test_a_runner_without_a_domain_keeps_to_itself(tmp_path, monkeypatch):
+    """Where the kernel has no Landlock, other processes of its user cannot look into it either."""
+    monkeypatch.setattr(landlock, "version", lambda: 0)
+    write_modules(tmp_path, echo="def echo(p): return p")
+    with supervision(tmp_path) as held:
+        held.start()
+        assert held.value("echo", "echo", 1) == 1
+        owner = Path(f"/proc/{held.supervisor._slots[0].runner.pid}/environ").stat()
+    assert (owner.st_uid, owner.st_mode & 0o777) == (0, 0o400), "what belongs to root is closed to its user"
+    assert ROOT or owner.st_uid != os.geteuid()
 
 
 def test_a_home_that_modules_lie_around_cannot_be_hidden(tmp_path):

@@ -15,7 +15,7 @@ from dart.agent import enrol, events, kernel_calls
 from dart.agent.audit_log import AuditLog
 from dart.agent.config import USAGE, AgentConfig, read_config, state_root
 from dart.agent.core import AgentCore, Identity, SpoolMode
-from dart.agent.home import Home
+from dart.agent.home import Home, secret_folders
 from dart.agent.link import Endpoint, Link
 from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
@@ -93,7 +93,7 @@ class Agent:
                 shared_bytes=config.shm_bytes,
                 policy=policy,
                 home=config.home,
-                secret=_secret_folders(config, enrolment),
+                secret=secret_folders(config.home, enrolment.state_directory),
             ),
             limits,
             register=self._register,
@@ -115,7 +115,7 @@ class Agent:
             capabilities=config.capabilities,
             host=config.host,
             boot_id=BootId(os.urandom(16).hex()),
-            facts=facts_of(config, policy, limits),
+            facts=facts_of(config, policy, limits, self._supervisor.confinement),
             store_id=StoreId(enrolment.store_id),
             spool_mode=config.spool_mode,
             stop_grace_seconds=config.stop_grace_seconds,
@@ -282,15 +282,6 @@ class Agent:
         self._selector.close()
         os.close(self._wake_read)
         os.close(self._wake_write)
-
-
-def _secret_folders(config: AgentConfig, enrolment: enrol.Enrolment) -> tuple[Path, ...]:
-    """Beside the home: what belongs to other agents and to a server of this user."""
-    folders = [Path(enrolment.state_directory)] if enrolment.state_directory else []
-    root = state_root(os.environ).resolve()
-    if root in config.home.parents:
-        folders.append(root)
-    return tuple(folder for folder in folders if folder.is_dir())
 
 
 def _log(level: int, text: str) -> None:

@@ -128,6 +128,7 @@ class Confinement:
         """After the last runner: leave nothing behind."""
         self._living.clear()
         self._escaped.end(self._scratch.pids(), ())
+        self._escaped.close()
         self._scratch.close()
 
     # ---- what is possible ----

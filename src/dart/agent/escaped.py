@@ -24,11 +24,13 @@ class Escaped:
     """What has come to this process from its runners.
 
     Args:
-        adopt: Whether this process's children are all an agent's: only then it may take in and kill.
+        adopt: Whether this process's children are all an agent's from now on: only then it may take in and kill.
     """
 
     def __init__(self, *, adopt: bool) -> None:
         self._active = adopt
+        self._silent: set[int] = set()
+        self._before = frozenset(own_children()) if adopt else frozenset()
         if adopt:
             try:
                 kernel_calls.prctl(kernel_calls.PR_SET_CHILD_SUBREAPER, 1)
@@ -40,22 +42,39 @@ class Escaped:
 
         Args:
             ours: Processes that the agent itself started and waits for.
-            living: Scratch directories of the runners that live.
+            living: Scratch directories of the runners that live; if there are none, all are killed at once.
 
         Returns:
-            Whether to look again soon: some were killed.
+            Whether to look again soon: some were killed, or did not say where they came from.
         """
         killed: set[int] = set()
+        silent_before, self._silent = self._silent, set()
         for _ in range(_ROUNDS_MAX if self._active else 0):
-            found = [pid for pid in own_children() if pid not in ours]
-            doomed = [pid for pid in found if not _reap(pid) and origin(pid) not in living and pid not in killed]
+            found = [pid for pid in own_children() if pid not in ours and pid not in self._before]
+            doomed = [pid for pid in found if pid not in killed and self._is_doomed(pid, living, silent_before)]
             if not doomed:
                 break
             for pid in doomed:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
             killed.update(doomed)
-        return bool(killed)
+        return bool(killed or self._silent)
+
+    def _is_doomed(self, pid: int, living: Collection[str], silent_before: Collection[int]) -> bool:
+        if _reap(pid):
+            return False
+        came_from = origin(pid)
+        if came_from or not living or pid in silent_before:
+            return came_from not in living
+        # In the middle of starting another program a process has no variables for a moment.
+        self._silent.add(pid)
+        return False
+
+    def close(self) -> None:
+        """Take in no more."""
+        if self._active:
+            self._active = False
+            kernel_calls.prctl(kernel_calls.PR_SET_CHILD_SUBREAPER, 0)
 
 
 def end_all_of(base: str) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from dart.agent.config import state_root
 from dart.agent.enrol import write_private
 from dart.errors import ConfigError
 
@@ -47,3 +48,12 @@ class Home:
         """Take back the announcement and let another agent in."""
         (self.path / PROCESS_FILE).unlink(missing_ok=True)
         os.close(self._lock)
+
+
+def secret_folders(home: Path, state_directory: str) -> tuple[Path, ...]:
+    """What is kept from tasks beside the home: other agents of this user, and a server's state if there is one here."""
+    folders = [Path(state_directory)] if state_directory else []
+    root = state_root(os.environ).resolve()
+    if root in home.parents:
+        folders.append(root)
+    return tuple(folder for folder in folders if folder.is_dir())

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from dart.agent.capabilities import probe
 from dart.agent.config import AgentConfig
+from dart.agent.confinement import Confinement
 from dart.agent.policy import Policy
 from dart.limits import Limits
 
@@ -21,22 +23,25 @@ _ANSWER_BYTES_MAX = 256 * 1024
 log = logging.getLogger("dart.agent.probing")
 
 
-def facts_of(config: AgentConfig, policy: Policy, limits: Limits) -> dict[str, str]:
+def facts_of(config: AgentConfig, policy: Policy, limits: Limits, confinement: Confinement) -> dict[str, str]:
     """All that this agent tells of itself. What cannot be found out is left out and logged.
 
-    Waits for the probes, `probe_seconds_max` at most.
+    Waits for the probes, `probe_seconds_max` at most. They are confined as tasks are, which can write their modules.
     """
     facts = probe()
     if config.libraries or config.probes:
         python = config.python_home / "bin" / "python3" if config.python_home else Path(sys.executable)
+        scratch = confinement.fresh_scratch(0)
         found, faults = ask(
             python,
             config.module_prefix,
             limits,
             libraries=config.libraries,
             probes=config.probes,
-            environment=policy.passed_on(os.environ),
+            environment=policy.passed_on(os.environ) | confinement.environment(scratch),
+            start=partial(confinement.start, scratch),
         )
+        confinement.drop_scratch(scratch)
         for fault in faults:
             log.warning("a probe failed, its facts are left out: %.500s", fault)
         facts.update(_acceptable(found, limits, room=limits.facts_max - len(facts) - _RUNNER_FACTS))
@@ -55,13 +60,14 @@ def ask(
     libraries: Sequence[str],
     probes: Sequence[str],
     environment: Mapping[str, str],
+    start: "Callable[..., subprocess.Popen[bytes]]" = subprocess.Popen,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Facts and faults, as the owner's Python tells them."""
     # A file in memory: a pipe would hold up whoever tells much, and stay open in what a probe leaves running.
     with open(os.memfd_create("dart-probe"), "rb") as answer:  # noqa: PTH123 - a descriptor, not a path
         asked = {"prefix": str(module_prefix), "libraries": libraries, "probes": probes, "out": answer.fileno()}
         try:
-            process = subprocess.Popen(
+            process = start(
                 [str(python), str(_PROBE), json.dumps(asked)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

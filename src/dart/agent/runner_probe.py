@@ -50,16 +50,17 @@ def told_facts(told: Any) -> dict[str, str]:
 def main(asked: dict[str, Any]) -> None:
     """Write facts, and faults of those that could not be found out, to the descriptor `out` as JSON."""
     sys.path.insert(0, _HERE)
-    import runner_modules  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file, wherever that is
+    import runner_files  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file, wherever that is
+    import runner_modules  # type: ignore[import-not-found]  # noqa: PLC0415
 
     del sys.path[0]
     facts, faults = {}, []
     if asked["libraries"]:
         facts.update(library_facts(asked["libraries"]))
-    modules = runner_modules.Modules(asked["prefix"])
+    modules = runner_modules.Modules(asked["prefix"], runner_files)
     for path in asked["probes"]:
         try:
-            facts.update(told_facts(modules.find(path, "probe")()))
+            facts.update(told_facts(modules.find(path, "probe", named=True)()))
         except BaseException as error:  # noqa: BLE001, PERF203 - also SystemExit is the probe's fault; few probes
             faults.append(f"{path}: {type(error).__name__}: {error}")
     with open(asked["out"], "w", encoding="ascii") as file:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from dart.agent import events
 from dart.agent import runner_format as wire
+from dart.agent.confinement import Confinement
 from dart.agent.runner_answers import Answer, BrokenStreamError
 from dart.agent.runner_output import OutputSplitter, PrintedLines
 from dart.agent.runner_plan import SupervisorOptions, runner_plan
@@ -75,6 +76,11 @@ class Supervisor:
         self._log = WorkerLog(options.output_directory, options.worker, limits.log_bytes_max)
         self._plan = runner_plan(options, limits)
         self._slots = [SlotState(number) for number in range(options.slots)]
+
+    @property
+    def confinement(self) -> Confinement:
+        """How runners are started, for what else runs the owner's modules."""
+        return self._plan.confinement
 
     # ---- what the agent's core asks for ----
 

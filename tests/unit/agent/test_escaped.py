@@ -8,6 +8,7 @@ import pytest
 
 from dart.agent import escaped
 from dart.agent.escaped import Escaped
+from harness.waiting import wait_until
 
 SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 
@@ -15,6 +16,7 @@ SLEEP = [sys.executable, "-S", "-c", "import time; time.sleep(60)"]
 @pytest.fixture
 def child():
     process = subprocess.Popen(SLEEP, env={"DART_SCRATCH": "/tmp/dart-test/1"}, start_new_session=True)
+    wait_until(lambda: escaped.origin(process.pid), explain="it does not start")
     yield process
     process.kill()
     process.wait()
@@ -37,6 +39,42 @@ def test_a_process_says_where_it_came_from(child):
 def test_who_is_no_agent_kills_nobody(child, living):
     """A test that holds a supervisor has children of its own."""
     assert not Escaped(adopt=False).end((), living)
+    assert child.poll() is None
+
+
+@pytest.fixture
+def adopting(child):
+    """As in an agent, whose children are nobody else's; the test's own parent is left alone."""
+    held = Escaped(adopt=True)
+    held._before = frozenset(pid for pid in escaped.own_children() if pid != child.pid)
+    yield held
+    held.close()
+
+
+def test_who_names_a_runner_that_is_no_more_is_killed(child, adopting):
+    """And who names one that lives is not."""
+    assert not adopting.end((), ["/tmp/dart-test/1"])
+    assert child.poll() is None
+    assert adopting.end((), ["/tmp/dart-test/2"])
+    wait_until(lambda: not adopting.end((), ["/tmp/dart-test/2"]), explain="it is not reaped")
+    assert child.pid not in escaped.own_children()
+
+
+def test_who_says_nothing_has_until_the_next_look(child, adopting, monkeypatch):
+    """It may be starting another program at this moment; without any runner there is nothing to wait for."""
+    monkeypatch.setattr(escaped, "origin", lambda _: "")
+    assert adopting.end((), ["/tmp/dart-test/1"])
+    assert child.poll() is None
+    assert adopting.end((), ["/tmp/dart-test/1"])
+    wait_until(lambda: not adopting.end((), ()), explain="it is not reaped")
+    assert child.pid not in escaped.own_children()
+
+
+def test_what_was_there_before_is_left_alone(child):
+    """Whoever runs an agent inside of a process of other work."""
+    held = Escaped(adopt=True)
+    assert not held.end((), ())
+    held.close()
     assert child.poll() is None
 
 
