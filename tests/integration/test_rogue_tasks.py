@@ -93,6 +93,14 @@ def test_a_task_cannot_look_into_the_agent(rogue):
     assert set(found.values()) <= REFUSED, sorted(found.items())
 
 
+def test_an_agent_keeps_to_itself_on_every_kernel(default):
+    """No domain needed: what the kernel tells of it belongs to root, and it leaves no core file."""
+    assert Path(f"/proc/{default.pid}/environ").stat().st_uid == 0
+    assert Path(f"/proc/{default.runners()[0]}/environ").stat().st_uid != 0 or os.geteuid() == 0
+    limits = Path(f"/proc/{default.pid}/limits").read_text()
+    assert next(line for line in limits.splitlines() if line.startswith("Max core")).split()[4:6] == ["0", "0"]
+
+
 @needs_domain
 def test_a_task_cannot_look_into_another_slot(rogue):
     """Both run as one user; the kernel keeps them apart all the same. Its own process it may look into."""
