@@ -70,14 +70,23 @@ class Installation:
     config: Path
     agents: "dict[str, subprocess.Popen[str]]" = field(default_factory=dict)
 
-    def start(self, name: str, *options: str, wait: bool = True, slots: int = 1) -> "subprocess.Popen[str]":
+    def start(
+        self,
+        name: str,
+        *options: str,
+        wait: bool = True,
+        slots: int = 1,
+        prefix: tuple[str, ...] = (),
+        program: tuple[str, ...] = (),
+    ) -> "subprocess.Popen[str]":
         """Start an agent of that name, or again in the home that it had."""
         former = self.agents.get(name)
         if former is not None and former.stdout is not None:
             former.stdout.close()
         self.agents[name] = self.running.start_agent(
             name, *options, slots=slots, config=self.config, home=f"home-{name}", wait=wait,
-            program=self.foreign.agent, environment=self.foreign.environment(), seconds=JOIN_SECONDS,
+            prefix=prefix, program=program or self.foreign.agent, environment=self.foreign.environment(),
+            seconds=JOIN_SECONDS,
         )  # fmt: skip
         return self.agents[name]
 
@@ -89,11 +98,13 @@ class Installation:
         with self.client() as client:
             return client.worker(name)
 
-    def exchange(self, method: str, parameters: Sequence[bytes], location: str) -> list[bytes | str]:
+    def exchange(
+        self, method: str, parameters: Sequence[bytes], location: str, *, module: str = "there"
+    ) -> list[bytes | str]:
         """Give parameters as these very bytes; the bytes of each result, or the text of an error, in order."""
         job = f"{method}-{time.monotonic_ns()}"
         with self.client() as client:
-            client.define_job(job, "there", method)
+            client.define_job(job, module, method)
             prefix = prefix_of(location, {})
             body = body_of([Entry(prefix, parameter) for parameter in parameters])
             answer = client.connection.call("POST", f"/job/{job}/tasks/", body)

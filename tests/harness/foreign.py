@@ -59,6 +59,18 @@ class ForeignPython:
         )  # fmt: skip
 
 
+def inside(root: Path, *shared: Path) -> tuple[str, ...]:
+    """What to put before a command so that `root` is all it sees, but for these folders, `/proc` and `/dev`.
+
+    In a mount namespace of its own: nothing of it is left behind.
+    """
+    places = [root / path.relative_to("/") for path in (Path("/proc"), Path("/dev"), *shared)]
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+    mounts = "".join(f"mount --rbind /{place.relative_to(root)} {place} && " for place in places)
+    return ("unshare", "--mount", "--map-root-user", "sh", "-c", f'{mounts}exec chroot {root} "$@"', "sh")
+
+
 def python_of(architecture: str) -> ForeignPython:
     """It, from the cache or made now.
 

@@ -1,8 +1,9 @@
 """A filter of system calls after which a thread, and all that it starts, has no network: unix sockets only.
 
-It needs no privileges and works in containers. What is kept away: sockets of any other family, the old call that
-packs its arguments where no filter can see them, rings that make sockets past any filter, and calls in the manner of
-another architecture, whose numbers differ.
+It needs no privileges and works in containers. What is kept away: sockets of any other family, rings that make sockets
+past any filter, and calls in the manner of another architecture, whose numbers differ. Where sockets can also be made
+by an old call that packs its arguments where no filter can see them, it makes none of any family; what else it does
+goes on, since the C libraries of i386 and s390x do all with it that they do with sockets.
 """
 
 import ctypes
@@ -14,6 +15,8 @@ from dart.agent import kernel_calls
 
 _FILTER = 2
 _AF_UNIX = 1
+_SYS_SOCKET = 1
+"""To make a socket, among the things that the old call does."""
 _IO_URING_SETUP = 425
 _X32 = 0x40000000
 
@@ -55,18 +58,19 @@ def no_network(name: str, byte_order: str) -> bytes:
         LookupError: The numbers of this architecture are not known here.
     """
     audit, socket, socketcall = _ARCHITECTURES[name]
-    family_at = 16 if byte_order == "little" else 20
-    refused = [_IO_URING_SETUP] if socketcall is None else [_IO_URING_SETUP, socketcall]
+    first_at = 16 if byte_order == "little" else 20
     # Each test: how many of the following to skip if it holds, and if not. The two last are `allow` and `refuse`.
     steps: list[tuple[int, int | str, int | str, int]] = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 0, "refuse", audit),
         (_LOAD, 0, 0, 0),
         *([(_AT_LEAST, "refuse", 0, _X32)] if name == "x86_64" else []),
-        *((_EQUAL, "refuse", 0, number) for number in refused),
+        (_EQUAL, "refuse", 0, _IO_URING_SETUP),
+        *([(_EQUAL, 3, 0, socketcall)] if socketcall is not None else []),
         (_EQUAL, 0, "allow", socket),
-        (_LOAD, 0, 0, family_at),
+        (_LOAD, 0, 0, first_at),
         (_EQUAL, "allow", "refuse", _AF_UNIX),
+        *([(_LOAD, 0, 0, first_at), (_EQUAL, "refuse", "allow", _SYS_SOCKET)] if socketcall is not None else []),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
