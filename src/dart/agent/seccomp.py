@@ -24,6 +24,7 @@ _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001
 """Go on; fail with EPERM."""
 
+_Step = tuple[int, int | str, int | str, int]
 _ARCHITECTURES = {
     "x86_64": (0xC000003E, 41, None),
     "i386": (0x40000003, 359, 102),
@@ -60,17 +61,19 @@ def no_network(name: str, byte_order: str) -> bytes:
     audit, socket, socketcall = _ARCHITECTURES[name]
     first_at = 16 if byte_order == "little" else 20
     # Each test: how many of the following to skip if it holds, and if not. The two last are `allow` and `refuse`.
-    steps: list[tuple[int, int | str, int | str, int]] = [
+    to_old: list[_Step] = [] if socketcall is None else [(_EQUAL, 3, 0, socketcall)]
+    old: list[_Step] = [] if socketcall is None else [(_LOAD, 0, 0, first_at), (_EQUAL, "refuse", "allow", _SYS_SOCKET)]
+    steps: list[_Step] = [
         (_LOAD, 0, 0, 4),
         (_EQUAL, 0, "refuse", audit),
         (_LOAD, 0, 0, 0),
         *([(_AT_LEAST, "refuse", 0, _X32)] if name == "x86_64" else []),
         (_EQUAL, "refuse", 0, _IO_URING_SETUP),
-        *([(_EQUAL, 3, 0, socketcall)] if socketcall is not None else []),
+        *to_old,
         (_EQUAL, 0, "allow", socket),
         (_LOAD, 0, 0, first_at),
         (_EQUAL, "allow", "refuse", _AF_UNIX),
-        *([(_LOAD, 0, 0, first_at), (_EQUAL, "refuse", "allow", _SYS_SOCKET)] if socketcall is not None else []),
+        *old,
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
