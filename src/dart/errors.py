@@ -90,6 +90,12 @@ class UnknownKeyError(NotFoundError):
     code = 36
 
 
+class UnknownTokenError(NotFoundError):
+    """No join token of this id."""
+
+    code = 34
+
+
 class MethodNotAllowedError(DartError):
     """The path exists, the method does not."""
 

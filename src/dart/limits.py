@@ -109,6 +109,10 @@ class Limits:
     """Addresses whose wrong keys are counted, and of which it is known that they have a chosen key."""
     join_tokens_max: int = 1000
     """Join tokens; expired, spent and revoked ones make room for new ones."""
+    join_token_seconds_max: float = 30 * 86_400.0
+    """How long a join token may count."""
+    enrolment_body_bytes_max: int = 16 * KIB
+    """Body of `POST /enroll/`, which strangers may send."""
     audit_rows_max: int = 1_000_000
     """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000

@@ -20,10 +20,20 @@ from dart import __version__
 from dart.admin_key import AdminKey
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
-from dart.broker.config import ServerConfig, advertised, in_url, is_local, is_wildcard, rest_url, socket_path
+from dart.broker.broker_keys import BrokerKeys
+from dart.broker.config import (
+    DEFAULT_AGENT_PORT,
+    ServerConfig,
+    advertised,
+    is_local,
+    is_wildcard,
+    rest_url,
+    socket_path,
+)
 from dart.broker.core.events import Stopping
 from dart.broker.flood import FloodGate
 from dart.broker.gateway import Gateway
+from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
 from dart.broker.service import Service
 from dart.broker.store.base import Store
@@ -128,13 +138,13 @@ class Server:
         """Open everything. `stop` must follow, also after an error."""
         config, limits, state = self._config, self._limits, self._state
         _warn_of_lost_keys(state)
-        keys = _broker_keys(state)
+        keys = BrokerKeys(state.path)
         self._admin_key, self._pepper = AdminKey(state), state.pepper()
         tls, fingerprint = self._tls()
         self._store = MemoryStore(limits) if config.store == "memory" else SqliteStore(state.path / DATABASE, limits)
         service = self._service = Service(self._store, limits=limits, clock=Clock())
         admission = self._admission = Admission(self._context, is_enrolled=service.knows)
-        transport = self._transport = Transport(self._context, keys=keys, limits=limits, deliver=service.post)
+        transport = self._transport = Transport(self._context, keys=keys.pair, limits=limits, deliver=service.post)
         await service.start(transport, forget_jobs=config.forget_jobs)
 
         bind_agents = partial(transport.bind, backlog=self._descriptors.backlog)
@@ -142,8 +152,9 @@ class Server:
             host=advertised(config.host, config.advertise),
             port=config.port,
             agent_host=advertised(config.agent_host, config.advertise),
-            agent_port=_bind("agent-", bind_agents, config.agent_host, config.agent_port),
-            public_key=keys.public,
+            agent_port=_bind("agent-", bind_agents, config.agent_host, _agent_port(config, keys)),
+            public_key=keys.pair.public,
+            fingerprint=fingerprint,
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
         admission.on_refusal = gateway.audit.refuse_agent
@@ -160,14 +171,27 @@ class Server:
         )
         path = socket_path(config.host)
         if path is None:
-            gateway.address = address._replace(port=_bind("", listener.bind, config.host, config.port))
+            address = address._replace(port=_bind("", listener.bind, config.host, config.port))
         else:
-            gateway.address = address._replace(port=0)
+            address = address._replace(port=0)
             _bind_path(listener, path)
+        address = address._replace(url=rest_url(address.host, address.port, tls=bool(fingerprint)))
+        gateway.address = address
+        rotation = gateway.rotation = KeyRotation(
+            keys,
+            service,
+            transport,
+            host=config.agent_host,
+            backlog=self._descriptors.backlog,
+            address=address,
+            on_address=self._announce,
+        )
         admission.start()
         transport.start()
         listener.start()
-        self._announce(gateway.address, fingerprint)
+        self._announce(address, b"")
+        await rotation.resume()
+        self.ready_line = f"ready {gateway.address.url} agents {gateway.address.agents_url}"
         self._trim()
 
     def _trim(self) -> None:
@@ -201,6 +225,8 @@ class Server:
     async def _finish(self) -> None:
         if self._runner is not None and self._service is not None:
             self.gateway.close()
+            if self.gateway.rotation is not None:
+                self.gateway.rotation.close()
             await self._runner.cleanup()
             self.gateway.audit.count()
             try:
@@ -250,17 +276,17 @@ class Server:
         further = (*config.tls_san, config.advertise)
         return own_tls_context(self._state.path, further)
 
-    def _announce(self, address: Address, fingerprint: str) -> None:
-        agents_url = f"tcp://{in_url(address.agent_host)}:{address.agent_port}"
+    def _announce(self, address: Address, former_key: bytes) -> None:
+        """Tell clients and local programs where the server is; the former key of the broker counts too, if any."""
+        self.gateway.address = address
         local = "127.0.0.1" if is_wildcard(self._config.host) else self._config.host
-        tls = bool(fingerprint)
         self._state.announce(
-            url=rest_url(local, address.port, tls=tls),
-            fingerprint=fingerprint,
-            agents_url=agents_url,
+            url=rest_url(local, address.port, tls=bool(address.fingerprint)),
+            fingerprint=address.fingerprint,
+            agents_url=address.agents_url,
             server_public_key=curve.key_text(address.public_key),
+            former_server_public_key=curve.key_text(former_key) if former_key else "",
         )
-        self.ready_line = f"ready {rest_url(address.host, address.port, tls=tls)} agents {agents_url}"
 
 
 def _warn_of_lost_keys(state: StateDirectory) -> None:
@@ -279,12 +305,16 @@ def _warn_of_lost_keys(state: StateDirectory) -> None:
             )
 
 
-def _broker_keys(state: StateDirectory) -> curve.KeyPair:
-    """The broker's CURVE pair; made at the first start."""
-    path = state.path / BROKER_KEY
-    if not path.exists():
-        curve.write(path, curve.KeyPair.make())
-    return curve.read(path)
+def _agent_port(config: ServerConfig, keys: BrokerKeys) -> int:
+    """Where agents look for the broker: since a change of its key that is its port, whatever the options say."""
+    if keys.port and config.agent_port not in {0, DEFAULT_AGENT_PORT, keys.port}:
+        log.warning(
+            "--agent-port %d is not used: since the broker's key was changed, agents look for it at port %d. Another "
+            "change moves them (`dart server rotate-key --agent-port N`).",
+            config.agent_port,
+            keys.port,
+        )
+    return keys.port or config.agent_port
 
 
 def _bind(which: str, bind: Callable[[str, int], int], host: str, port: int) -> int:

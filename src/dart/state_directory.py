@@ -174,13 +174,16 @@ class StateDirectory:
             )
         return found
 
-    def announce(self, *, url: str, fingerprint: str, agents_url: str, server_public_key: str) -> None:
+    def announce(
+        self, *, url: str, fingerprint: str, agents_url: str, server_public_key: str, former_server_public_key: str = ""
+    ) -> None:
         """Let local programs find the server."""
         told = {
             "url": url,
             "fingerprint": fingerprint,
             "agents_url": agents_url,
             "server_public_key": server_public_key,
+            "former_server_public_key": former_server_public_key,
             "pid": os.getpid(),
         }
         write_secret(self.path / SERVER_FILE, json.dumps(told, indent=1) + "\n")

@@ -7,7 +7,8 @@ import msgpack
 import schemathesis
 from hypothesis import strategies as st
 
-from dart.rest.workers import _Z85
+from dart.rest.enrolments import _Z85
+from dart.wire import join_token
 
 
 def printable(without=""):
@@ -34,6 +35,7 @@ TASK_ID = os.environ.get("FUZZ_TASK_ID", "1")
 PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^w$", "a|b", "(?=w)w", r"(a|aa)b\1"])
 
 CONDITIONS = ["memory_gib>=4", "python>=3.9", "architecture=armv7l", "!gpu", "site != oslo", "cores<2"]
+STRANGERS_TOKEN = join_token.JoinText("https://192.0.2.7:7777", "ab" * 32, "0" * 16, "s" * 43, "edge-*", 1 << 41)
 
 for name, strategy in {
     "dart-requirement": st.sampled_from(["", *CONDITIONS]) | st.text(printable("/=<>!"), min_size=1, max_size=40),
@@ -45,6 +47,8 @@ for name, strategy in {
     "dart-module-path": st.lists(FOLDERS, min_size=1, max_size=4).map("/".join).filter(lambda p: not p.endswith(".py")),
     "dart-method": IDENTIFIERS,
     "dart-pattern": PATTERNS,
+    "dart-name-claim": without_slash().filter(join_token.is_claim) | st.sampled_from(["edge-*", "*"]),
+    "dart-join-token": st.just("") | st.just(join_token.write(STRANGERS_TOKEN)),
     # Groups of five stay below 2 ** 32 if the first digit is small.
     "dart-z85": st.lists(st.text(_Z85[:80], min_size=5, max_size=5), min_size=8, max_size=8).map("".join),
 }.items():
@@ -54,7 +58,7 @@ for name, strategy in {
 @schemathesis.hook
 def map_path_parameters(context, path_parameters):
     """Half of the names are those of things that exist: calls for unknown ones all end alike."""
-    ends = context.operation.method == "delete" or context.operation.path.endswith("/drain/")
+    ends = context.operation.method == "delete" or context.operation.path.endswith(("/drain/", "/revoke/"))
     known = {"job": "spare", "name": "spare", "id": "999"} if ends else {"job": "j", "name": "w", "id": TASK_ID}
     for parameter, name in known.items():
         text = (path_parameters or {}).get(parameter)

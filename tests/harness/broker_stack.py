@@ -41,7 +41,7 @@ class Stack:
     async def agent(self, name: str = "w", *, slots: int = 1, keys: curve.KeyPair | None = None) -> RawAgent:
         """Enrolled and connecting."""
         keys = keys or curve.KeyPair.make()
-        await self.gateway.enroll(keys.public, name)
+        await self.gateway.enrolments.enroll(keys.public, name)
         return RawAgent(self.url, self.keys.public, keys, name=name, slots=slots)
 
 

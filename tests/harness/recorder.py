@@ -5,7 +5,7 @@ Every invariant is checked after every step.
 
 from itertools import count
 
-from dart.broker.core.commands import EndSession, Note, Persist, Refuse, Reply, Send, SendTasks
+from dart.broker.core.commands import EndSession, Note, Persist, Refuse, Reply, Send, SendTasks, ShutOut
 from dart.broker.core.events import (
     AgentEnrolled,
     FrameArrived,
@@ -26,6 +26,7 @@ from dart.wire.messages import (
     Credit,
     Drain,
     Error,
+    ErrorCode,
     Heartbeat,
     Hello,
     Progress,
@@ -82,6 +83,12 @@ class Recorder:
                 puppet = self.puppets.pop(command.session, None)
                 if puppet is not None and puppet.session == command.session:
                     puppet.session = None
+            elif isinstance(command, ShutOut):
+                for session, puppet in list(self.puppets.items()):
+                    if puppet.id == command.agent_id:
+                        del self.puppets[session]
+                        puppet.heard.append(Error(ErrorCode.REVOKED, "revoked"))
+                        puppet.session = None
         return self.commands
 
     def ask(self, kind, *arguments, **members):

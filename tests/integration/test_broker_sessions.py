@@ -127,7 +127,7 @@ async def test_an_agent_that_does_not_read_loses_its_session(monkeypatch, caplog
     monkeypatch.setattr(transport, "SEND_HIGH_WATER_MARK", 4)
     keys = curve.KeyPair.make()
     async with broker(limits=Limits(batch_bytes_max=1 << 20)) as stack:
-        await stack.gateway.enroll(keys.public, "w")
+        await stack.gateway.enrolments.enroll(keys.public, "w")
         await stack.gateway.define_job("job", CONFIG)
         async with RawAgent(stack.url, stack.keys.public, keys, slots=64, receive_high_water_mark=4) as agent:
             await agent.join()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from dataclasses import replace
 
 import aiohttp
@@ -23,7 +24,7 @@ KEYED = [route for route in ROUTES if route.scope is not Scope.OPEN]
 
 
 def path_of(route):
-    return route.path.replace("{job}", "no").replace("{name}", "no").replace("{id}", "1").replace("{key_id}", "no")
+    return re.sub(r"\{(\w+)\}", lambda part: "1" if part[1] == "id" else "no", route.path)
 
 
 async def exchange(stack, sent, *, to_the_end=False, seconds=10.0):

@@ -26,7 +26,14 @@ TABLE = {
     ("GET", "/worker/{name}/"):             "+ + +   + +   + -",
     ("POST", "/worker/{name}/drain/"):      "- - +   - -   - -",
     ("POST", "/worker/{name}/ping/"):       "- - +   - -   - -",
+    ("POST", "/worker/{name}/revoke/"):     "- - +   - -   - -",
     ("POST", "/enroll/"):                   "- - +   - .   - .",
+    ("GET", "/token/"):                     "- - +   - .   - .",
+    ("POST", "/token/"):                    "- - +   - .   - .",
+    ("DELETE", "/token/{token_id}/"):       "- - +   - .   - .",
+    ("GET", "/server/rotation/"):           "- - +   - .   - .",
+    ("POST", "/server/rotation/"):          "- - +   - .   - .",
+    ("POST", "/server/rotation/finish/"):   "- - +   - .   - .",
     ("GET", "/key/"):                       "- - +   - .   - .",
     ("POST", "/key/"):                      "- - +   - .   - .",
     ("DELETE", "/key/{key_id}/"):           "- - +   - .   - .",
@@ -52,8 +59,9 @@ COLUMNS = (
     ("of-jobs", "mine", "w"), ("of-jobs", "others", "w"),
     ("of-workers", "mine", "w"), ("of-workers", "mine", "x"),
 )  # fmt: skip
-NOT_YET = (("POST", "/worker/"), ("DELETE", "/worker/"))
-"""Checked and let through, but not offered by this version: 503."""
+ROTATION = (("GET", "/server/rotation/"), ("POST", "/server/rotation/"), ("POST", "/server/rotation/finish/"))
+NOT_HERE = (("POST", "/worker/"), ("DELETE", "/worker/"), *ROTATION)
+"""Checked and let through, but not offered by this version, or not by the stack of these tests: 503."""
 
 
 def test_every_call_is_in_the_table_and_no_other():
@@ -89,7 +97,7 @@ async def scene():
 def request_of(it, route, job, worker):
     """Path and body of a call that would do something to this job or this worker."""
     ids = it.results if "results" in route.path else it.tasks
-    names = {"job": job, "name": worker, "id": ids[job][worker], "key_id": "spare"}
+    names = {"job": job, "name": worker, "id": ids[job][worker], "key_id": "spare", "token_id": "0" * 16}
     path = route.path.format(**names)
     bodies = {
         ("POST", "/job/"): {"name": f"{job}-{next(it.numbers)}", "module_path": "m", "method": "run"},
@@ -98,6 +106,7 @@ def request_of(it, route, job, worker):
         ("DELETE", "/worker/"): {"hosts": ["h"]},
         ("POST", "/enroll/"): {"name": "n", "public_key": "0" * 40},
         ("POST", "/key/"): {"scope": "admin"},
+        ("POST", "/token/"): {"name": "n", "local": True},
     }
     return path, bodies.get((route.method, route.path), {})
 
@@ -109,7 +118,16 @@ def state_of(it):
     jobs = {job.name: (job.status, dict(job.tally)) for job in core.jobs.values()}
     kept = it.stack.broker.store._outcome_sequences
     draining = [agent.draining for agent in core.agents.values()]
-    return tasks, jobs, set(kept), draining, set(core.keys), len(core.enrolments), list(it.stack.stops)
+    return (
+        tasks,
+        jobs,
+        set(kept),
+        draining,
+        set(core.keys),
+        dict(core.enrolments),
+        dict(core.join_tokens),
+        list(it.stack.stops),
+    )
 
 
 async def answer(it, route, path, body, key):
@@ -132,9 +150,13 @@ async def test_each_key_against_each_call(route):
                 wanted = {"-": (403, 21), "?": (404, 32), "0": (200, 0)}[sign]
                 assert (key, job, worker, await answer(it, route, path, body, key)) == (key, job, worker, wanted)
         assert state_of(it) == before
-        done = (503, 71) if (route.method, route.path) in NOT_YET else (200, 0)
+        done = (503, 71) if (route.method, route.path) in NOT_HERE else (200, 0)
         if route.path.endswith("/server/backup/"):
             done = (409, 40)  # the store in memory has nothing to back up
+        if (route.method, route.path) == ("POST", "/token/"):
+            done = (409, 40)  # without TLS nobody may join
+        if "token_id" in route.path:
+            done = (404, 34)
         for (key, job, worker), sign in expected.items():
             if sign == "+":
                 path, body = request_of(it, route, job, worker)

@@ -159,7 +159,7 @@ async def test_a_flood_of_connections_pushes_out_its_own_only():
     async with broker(limits=Limits(agents_max=10)) as stack, await stack.agent("honest") as honest:
         await stack.gateway.define_job("job", CONFIG)
         await honest.join()
-        await stack.gateway.enroll(keys.public, "rogue")
+        await stack.gateway.enrolments.enroll(keys.public, "rogue")
         rogues = [RawAgent(stack.url, stack.keys.public, keys, name="rogue") for _ in range(40)]
         for rogue in rogues:
             rogue.send(Error(1, "said instead of HELLO"))

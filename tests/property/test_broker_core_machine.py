@@ -6,9 +6,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from dart.broker.core.commands import EndSession, Persist, Send, SendTasks
 from dart.broker.core.events import (
+    AgentsRevoked,
     FrameArrived,
     JobsPurged,
     ResultDeleted,
+    ServerMoves,
     SessionLost,
     SubmissionAbandoned,
     TasksSubmitted,
@@ -18,7 +20,7 @@ from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec
 from dart.broker.core.records import TasksAdded
 from dart.broker.core.tokens import token_of
 from dart.errors import DartError
-from dart.wire.messages import Bye, Heartbeat, Start, Started
+from dart.wire.messages import Bye, Heartbeat, NextServer, Start, Started
 from harness.model_agent import ModelAgent
 from harness.recorder import Recorder
 
@@ -55,6 +57,7 @@ class BrokerMachine(RuleBasedStateMachine):
             ModelAgent(self.recorder, "w", b"2" * 32, 2, ()),
             ModelAgent(self.recorder, "v", b"3" * 32, 2, ("gpu", "more")),
         ]
+        self.revoked = 0
         self.promised = {}
         self.deleted = set()
         self.submissions = {}
@@ -153,6 +156,27 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(["w", "v"]))
     def drain(self, name):
         self.ask(WorkersDrained, name)
+
+    @rule(agent=AGENTS)
+    def revoke(self, agent):
+        """Nothing that a revoked agent has sent or still sends counts; another one takes its place."""
+        old = self.agents[agent]
+        self.recorder.ask(AgentsRevoked, old.name, old.id)
+        assert self.recorder.core.agents.get(old.id) is None
+        before = dict(self.recorder.store.outcomes)
+        for _ in range(3):
+            self.deliver_up(old)
+        old.connect()
+        self.deliver_up(old)
+        assert old.id not in self.recorder.core.agents
+        assert self.recorder.store.outcomes == before
+        self.revoked += 1
+        key = f"key {self.revoked}".encode().ljust(32)
+        self.agents[agent] = ModelAgent(self.recorder, old.name, key, old.slots, old.capabilities)
+
+    @rule(moves=st.booleans())
+    def move(self, moves):
+        self.recorder.ask(ServerMoves, NextServer(1, b"k" * 32) if moves else None)
 
     # ---- agents and their wires ----
 

@@ -76,6 +76,7 @@ MESSAGES = {
         COUNTS,
         TEXTS,
         *[MANY] * 5,
+        st.none() | st.builds(messages.NextServer, st.integers(1, 65_535), BYTES_32),
     ),
     messages.Tasks: st.builds(messages.Tasks, st.lists(LEASES, max_size=5).map(tuple)),
     messages.Recall: st.builds(messages.Recall, MANY),

@@ -116,6 +116,7 @@ class Gate:
         self._limits = process.host.limits
         self._peers = {}
         self._sessions = {}
+        self._shut_out = set()
         self._inbox = []
         self._reading = True
         self._due = False
@@ -131,6 +132,14 @@ class Gate:
         for peer in list(self._sessions.values()):
             self._send(peer, 0, Error(ErrorCode.SAY_HELLO, why))
             self.end(peer.session)
+
+    def shut_out(self, agent_id):
+        self._shut_out.add(agent_id)
+        for peer in list(self._peers.values()):
+            if peer.agent_id == agent_id:
+                self.end(peer.session)
+                peer.ended = True
+                self._repeat(peer)
 
     def end(self, session):
         peer = self._sessions.pop(session, None)
@@ -197,10 +206,10 @@ class Gate:
                 return None
             session = SessionId(len(self._peers) + 1)
             peer = self._peers[connection] = self._sessions[session] = Peer(session, agent_id, connection)
+            if agent_id in self._shut_out:
+                self.end(session)
         if peer.ended:
-            if self._world.now >= peer.complained_at + REPEAT_SECONDS:
-                peer.complained_at = self._world.now
-                self._send(peer, 0, Error(ErrorCode.SAY_HELLO, "this session is over"))
+            self._repeat(peer)
             return None
         frame = codec.decode_from_agent(parts, self._limits)
         if isinstance(frame, Malformed):
@@ -209,6 +218,12 @@ class Gate:
         if not isinstance(frame.message, Heartbeat):
             self._world.note(connection.line.name, "-> broker", f"[{frame.sequence}]", frame.message)
         return FrameArrived(peer.session, peer.agent_id, frame.sequence, frame.message)
+
+    def _repeat(self, peer):
+        if self._world.now >= peer.complained_at + REPEAT_SECONDS:
+            peer.complained_at = self._world.now
+            code = ErrorCode.REVOKED if peer.agent_id in self._shut_out else ErrorCode.SAY_HELLO
+            self._send(peer, 0, Error(code, "this session is over"))
 
 
 class BrokerProcess:

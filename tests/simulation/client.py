@@ -54,7 +54,7 @@ class Client:
                 self._again(ask)
 
         def ask():
-            self._ask("enroll", lambda gateway: gateway.enroll(host.public_key, host.name), done)
+            self._ask("enroll", lambda gateway: gateway.enrolments.enroll(host.public_key, host.name), done)
 
         ask()
 

@@ -197,6 +197,50 @@ class Client:
             if not after:
                 return
 
+    def revoke_worker(self, name: str, agent: str = "") -> int:
+        """Cut off all its agents for good, or the one whose id begins so; how many."""
+        answer = self._post_to(path("worker", name, "revoke"), {"agent": agent} if agent else {})
+        return int(answer["revoked"])
+
+    # Join tokens
+
+    def make_token(self, name: str, *, expires: float = 3600.0, uses: int = 1, local: bool = False) -> dict[str, Any]:
+        """A token by which agents elsewhere join under this name; `*` stands for any characters.
+
+        Args:
+            name: What the worker may be called.
+            expires: Seconds from now.
+            uses: How many agents may join by it.
+            local: Whether an address that only the server's machine reaches will do.
+
+        Returns:
+            `text`, which nobody can see again, and `token` with its id and the rest.
+        """
+        return self._post_to(path("token"), {"name": name, "expires": expires, "uses": uses, "local": local})
+
+    def tokens(self) -> list[dict[str, Any]]:
+        """The join tokens, without their texts."""
+        return list(self._get("token")["tokens"])
+
+    def revoke_token(self, token_id: str) -> None:
+        """Let nobody join by it any more."""
+        self.connection.call("DELETE", path("token", token_id))
+
+    # The broker's key
+
+    def rotation(self) -> dict[str, Any]:
+        """How far the change of the broker's key is."""
+        return dict(self._get("server", "rotation")["rotation"])
+
+    def begin_rotation(self, agent_port: int = 0) -> dict[str, Any]:
+        """Let a new key of the broker count too, at this port (0: the system chooses), and tell the agents."""
+        return dict(self._post_to(path("server", "rotation"), {"agent_port": agent_port})["rotation"])
+
+    def finish_rotation(self, *, leave_behind: bool = False) -> dict[str, Any]:
+        """Let the new key alone count; `ConflictError` if agents would be left behind and are not to be."""
+        answer = self._post_to(path("server", "rotation", "finish"), {"leave_behind": leave_behind})
+        return dict(answer["rotation"])
+
     # Jobs
 
     def define_job(self, name: str, module_path: str, method: str, **defaults: Any) -> None:

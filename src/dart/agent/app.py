@@ -8,15 +8,15 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import NoReturn
 
 from dart.agent import enrol, events, kernel_calls
+from dart.agent.addresses import Addresses
 from dart.agent.audit_log import AuditLog
-from dart.agent.config import USAGE, AgentConfig, read_config, state_root
+from dart.agent.config import USAGE, AgentConfig, read_config
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.home import Home, secret_folders
-from dart.agent.link import Endpoint, Link
+from dart.agent.joining import enrolment_of, hide_token
+from dart.agent.link import Link
 from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
 from dart.agent.probing import facts_of
@@ -60,7 +60,7 @@ class Agent:
         limits: Limits,
     ) -> None:
         self._config = config
-        self._enrolment = enrolment
+        self._addresses = Addresses(config.home, enrolment, config.server)
         self._clock = Clock()
         self._selector = selectors.DefaultSelector()
         self._events: deque[events.Event] = deque()
@@ -102,7 +102,7 @@ class Agent:
             clock=self._clock,
         )
         self._link = Link(
-            find=self._find_broker,
+            find=self._addresses.find,
             keys=keys,
             limits=limits,
             emit=self._events.append,
@@ -117,6 +117,7 @@ class Agent:
             boot_id=BootId(os.urandom(16).hex()),
             facts=facts_of(config, policy, limits, self._supervisor.confinement),
             store_id=StoreId(enrolment.store_id),
+            next_server=self._addresses.next,
             spool_mode=config.spool_mode,
             stop_grace_seconds=config.stop_grace_seconds,
             policy=policy,
@@ -200,9 +201,21 @@ class Agent:
                 write = self._complaints.say if bounded else _log
                 write(logging.getLevelName(level.upper()), text)
             case events.Joined(name, slots):
+                self._keep(self._addresses.answered)
                 self._tell_joined(name, slots)
+            case events.Remember(server):
+                self._keep(lambda: self._addresses.remember(server))
+            case events.Revoked():
+                self._keep(self._addresses.revoked)
             case events.Exit(code):
                 self._exit_code = code
+
+    def _keep(self, change: Callable[[], None]) -> None:
+        """Change what is kept in the home; where that fails, this run goes on all the same."""
+        try:
+            change()
+        except ConfigError as error:
+            _LOG.error("%s What the server told is forgotten at the next start.", error.message)
 
     def _tell_joined(self, name: str, slots: int) -> None:
         self._complaints.say(logging.INFO, f"joined as {name} with {slots} slots", "sessions")
@@ -211,21 +224,6 @@ class Agent:
             # Whoever started this agent may have gone and closed the pipe; that is no reason to end.
             with contextlib.suppress(OSError):
                 print(f"joined {name} slots {slots}", flush=True)  # noqa: T201 - the promised line
-
-    def _find_broker(self) -> Endpoint:
-        """Where the broker is now: a local server may have come back with other ports."""
-        url, key = self._enrolment.agents_url, self._enrolment.server_public_key
-        if self._config.server.startswith(("tcp:", "ipc:")):
-            url = self._config.server
-        elif self._enrolment.state_directory:
-            server = _find_server(Path(self._enrolment.state_directory))
-            if server.server_public_key != key:
-                raise ConfigError(
-                    f"the server of {self._enrolment.state_directory} has another key than the one this agent enrolled "
-                    "with; start the agent again to enrol anew"
-                )
-            url = server.agents_url
-        return Endpoint(url, key.encode("ascii"))
 
     # ---- the loop's ears ----
 
@@ -288,13 +286,6 @@ def _log(level: int, text: str) -> None:
     _LOG.log(level, "%s", text)
 
 
-def _find_server(state_directory: Path) -> enrol.LocalServer:
-    try:
-        return enrol.find_server(state_directory)
-    except HostUnreachableError as error:
-        raise ConfigError(error.message) from None
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run an agent with these arguments.
 
@@ -307,11 +298,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         log_to_stderr(os.environ.get("DART_LOG_LEVEL", "info"))
         limits = limits_from_environment()
+        hide_token(arguments)
         config = read_config(arguments, limits)
     except (ConfigError, ValueError) as error:
         return _complain(str(error), _USAGE)
     try:
-        return _run(config, limits)
+        return _run(config, limits, arguments)
     except DartError as error:
         codes = {ConfigError: _USAGE, HostUnreachableError: _UNREACHABLE, ForbiddenError: _NOT_ALLOWED}
         return _complain(error.message, codes.get(type(error), _FAILED))
@@ -322,7 +314,7 @@ def _complain(text: str, code: int) -> int:
     return code
 
 
-def _run(config: AgentConfig, limits: Limits) -> int:
+def _run(config: AgentConfig, limits: Limits, arguments: Sequence[str]) -> int:
     kernel_calls.keep_to_oneself()
     for warning in config.warnings:
         _LOG.warning("%s", warning)
@@ -330,55 +322,9 @@ def _run(config: AgentConfig, limits: Limits) -> int:
     _LOG.info("policy: %s", f"{policy.path} (SHA-256 {policy.sha256})" if policy.path else "none, the defaults hold")
     home = Home(config.home)
     try:
+        enrolment = enrolment_of(config, arguments)
         keys = enrol.own_keys(config.home)
-        enrolment = _enrolment(config)
         home.announce(name=config.name, slots=config.slots, policy=policy.path, policy_sha256=policy.sha256)
         return Agent(config, policy, enrolment, keys, limits).run()
     finally:
         home.close()
-
-
-def _enrolment(config: AgentConfig) -> enrol.Enrolment:
-    """The enrolment that is kept, if it is still that of the server meant; else enrol and begin anew."""
-    known = enrol.read_enrolment(config.home)
-    if known is not None and known.name != config.name:
-        raise ConfigError(
-            f"{config.home} belongs to an agent named {known.name!r}; give {config.name!r} another --home "
-            "(one agent's key is enrolled for one name)."
-        )
-    if known is not None and (config.server.startswith(("tcp:", "ipc:")) or not _is_outdated(config, known)):
-        return known
-    former = Path(known.state_directory) if known is not None and known.state_directory else None
-    return _enrol(config, config.state_directory or former or _default_state_directory())
-
-
-def _enrol(config: AgentConfig, state_directory: Path) -> NoReturn:
-    if config.server and not (state_directory / enrol.SERVER_FILE).exists():
-        raise ConfigError(
-            f"This agent is not enrolled at {config.server}, and no server on this machine could do it. Start it "
-            f"once on the server's machine and bring {config.home} here; tokens come with a later version."
-        )
-    enrol.enrol(config.home, config.name, state_directory)
-    _LOG.info("enrolled as %s with the server of %s", config.name, state_directory)
-    # TLS takes megabytes and is not needed again: begin anew without it.
-    sys.stdout.flush()
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this very program
-
-
-def _is_outdated(config: AgentConfig, known: enrol.Enrolment) -> bool:
-    """Whether the local server is another one than at enrolment; a server that is not there tells nothing."""
-    state_directory = config.state_directory or (Path(known.state_directory) if known.state_directory else None)
-    if state_directory is None:
-        return False
-    if known.state_directory != str(state_directory):
-        return True
-    try:
-        server = enrol.find_server(state_directory)
-    except HostUnreachableError:
-        return False
-    return server.server_public_key != known.server_public_key
-
-
-def _default_state_directory() -> Path:
-    configured = os.environ.get("DART_STATE_DIR")
-    return Path(configured) if configured else state_root(os.environ) / "server"

@@ -14,16 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dart.agent.core.state import SpoolMode
+from dart.agent.token_option import JoinToken, find_token, name_by_token
 from dart.errors import ConfigError
 from dart.limits import Limits
 
 USAGE = """\
 usage: python -m dart.agent --name NAME [options]
+       DART_JOIN_TOKEN=TOKEN python -m dart.agent [options]
 
   --name NAME               the worker's name: what tasks name as their location
   --slots K                 tasks at the same time (1)
   --capability C            what this worker can do; may be repeated
   --server URL              where agents connect (tcp://HOST:PORT); known from enrolment if left out
+  --token-file FILE         a join token, to enrol with a server elsewhere; or the variable DART_JOIN_TOKEN
+  --token TOKEN             the same; other users of this machine see it for a moment
   --state-dir DIR           state directory of a server on this machine, to enrol with
   --home DIR                key, spool and logs of this agent
   --config FILE             worker.json or worker.toml: python_home, module_prefix, output_directory, host, name
@@ -45,6 +49,8 @@ _OPTIONS = {
     "slots",
     "capability",
     "server",
+    "token",
+    "token-file",
     "state-dir",
     "home",
     "config",
@@ -75,6 +81,8 @@ class AgentConfig:
     home: Path
     server: str
     """`tcp://...` or `ipc://...`; empty: as enrolment says."""
+    token: JoinToken | None
+    """To enrol by, if that is not done yet."""
     state_directory: Path | None
     """Of a server on this machine; None: the user's default one."""
     python_home: Path | None
@@ -124,7 +132,8 @@ def read_config(
             return (config_folder / Path(members[member]).expanduser()).resolve()
         return None
 
-    name = single.get("name", members.get("name", ""))
+    token, complaint = find_token(single.get("token", ""), chosen_path("token-file"), environment)
+    name = name_by_token(single.get("name", members.get("name", "")), token)
     _check_name("--name", name, limits)
     home = chosen_path("home") or default_home(name, environment)
     state_directory = chosen_path("state-dir")
@@ -140,6 +149,7 @@ def read_config(
         capabilities=_capabilities(options.get("capability", []), limits),
         home=home,
         server=_server(single.get("server", "")),
+        token=token,
         state_directory=state_directory,
         python_home=python_home,
         module_prefix=module_prefix,
@@ -153,7 +163,7 @@ def read_config(
         # Not resolved: a link is refused when it is read.
         policy_file=folder / Path(single["policy"]).expanduser() if "policy" in single else None,
         policy_folders=(config_folder, home) if "config" in single else (home,),
-        warnings=warnings,
+        warnings=warnings + complaint,
     )
 
 

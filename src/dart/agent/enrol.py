@@ -1,26 +1,27 @@
-"""How an agent becomes known to a server: its key pair, and enrolment with the server of this machine.
+"""How an agent becomes known to a server: its key pair, and enrolment with a local server or by a join token.
 
-The server's state directory tells where REST is, what its certificate is, and holds the admin key; who may read that
-directory may enrol agents. TLS is loaded for this one request only.
+The state directory of a server on this machine tells where REST is, what its certificate is, and holds the admin key;
+who may read that directory may enrol agents. Elsewhere a join token tells all that.
 """
 
 import contextlib
-import ipaddress
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dart.errors import ConfigError, DamagedFileError, DartError, ForbiddenError, HostUnreachableError
+from dart.agent.enrol_call import post
+from dart.errors import ConfigError, DamagedFileError, HostUnreachableError
 from dart.wire import curve
+
+if TYPE_CHECKING:
+    from dart.wire.join_token import JoinText
 
 SERVER_FILE = "server.json"
 ADMIN_KEY_FILE = "admin.key"
 ENROLMENT_FILE = "enrolment.json"
 KEY_FILE = "agent.key"
-_TIMEOUT_SECONDS = 15.0
 _FILE_BYTES_MAX = 64 * 1024
 
 
@@ -32,6 +33,8 @@ class LocalServer(NamedTuple):
     agents_url: str
     server_public_key: str
     """Z85."""
+    former_server_public_key: str = ""
+    """While the broker's key changes: the one that is still valid too."""
 
 
 class Enrolment(NamedTuple):
@@ -44,6 +47,16 @@ class Enrolment(NamedTuple):
     store_id: str
     state_directory: str
     """Of the local server it enrolled with; empty: none."""
+    token_id: str = ""
+    """Of the join token it enrolled by; empty: none."""
+    moved: bool = False
+    """Whether address and key were changed by the server since."""
+    next_port: int = 0
+    """Where on the same host the server wants it to connect from now on; 0: nowhere else."""
+    next_server_public_key: str = ""
+    """Z85: the server's key there."""
+    revoked: bool = False
+    """The server said that this key was revoked."""
 
 
 def own_keys(home: Path) -> curve.KeyPair:
@@ -71,12 +84,29 @@ def read_enrolment(home: Path) -> Enrolment | None:
     members = _read_members(path)
     if members is None:
         return None
+    known = {**Enrolment._field_defaults, **members}  # files of earlier versions have fewer members
     try:
-        enrolment = Enrolment(*(members[field] for field in Enrolment._fields))
+        enrolment = Enrolment(*(known[field] for field in Enrolment._fields))
         curve.key_bytes(enrolment.server_public_key)
+        if enrolment.next_port:
+            curve.key_bytes(enrolment.next_server_public_key)
     except (KeyError, TypeError, AttributeError, ConfigError):
         raise DamagedFileError(f"{path} cannot be understood; remove it and start again to enrol anew.") from None
     return enrolment
+
+
+def keep_enrolment(home: Path, enrolment: Enrolment) -> None:
+    """Replace what is kept, durably. Raises `ConfigError`."""
+    write_private(home / ENROLMENT_FILE, json.dumps(enrolment._asdict(), indent=1) + "\n")
+
+
+def forget_key(home: Path) -> None:
+    """Remove enrolment and key: the next enrolment makes another one."""
+    for path in (home / ENROLMENT_FILE, home / KEY_FILE):  # in this order: a key without enrolment is a beginning
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be removed: {error.strerror}.") from None
 
 
 def find_server(state_directory: Path) -> LocalServer:
@@ -94,7 +124,8 @@ def find_server(state_directory: Path) -> LocalServer:
             "`dart server start`, or name its directory with --state-dir."
         )
     try:
-        return LocalServer(*(str(members[field]) for field in LocalServer._fields))
+        known = {**LocalServer._field_defaults, **members}
+        return LocalServer(*(str(known[field]) for field in LocalServer._fields))
     except KeyError as error:
         raise ConfigError(
             f"{path} lacks the member {error}: was it written by another version of the server?"
@@ -110,21 +141,49 @@ def enrol(home: Path, name: str, state_directory: Path) -> Enrolment:
         ConfigError: Files or answer cannot be understood.
     """
     server = find_server(state_directory)
-    key = _read_secret(state_directory / ADMIN_KEY_FILE).strip()
+    key = read_secret(state_directory / ADMIN_KEY_FILE, "The admin key").strip()
     body = {"name": name, "public_key": own_keys(home).public_text}
-    answer = _post(server, "/enroll/", key, body)
+    answer = post(server.url, server.fingerprint, "/enroll/", body, key=key)
+    enrolment = _understood(answer, name)._replace(state_directory=str(state_directory))
+    keep_enrolment(home, enrolment)
+    return enrolment
+
+
+def enrol_by_token(home: Path, name: str, token: "JoinText", text: str) -> Enrolment:
+    """Make this agent's key known under `name` to the server that the token names, and keep what it answers.
+
+    With the same key and token it may be repeated: the server answers the same again.
+
+    Args:
+        home: Where key and enrolment are.
+        name: Of the worker.
+        token: What the token says.
+        text: The token as it was given.
+
+    Raises:
+        HostUnreachableError: The server does not answer.
+        ForbiddenError: It shows another certificate, or refuses.
+        ConfigError: Files or answer cannot be understood.
+    """
+    body = {"token": text.strip(), "name": name, "public_key": own_keys(home).public_text}
+    answer = post(token.url, token.fingerprint, "/enroll/", body)
+    enrolment = _understood(answer, name)._replace(token_id=token.id)
+    keep_enrolment(home, enrolment)
+    return enrolment
+
+
+def _understood(answer: dict[str, Any], name: str) -> Enrolment:
     try:
         enrolment = Enrolment(
             name=name,
             agents_url=str(answer["agent"]),
             server_public_key=str(answer["server_public_key"]),
             store_id=str(answer.get("store_id", "")),
-            state_directory=str(state_directory),
+            state_directory="",
         )
         curve.key_bytes(enrolment.server_public_key)
-    except (KeyError, AttributeError) as error:
+    except KeyError as error:
         raise ConfigError(f"The server's answer to the enrolment cannot be understood: {error}.") from None
-    write_private(home / ENROLMENT_FILE, json.dumps(enrolment._asdict(), indent=1) + "\n")
     return enrolment
 
 
@@ -160,7 +219,8 @@ def _read_members(path: Path) -> dict[str, Any] | None:
     return members
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path, what: str) -> str:
+    """A file that only its owner can read. Raises `ConfigError`, with `what` it is."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
@@ -169,88 +229,4 @@ def _read_secret(path: Path) -> str:
                 raise ConfigError(f"{path} must be a file that only its owner can read: chmod 600 {path}")
             return file.read(_FILE_BYTES_MAX).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The admin key {path} cannot be read: {error}.") from None
-
-
-def _post(server: LocalServer, path: str, key: str, body: dict[str, str]) -> dict[str, Any]:
-    import http.client  # noqa: PLC0415 - for this one request only
-    import ssl  # noqa: PLC0415 - the same
-
-    parts = urlsplit(server.url)
-    host, port = parts.hostname or "", parts.port
-    connection: http.client.HTTPConnection
-    if parts.scheme == "unix":
-        connection = http.client.HTTPConnection("localhost", timeout=_TIMEOUT_SECONDS)
-        connection.sock = _unix_socket(server)
-    elif parts.scheme == "https":
-        # The fingerprint in the state directory says who the server is; names and dates say nothing more.
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
-    elif parts.scheme == "http" and _is_loopback(host):
-        connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
-    else:
-        raise ConfigError(f"An agent cannot enrol at {server.url}: https, or http on this machine, is needed.")
-    try:
-        if connection.sock is None:
-            connection.connect()
-        if isinstance(connection.sock, ssl.SSLSocket):
-            _check_certificate(connection.sock.getpeercert(binary_form=True), server)
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        connection.request("POST", path, json.dumps(body), headers)
-        response = connection.getresponse()
-        content = response.read(_FILE_BYTES_MAX)
-    except (OSError, http.client.HTTPException) as error:
-        raise HostUnreachableError(f"The server at {server.url} cannot be reached: {error}.") from None
-    finally:
-        connection.close()
-    return _answer(response.status, content)
-
-
-def _unix_socket(server: LocalServer) -> Any:
-    import socket  # noqa: PLC0415 - as in _post
-
-    unix = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    unix.settimeout(_TIMEOUT_SECONDS)
-    try:
-        unix.connect(urlsplit(server.url).path)
-    except OSError as error:
-        unix.close()
-        raise HostUnreachableError(f"The server at {server.url} cannot be reached: {error}.") from None
-    return unix
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _check_certificate(certificate: bytes | None, server: LocalServer) -> None:
-    import hashlib  # noqa: PLC0415 - with TLS only
-
-    shown = hashlib.sha256(certificate or b"").hexdigest()
-    if shown != server.fingerprint.replace(":", "").lower():
-        raise ForbiddenError(
-            f"{server.url} shows a certificate (SHA-256 {shown}) that is not the one in {SERVER_FILE}: another program "
-            "answers there. Nothing was sent to it."
-        )
-
-
-def _answer(status: int, content: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(content)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise ConfigError(f"The server answered the enrolment with status {status} and no JSON object.")
-    if status == 200:
-        return answer
-    error = answer.get("error")
-    message = error.get("message", "") if isinstance(error, dict) else ""
-    text = f"The server refuses the enrolment (status {status}): {message}"
-    if status in {401, 403}:
-        raise ForbiddenError(text)
-    raise DartError(text)
+        raise ConfigError(f"{what} {path} cannot be read: {error}.") from None

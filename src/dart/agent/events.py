@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dart.ids import AttemptRef, StoreId
-from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Lease, Result
+from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Lease, NextServer, Result
 
 Slot = int
 """0..slots-1."""
@@ -28,6 +28,8 @@ class LinkUp:
     """A new socket is connecting; HELLO may be sent. `jitter` is uniform in [0, 1)."""
 
     jitter: float
+    server: NextServer | None = None
+    """Where to; None: without encryption, or it does not matter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +288,37 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep, durably, where the server wants this agent to connect from now on; None: what it wanted is void."""
+
+    server: NextServer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """The server has revoked this agent's key: keep that, durably."""
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     """Everything is in order: end the process with this code."""
 
     code: int
 
 
-Command = Connect | Disconnect | Send | Give | TakeBack | Kill | SpoolWrite | SpoolForget | Audit | Say | Joined | Exit
+Command = (
+    Connect
+    | Disconnect
+    | Send
+    | Give
+    | TakeBack
+    | Kill
+    | SpoolWrite
+    | SpoolForget
+    | Audit
+    | Say
+    | Joined
+    | Remember
+    | Revoked
+    | Exit
+)

@@ -18,7 +18,7 @@ from dart.errors import ConfigError
 from dart.limits import Limits
 from dart.wire import codec
 from dart.wire.curve import KeyPair
-from dart.wire.messages import PROTOCOL_VERSION, AgentMessage, Frame, Malformed, Welcome
+from dart.wire.messages import PROTOCOL_VERSION, AgentMessage, Frame, Malformed, NextServer, Welcome
 
 _LOG = logging.getLogger("dart.agent.link")
 _NO_RECONNECT_MS: Final = 3_600_000
@@ -38,8 +38,8 @@ _ENDS: Final = {
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the encrypted handshake failed: is this the server that the agent knows?",
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "the handshake failed: no broker of this system answers there",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: (
-        "the broker does not know this agent's key: enrol it again (remove enrolment.json from its home and start it "
-        "on the server's machine; its key, and results that wait, stay)"
+        "the broker does not know this agent's key: it was revoked, or the server lost its state. Join again with a "
+        "token (`dart agent token` on the server); results that wait stay in the spool"
     ),
 }
 
@@ -50,6 +50,14 @@ class Endpoint(NamedTuple):
     url: str
     server_key: bytes
     """Z85 of its CURVE public key; empty: plain (`ipc://` and loopback only)."""
+
+    @property
+    def server(self) -> NextServer | None:
+        """The same as the server would say it; None: it could not be said so."""
+        port = self.url.rpartition(":")[2]
+        if not self.server_key or not self.url.startswith("tcp:") or not port.isdigit():
+            return None
+        return NextServer(int(port), z85.decode(self.server_key))
 
 
 class Link:
@@ -90,13 +98,14 @@ class Link:
         """Open a fresh socket; `LinkUp` or `LinkDown` follows at once."""
         self.disconnect(0.0)
         try:
-            self._open(self._find())
+            endpoint = self._find()
+            self._open(endpoint)
         except ConfigError as error:
             self._end(error.message)
         except zmq.ZMQError as error:
             self._end(f"no socket to the broker: {error}")
         else:
-            self._emit(LinkUp(random.random()))  # noqa: S311 - spreads load, hides nothing
+            self._emit(LinkUp(random.random(), endpoint.server))  # noqa: S311 - spreads load, hides nothing
 
     def _open(self, endpoint: Endpoint) -> None:
         if not endpoint.server_key and not _is_local(endpoint.url):

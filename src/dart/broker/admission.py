@@ -15,9 +15,14 @@ from dart.wire import curve
 
 ENDPOINT = "inproc://zeromq.zap.01"
 DOMAIN = b"dart"
-"""The ZAP domain that the agents' socket enforces."""
+"""The ZAP domain that the agents' socket enforces; a label of the broker's key may follow."""
 
 log = logging.getLogger("dart.broker.admission")
+
+
+def domain_of(label: str) -> bytes:
+    """The domain of what is bound with one of the broker's keys; empty: the first."""
+    return DOMAIN + b"/" + label.encode("ascii") if label else DOMAIN
 
 
 class Admission:
@@ -66,12 +71,14 @@ class Admission:
         if len(request) < 6:
             return [b"1.0", request[1] if len(request) > 1 else b"", b"400", b"malformed", b"", b""]
         version, request_id, domain, address, _identity, mechanism, *credentials = request
-        if version != b"1.0" or domain != DOMAIN or mechanism != b"CURVE" or [len(key) for key in credentials] != [32]:
+        ours, _, label = domain.partition(b"/")
+        if version != b"1.0" or ours != DOMAIN or mechanism != b"CURVE" or [len(key) for key in credentials] != [32]:
             agent, reason = AgentId(""), "not CURVE with one key of 32 bytes"
         else:
             agent = curve.agent_id(credentials[0])
             if self._is_enrolled(agent):
-                return [b"1.0", request_id, b"200", b"", agent.encode(), b""]
+                user = b"/".join((agent.encode("ascii"), label)) if label else agent.encode("ascii")
+                return [b"1.0", request_id, b"200", b"", user, b""]
             reason = f"its key {agent[:16]} is not enrolled"
         where = address.decode("ascii", "replace")
         self._refusals.warn(f"An agent from {where} was refused: {reason}.")

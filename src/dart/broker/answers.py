@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from dart.broker.config import in_url
 from dart.broker.core.views import TaskView
 from dart.broker.store.base import FinishedTask
-from dart.ids import AgentId
+from dart.ids import AgentId, StoreId
 
 
 class ServerView(NamedTuple):
@@ -41,6 +42,7 @@ class EnrolmentAnswer(NamedTuple):
     """`tcp://ADDRESS:PORT`."""
     server_public_key: bytes
     """32 bytes."""
+    store_id: StoreId
 
 
 class Ping(NamedTuple):
@@ -62,3 +64,12 @@ class Address(NamedTuple):
     agent_port: int
     public_key: bytes
     """32 bytes: of the broker's CURVE pair."""
+    url: str = ""
+    """Of REST."""
+    fingerprint: str = ""
+    """SHA-256 of its certificate in hex; empty without TLS."""
+
+    @property
+    def agents_url(self) -> str:
+        """`tcp://ADDRESS:PORT`."""
+        return f"tcp://{in_url(self.agent_host)}:{self.agent_port}"

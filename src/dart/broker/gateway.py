@@ -12,14 +12,16 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 from dart import __version__
-from dart.broker.answers import Address, EnrolmentAnswer, Ping, ServerView, TaskPage
+from dart.broker.answers import Address, Ping, ServerView, TaskPage
 from dart.broker.audit import Audit
 from dart.broker.backups import Backups
 from dart.broker.core import events, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
+from dart.broker.enrolments import Enrolments
 from dart.broker.idempotency import RequestsInFlight
+from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
 from dart.broker.pings import Pings
 from dart.broker.service import Service
@@ -28,7 +30,7 @@ from dart.broker.store.base import ResultQuery
 from dart.broker.submission import submit
 from dart.broker.waiters import Waiters, set_in_time
 from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError
-from dart.ids import AgentId, JobId, TaskId
+from dart.ids import JobId, TaskId
 from dart.limits import Limits
 
 T = TypeVar("T")
@@ -61,6 +63,9 @@ class Gateway:
         self._requests = RequestsInFlight(self._stored_answer)
         self._backups = Backups(service.store)
         self.keys = Keys(service, limits)
+        self.enrolments = Enrolments(service, lambda: self.address)
+        self.rotation: KeyRotation | None = None
+        """Set by a server that can change the broker's key."""
         service.on_results = self._waiters.wake
         self.audit = Audit(service, limits)
         service.on_answer = self._pings.answered
@@ -136,13 +141,6 @@ class Gateway:
             Ping(agent.id, agent.name, agent.host, answers.milliseconds.get(agent.id, -1.0))
             for agent in agents.values()
         ]
-
-    async def enroll(self, public_key: bytes, name: str) -> EnrolmentAnswer:
-        """Admit an agent's key for one name; repeated: the same answer."""
-        agent_id: AgentId = await self._service.ask(lambda token: events.AgentEnrolled(token, public_key, name))
-        host, port = self.address.agent_host, self.address.agent_port
-        url = f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
-        return EnrolmentAnswer(agent_id, url, self.address.public_key)
 
     # ---- jobs ----
 

@@ -6,7 +6,7 @@ the core is built again from the store, by the same code as at a start.
 
 import asyncio
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from dart.broker.committer import Committer
 from dart.broker.core import commands as out
 from dart.broker.core.access import ApiKey
 from dart.broker.core.events import Event, TimePassed, Token
-from dart.broker.core.model import Recovered
+from dart.broker.core.model import Enrolment, Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
@@ -31,6 +31,7 @@ from dart.broker.tidying import Tidying
 from dart.errors import DartError, StoreError, UnavailableError
 from dart.ids import AgentId, JobId, KeyId
 from dart.limits import Limits
+from dart.wire.messages import NextServer
 
 T = TypeVar("T")
 
@@ -51,6 +52,9 @@ class Gate(Outlet, Protocol):
 
     def end_all(self, why: str) -> None:
         """Ask all agents to say HELLO."""
+
+    def shut_out(self, agent_id: AgentId) -> None:
+        """Tell this agent that it is revoked, and read nothing of it any more."""
 
 
 class Service:
@@ -85,9 +89,11 @@ class Service:
         self._reactor: Reactor | None = None
         self._image: Reactor | None = None
         """The core as the store has it, to read from while the store cannot be written."""
-        self._enrolments: Container[AgentId] = ()
         self.keys: Mapping[KeyId, ApiKey] = {}
         """API keys as the core last knew them, also while it is being built again."""
+        self._enrolments: Mapping[AgentId, Enrolment] = {}
+        self.next_server: NextServer | None = None
+        """For cores that are built from now on; the present one is told by `ServerMoves`."""
         self._events: list[Event] = []
         self._turn_is_due = False
         self._turn_number = 0
@@ -122,6 +128,7 @@ class Service:
             out.Send: delivery.give,
             out.SendTasks: delivery.give,
             out.EndSession: delivery.give,
+            out.ShutOut: lambda order: gate.shut_out(order.agent_id),
             out.Reply: self._questions.reply,
             out.Refuse: self._questions.refuse,
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
@@ -160,7 +167,8 @@ class Service:
 
     def knows(self, agent_id: AgentId) -> bool:
         """Whether an agent with this key may connect."""
-        return agent_id in self._enrolments
+        known = self._enrolments.get(agent_id)
+        return known is not None and not known.revoked_at_ms
 
     def post(self, events: Sequence[Event]) -> None:
         """Take events that nobody waits for; while there is no core they are dropped."""
@@ -375,6 +383,7 @@ class Service:
     def _build(self, recovered: Recovered) -> None:
         now = self._clock()
         self._reactor = Reactor(recovered, self._limits, now)
+        self._reactor.state.next_server = self.next_server
         self._image = None
         # Stays in use while the core is being built again: a refused handshake would cost an agent more than a wait.
         self._enrolments = self._reactor.state.enrolments

@@ -14,7 +14,7 @@ from typing import cast
 
 import zmq
 
-from dart.broker.admission import DOMAIN
+from dart.broker.admission import domain_of
 from dart.broker.core.events import Event, FrameArrived, SessionLost
 from dart.broker.intake import Intake
 from dart.broker.listening import ListeningSocket
@@ -22,7 +22,7 @@ from dart.complaints import Complaints
 from dart.ids import AgentId, SessionId
 from dart.limits import Limits
 from dart.wire import codec
-from dart.wire.curve import KeyPair
+from dart.wire.curve import KeyPair, agent_id
 from dart.wire.messages import (
     PROTOCOL_VERSION,
     AgentMessage,
@@ -60,6 +60,8 @@ class Peer:
     routing_id: bytes
     session: SessionId
     agent_id: AgentId
+    listener: str = ""
+    """The label of the key that it met; see `bind_next`."""
     ended: bool = False
     complained_at: float = 0.0
     version: int = PROTOCOL_VERSION
@@ -77,6 +79,9 @@ class Transport:
         keys: The broker's CURVE pair.
         limits: Bounds of frames and drains.
         deliver: Called with what one drain brought.
+
+    Attributes:
+        on_moved: Called when an agent comes by the next key.
     """
 
     def __init__(
@@ -95,6 +100,9 @@ class Transport:
         """Those of `_peers` by key, oldest first."""
         self._sessions: dict[SessionId, Peer] = {}
         self._last_session = 0
+        self._shut_out: set[AgentId] = set()
+        self._next_label = ""
+        self.on_moved: Callable[[AgentId], None] = lambda _agent: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reading = False
         self._look_is_due = False
@@ -117,12 +125,16 @@ class Transport:
             (zmq.TCP_KEEPALIVE, 1),
             (zmq.TCP_KEEPALIVE_IDLE, 60),
             (zmq.CURVE_SERVER, 1),
-            (zmq.CURVE_SECRETKEY, keys.secret),
-            (zmq.CURVE_PUBLICKEY, keys.public),
-            (zmq.ZAP_DOMAIN, DOMAIN),
             (zmq.ZAP_ENFORCE_DOMAIN, 1),
         ):
             self._socket.setsockopt(option, value)
+        self._take_key(keys, "")
+
+    def _take_key(self, keys: KeyPair, label: str) -> None:
+        """Use this key for what is bound from now on; what is bound already keeps its own."""
+        self._socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        self._socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, domain_of(label))
 
     @property
     def malformed(self) -> int:
@@ -148,6 +160,27 @@ class Transport:
         """Let them in again."""
         for listening in self._listening:
             listening.open()
+
+    def bind_next(self, keys: KeyPair, host: str, port: int, *, backlog: int = 1024) -> int:
+        """Listen at a further port, where another key of the broker counts. Raises as `bind`."""
+        label = agent_id(keys.public)[:16]
+        self._take_key(keys, label)
+        found = self.bind(host, port, backlog=backlog)
+        self._next_label = label
+        return found
+
+    def end_former(self) -> None:
+        """Listen only where the next key counts; who came by the former one is cut off and may come by the next."""
+        for listening in self._listening[:-1]:
+            self._socket.unbind(listening.endpoint)
+            listening.close()
+            self._intake.ports.discard(listening.port)
+        del self._listening[:-1]
+        left = [peer for peer in self._sessions.values() if peer.listener != self._next_label]
+        for peer in left:
+            self.end(peer.session)
+        if left:
+            self._deliver([SessionLost(peer.session, "the former key of the broker is over") for peer in left])
 
     def start(self) -> None:
         """Read from the running loop from now on."""
@@ -202,6 +235,13 @@ class Transport:
         for peer in list(self._sessions.values()):
             self._send(peer, Frame(0, Error(ErrorCode.SAY_HELLO, why)))
             self.end(peer.session)
+
+    def shut_out(self, agent_id: AgentId) -> None:
+        """Say REVOKED on all connections of this agent, and read nothing of them any more."""
+        self._shut_out.add(agent_id)
+        for peer in self._connections.get(agent_id, ()):
+            self.end(peer.session)
+            self._repeat(peer)
 
     def _send(self, peer: Peer, frame: Frame) -> str:
         try:
@@ -265,9 +305,7 @@ class Transport:
             if origin is None:  # cannot happen while ZAP is enforced
                 self._complaints.warn("A frame of a connection without identity was dropped.")
                 return None
-            agent_id, descriptor = origin
-            peer = self._remember(Peer(routing_id, self._next_session(), agent_id, descriptor=descriptor))
-            self._intake.heard(descriptor, peer)
+            peer = self._meet(routing_id, *origin)
         peer.messages += 1
         if peer.ended:
             self._repeat(peer)
@@ -278,6 +316,16 @@ class Transport:
             return self._refuse(peer, frame_or_fault)
         message = cast("AgentMessage", frame_or_fault.message)  # the codec takes nothing else from an agent
         return FrameArrived(peer.session, peer.agent_id, frame_or_fault.sequence, message)
+
+    def _meet(self, routing_id: bytes, agent_id: AgentId, label: str, descriptor: int) -> Peer:
+        """The first frame of a connection came."""
+        peer = self._remember(Peer(routing_id, self._next_session(), agent_id, label, descriptor=descriptor))
+        self._intake.heard(descriptor, peer)
+        if agent_id in self._shut_out:
+            self.end(peer.session)
+        elif label and label == self._next_label:
+            self.on_moved(agent_id)
+        return peer
 
     def _next_session(self) -> SessionId:
         self._last_session += 1
@@ -320,12 +368,17 @@ class Transport:
         now = time.monotonic()
         if now - peer.complained_at >= REPEAT_SECONDS:
             peer.complained_at = now
-            self._send(peer, Frame(0, Error(ErrorCode.SAY_HELLO, "This session is over; begin a new one.")))
+            if peer.agent_id in self._shut_out:
+                complaint = Error(ErrorCode.REVOKED, "This key was revoked.")
+            else:
+                complaint = Error(ErrorCode.SAY_HELLO, "This session is over; begin a new one.")
+            self._send(peer, Frame(0, complaint))
 
 
-def _origin(frame: zmq.Frame) -> tuple[AgentId, int] | None:
-    """Whose connection a frame came from, and its descriptor."""
+def _origin(frame: zmq.Frame) -> tuple[AgentId, str, int] | None:
+    """Whose connection a frame came from, which of the broker's keys it met (`admission.py`), and its descriptor."""
     try:
-        return AgentId(str(frame["User-Id"])), int(frame["__fd"])
+        agent, _, label = str(frame["User-Id"]).partition("/")
+        return AgentId(agent), label, int(frame["__fd"])
     except (KeyError, ValueError, zmq.ZMQError):
         return None

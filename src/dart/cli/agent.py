@@ -12,14 +12,24 @@ import click
 
 from dart.agent.config import default_home, state_root
 from dart.agent.policy_file import read_policy_file
-from dart.cli.options import OUTPUT
-from dart.cli.render import Output
+from dart.agent.token_option import TOKEN_VARIABLE
+from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.render import Output, when
 from dart.errors import ForbiddenError
 from dart.limits import Limits
 
 STOP_SECONDS = 30.0
 PLAIN_OPTIONS = (
-    ("server", "URL", "The broker, as `dart server info` tells; known from enrolment or --state-dir without it."),
+    (
+        "server",
+        "URL",
+        "The server, as `dart server info` tells; known from token, enrolment or --state-dir without it.",
+    ),
+    (
+        "token-file",
+        "FILE",
+        "File with a join token, or the variable DART_JOIN_TOKEN: needed once, to join from elsewhere.",
+    ),
     ("name", "NAME", "The worker's name: what tasks give as location."),
     ("slots", "K", "Tasks at the same time; 1 without it."),
     ("config", "FILE", "worker.json or worker.toml."),
@@ -42,11 +52,17 @@ def agent() -> None:
 
 
 @agent.command("start", epilog="Example: dart agent start --name raspberry-1 --slots 4 --config worker.json")
+@click.option("--token", metavar="TOKEN", help="The join token itself; others on this machine see it for a moment.")
 @click.option("--capability", multiple=True, metavar="C", help="What this worker can do; repeatable.")
 @click.option("--library", multiple=True, metavar="NAME", help="A package whose version is told; repeatable.")
 @click.option("--probe", multiple=True, metavar="MODULE", help="A module that tells further facts; repeatable.")
 def start(
-    *, capability: tuple[str, ...], library: tuple[str, ...], probe: tuple[str, ...], **options: str | None
+    *,
+    token: str | None,
+    capability: tuple[str, ...],
+    library: tuple[str, ...],
+    probe: tuple[str, ...],
+    **options: str | None,
 ) -> None:
     """Run an agent in the foreground; it prints one line when the broker has welcomed it.
 
@@ -55,6 +71,10 @@ def start(
     arguments = [word for name, value in options.items() if value for word in ("--" + name.replace("_", "-"), value)]
     for name, values in (("--capability", capability), ("--library", library), ("--probe", probe)):
         arguments += [word for value in values for word in (name, value)]
+    if token and options["token_file"]:
+        raise click.UsageError("--token and --token-file are both there; drop one of them.")
+    if token:
+        os.environ[TOKEN_VARIABLE] = token  # a command line is for everybody to read
     sys.stdout.flush()
     # The agent loads neither click nor the SDK: what runs for years on a small machine is small.
     os.execv(sys.executable, [sys.executable, "-m", "dart.agent", *arguments])  # noqa: S606 - no shell wanted
@@ -65,6 +85,59 @@ for _name, _value, _help in PLAIN_OPTIONS:
     if _name == "state-dir":
         _variables.append("DART_STATE_DIR")
     click.option("--" + _name, metavar=_value, help=_help, envvar=_variables)(start)
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, text: str) -> float:
+    """A duration as people write it: 90, 90s, 15m, 12h, 7d."""
+    number, unit = (text[:-1], _UNITS[text[-1]]) if text[-1:] in _UNITS else (text, 1)
+    if not number.isascii() or not number.isdigit() or not 0 < int(number[:12]) * unit <= 10**9:
+        raise click.BadParameter(f"{text!r} is no duration; write 90s, 15m, 12h or 7d.")
+    return float(int(number[:12]) * unit)
+
+
+@agent.command("token", epilog="Example: dart agent token --name 'edge-*' --uses 10 --expires 2h")
+@click.option("--name", metavar="NAME", help="What the worker may be called; * stands for any characters.")
+@click.option(
+    "--expires", default="1h", show_default=True, metavar="TIME", callback=_seconds, help="How long it counts."
+)
+@click.option("--uses", type=int, default=1, show_default=True, metavar="N", help="How many agents may join by it.")
+@click.option("--local", is_flag=True, help="For an agent on the server's own machine.")
+@click.option("--list", "listing", is_flag=True, help="Show the tokens there are, without their texts.")
+@click.option("--revoke", metavar="ID", help="Let nobody join by this token any more.")
+@SERVER
+@OUTPUT
+def token(
+    *,
+    name: str | None,
+    expires: float,
+    uses: int,
+    local: bool,
+    listing: bool,
+    revoke: str | None,
+    server: ServerChoice,
+    output: Output,
+) -> None:
+    """Make a join token: who has it may start an agent on another machine. Keep it like a password."""
+    if [bool(name), listing, bool(revoke)].count(True) != 1:
+        raise click.UsageError("Say one of --name NAME, --list and --revoke ID.")
+    with server.client() as client:
+        if listing:
+            rows = [{**one, "expires": when(one["expires_at"])} for one in client.tokens()]
+            output.rows(rows, ("id", "name", "state", "uses", "uses_max", "expires"))
+        elif revoke:
+            client.revoke_token(revoke)
+            output.note(f"Nobody joins by the token {revoke} any more; agents that did stay (`dart worker revoke`).")
+        else:
+            made = client.make_token(name or "", expires=expires, uses=uses, local=local)
+            if output.form != "table":
+                output.one(made)
+                return
+            click.echo(made["text"])
+            text = "On the other machine: DART_JOIN_TOKEN=TOKEN dart agent start. This text is not shown again."
+            click.echo(text, err=True)  # the token alone goes into a pipe
 
 
 def _homes(home: str | None, name: str | None) -> list[Path]:

@@ -13,6 +13,7 @@ import click
 from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerConfig, SshDefaults, in_url, rest_url
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
+from dart.cli.rotation import rotate_key
 from dart.state_directory import default_path, find_local_server
 from dart_client import ServerUnreachableError
 
@@ -165,6 +166,9 @@ def status(server: ServerChoice, output: Output) -> None:
         about = client.server()
         client.ready()
     output.one(about)
+
+
+server.add_command(rotate_key)
 
 
 @server.command("info", epilog="Example: dart server info")

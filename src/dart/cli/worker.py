@@ -44,6 +44,18 @@ def drain(name: str, server: ServerChoice, output: Output) -> None:
     output.note(f"Worker {name} finishes what it has begun and leaves.")
 
 
+@worker.command("revoke", epilog="Example: dart worker revoke raspberry-1")
+@click.argument("name")
+@click.option("--agent", default="", metavar="ID", help="Only the agent whose id begins so; `dart worker show` has it.")
+@SERVER
+@OUTPUT
+def revoke(name: str, agent: str, server: ServerChoice, output: Output) -> None:
+    """Cut a worker's agents off for good: what they hold is lost to them, and nothing they still send counts."""
+    with server.client() as client:
+        revoked = client.revoke_worker(name, agent)
+    output.note(f"{revoked} agents of {name} are revoked; they do not come back with their keys.")
+
+
 @worker.command("ping", epilog="Example: dart worker ping 'raspberry-.*'")
 @click.argument("regex", default=".*")
 @SERVER

@@ -69,19 +69,24 @@ class Worker(TypedDict):
 
 
 class WorkerAgent(TypedDict):
-    """One of them."""
+    """One of them: what is known of its key, and while it is connected, what it says."""
 
     id: str
-    host: str
-    slots: Amount
-    busy: Amount
-    leases: Amount
-    capabilities: list[str]
-    facts: dict[str, str]
-    draining: bool
-    spool_full: bool
-    silent_seconds: Seconds
-    results_held: Amount
+    connected: bool
+    enrolled_at: Milliseconds
+    name_is_pattern: NotRequired[bool]
+    token: NotRequired[str]
+    last_contact: NotRequired[Milliseconds]
+    host: NotRequired[str]
+    slots: NotRequired[Amount]
+    busy: NotRequired[Amount]
+    leases: NotRequired[Amount]
+    capabilities: NotRequired[list[str]]
+    facts: NotRequired[dict[str, str]]
+    draining: NotRequired[bool]
+    spool_full: NotRequired[bool]
+    silent_seconds: NotRequired[Seconds]
+    results_held: NotRequired[Amount]
 
 
 class WorkerWithAgents(Worker):
@@ -129,15 +134,6 @@ class Pings(Answer):
 
     worker: WorkerName
     agents: list[Pinged]
-
-
-class Enrolled(Answer):
-    """`POST /enroll/`."""
-
-    agent_id: str
-    agent: str
-    server_public_key: str
-    store_id: str
 
 
 class JobStatus(TypedDict):

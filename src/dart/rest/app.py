@@ -26,8 +26,21 @@ from dart.errors import (
     WorkerOfflineError,
 )
 from dart.limits import Limits
+from dart.rest import (
+    access_schemas,
+    audit,
+    enrolments,
+    jobs,
+    keys,
+    openapi,
+    results,
+    rotation,
+    schemas,
+    server,
+    tasks,
+    workers,
+)
 from dart.rest import answer_schemas as shapes
-from dart.rest import audit, jobs, keys, openapi, results, schemas, server, tasks, workers
 from dart.rest.answers import SERVER_NAME, answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.bodies import Body, Budget
@@ -94,7 +107,35 @@ ROUTES: Final = (
     Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=shapes.OneWorker),
     Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN, takes=Members, answers=shapes.Draining),
     Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN, takes=schemas.PingWanted, answers=shapes.Pings),
-    Route("POST", "/enroll/", workers.enroll, Scope.ADMIN, takes=schemas.NewEnrolment, answers=shapes.Enrolled),
+    Route(
+        "POST", "/worker/{name}/revoke/", enrolments.revoke, Scope.ADMIN,
+        takes=schemas.Revocation, answers=access_schemas.Revoked,
+    ),
+    Route(
+        "POST", "/enroll/", enrolments.enroll, Scope.ADMIN, takes_token=True,
+        takes=schemas.NewEnrolment, answers=access_schemas.Enrolled, errors=(ConflictError,),
+    ),
+    Route(
+        "POST", "/token/", enrolments.make_token, Scope.ADMIN,
+        takes=schemas.NewToken, answers=access_schemas.MadeJoinToken, errors=(ConflictError,),
+    ),
+    Route("GET", "/token/", enrolments.list_tokens, Scope.ADMIN, takes=Members, answers=access_schemas.JoinTokens),
+    Route(
+        "DELETE", "/token/{token_id}/", enrolments.withdraw_token, Scope.ADMIN,
+        takes=Members, answers=shapes.Answer,
+    ),
+    Route(
+        "GET", "/server/rotation/", rotation.show, Scope.ADMIN,
+        takes=Members, answers=access_schemas.OneRotation, errors=(NotAvailableYetError,),
+    ),
+    Route(
+        "POST", "/server/rotation/", rotation.begin, Scope.ADMIN,
+        takes=schemas.NewRotation, answers=access_schemas.OneRotation, errors=(NotAvailableYetError, ConflictError),
+    ),
+    Route(
+        "POST", "/server/rotation/finish/", rotation.finish, Scope.ADMIN,
+        takes=schemas.RotationEnd, answers=access_schemas.OneRotation, errors=(NotAvailableYetError, ConflictError),
+    ),
     Route("GET", "/key/", keys.list_all, Scope.ADMIN, takes=Members, answers=shapes.Keys),
     Route(
         "POST", "/key/", keys.add, Scope.ADMIN,
@@ -215,6 +256,8 @@ class _Desk:
 
     def _body(self, request: web.Request, route: Route) -> Body:
         bytes_max = self._limits.historic_body_bytes_max if route.historic else self._limits.body_bytes_max
+        if route.takes_token:
+            bytes_max = min(bytes_max, self._limits.enrolment_body_bytes_max)
         return Body(request, bytes_max=bytes_max, limits=self._limits, budget=self._budget)
 
     def handler(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -276,6 +319,10 @@ class _Desk:
             connection: Any = request.protocol
             with connection.of_a_stranger():
                 text = await self._key_in_body(body)
+                if text is None and route.takes_token:
+                    body.check_head()
+                    await body.read()
+                    return NOBODY
         caller = self._ring.caller(text, Scope.OPEN, request.remote or "")
         ACTOR.set(ACTOR.get()._replace(who=f"key {caller.name} ({caller.id})"))
         caller.check_scope(route.scope)

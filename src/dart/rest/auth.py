@@ -112,7 +112,7 @@ class KeyRing:
             )
         caller = self._find(text, address)
         if caller is None:
-            raise self._failure(text, address)
+            raise self._wrong_key(text, address)
         caller.check_scope(needed)
         return caller
 
@@ -223,23 +223,33 @@ class KeyRing:
         self._stored.used([key])
         return Caller(key.id, key.name, key.scope, key.jobs, key.workers, key.expires_at_ms)
 
-    def _failure(self, text: str, address: str) -> UnauthorizedError | LimitError:
-        """Count a wrong key; what to answer."""
+    def failure(self, what: str, address: str, told: str) -> UnauthorizedError | LimitError:
+        """Count something wrong that was to let somebody in, a key or a join token; what to answer.
+
+        Args:
+            what: `key` or `join token`.
+            address: Where it came from.
+            told: What is said of it, as long as there are few.
+        """
         wait = self.failures.wait_seconds(address)
         self.failures.add(address)
-        self._complaints.warn(f"A wrong key came from {address or 'a unix socket'}.", network(address))
+        self._complaints.warn(f"A wrong {what} came from {address or 'a unix socket'}.", network(address))
         if wait > 0:
             return LimitError(
-                "Too many wrong keys were tried lately (limit key_failures_max); see that the key is right, and wait.",
+                f"Too many wrong keys were tried lately (limit key_failures_max); see that the {what} is right, and "
+                "wait.",
                 retry_after=math.ceil(wait),
             )
+        return UnauthorizedError(told)
+
+    def _wrong_key(self, text: str, address: str) -> UnauthorizedError | LimitError:
         hint = ""
         if text == "000":
             hint = (
                 " Programs with the key 000 written into them are let in by a server that was started with"
                 " `dart server start --legacy-key 000`, or told `dart key add --text 000 --scope admin`."
             )
-        return UnauthorizedError(f"The server does not know this key.{hint}")
+        return self.failure("key", address, f"The server does not know this key.{hint}")
 
 
 def bearer_key(header: str | None) -> str | None:

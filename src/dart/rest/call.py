@@ -168,3 +168,5 @@ class Route(NamedTuple):
     """What it may answer besides what all calls of its kind may (`openapi.errors_of`)."""
     in_query: tuple[str, ...] = ()
     """Members that a call with a body also takes from the query."""
+    takes_token: bool = False
+    """Whether it is open to strangers with a join token; its handler sees to that."""

@@ -16,6 +16,7 @@ PRIORITY_MAX: Final = 1_000_000
 RETRIES_MAX: Final = 1_000_000
 SECONDS_MAX: Final = 10**9
 PORT_MAX: Final = 65_535
+TOKEN_USES_MAX: Final = 1000
 SLOTS_MAX: Final = 4096
 SHM_BYTES_MAX: Final = 1 << 50
 
@@ -120,6 +121,39 @@ Seconds = Annotated[
 PublicKey = Annotated[
     str, _shown("a CURVE public key in Z85", format="dart-z85", pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
 ]
+JoinTokenText = Annotated[
+    str,
+    _shown(
+        "a join token; no key is needed then",
+        format="dart-join-token",
+        pattern=r"^(?:dart-join-1\.[A-Za-z0-9_-]*)?$",
+        maxLength=4096,
+    ),
+]
+NameClaim = Annotated[
+    str,
+    _shown(
+        "what the worker may be called; `*` stands for any characters",
+        format="dart-name-claim",
+        pattern=f"^(?!(?:[^*]*\\*){{9}})(?:{_NO_SLASH})+$",
+        minLength=1,
+        maxLength=255,
+    ),
+]
+AgentDigits = Annotated[
+    str,
+    _shown("an agent's id or its first digits; empty: all agents of the name", pattern="^(?:[0-9a-fA-F]{8,64})?$"),
+]
+TokenUses = Annotated[Integer, whole(1, TOKEN_USES_MAX, "how many agents may join by it")]
+TokenSeconds = Annotated[
+    Number,
+    _shown(
+        "seconds from now until it counts no more",
+        minimum=1,
+        maximum="join_token_seconds_max",
+        pattern=r"^[1-9][0-9]{0,5}$",
+    ),
+]
 Count = Annotated[Integer, whole(0, INTEGER_MAX)]
 Amount = Annotated[
     Integer, _shown("how many at most; moved to the nearest that is allowed", pattern=r"^[+-]?[0-9]{1,40}$")
@@ -131,6 +165,7 @@ Cursor = Annotated[
 Priority = Annotated[Integer, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher runs first")]
 Retries = Annotated[Integer, whole(0, RETRIES_MAX)]
 Port = Annotated[Integer, whole(1, PORT_MAX)]
+PortOrAny = Annotated[Integer, whole(0, PORT_MAX, "0: the system chooses")]
 Hosts = Annotated[list[Annotated[str, _shown(minLength=1)]], _shown("names or addresses of hosts", minItems=1)]
 STATE_NAMES: Final = tuple(state.name.lower() for state in TaskState if state is not TaskState.STAGED)
 _STATE: Final = f"(?:{'|'.join(STATE_NAMES)})?"

@@ -23,6 +23,7 @@ from dart.errors import (
     UnknownJobError,
     UnknownKeyError,
     UnknownTaskError,
+    UnknownTokenError,
     UnknownWorkerError,
     UnsupportedMediaTypeError,
     ValueNotPortableError,
@@ -42,6 +43,7 @@ _NAMES: Final = {
     "job": ("name of a job", UnknownJobError),
     "name": ("name of a worker", UnknownWorkerError),
     "key_id": ("id of an API key; never its text", UnknownKeyError),
+    "token_id": ("id of a join token; never its text", UnknownTokenError),
     "id": ("id of a task and of its result: decimal digits", UnknownTaskError),
 }
 _ALWAYS: Final = (MalformedError, InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, LimitError)

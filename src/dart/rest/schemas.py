@@ -13,6 +13,7 @@ from dart.rest.member_types import (
     SECONDS_MAX,
     SHM_BYTES_MAX,
     SLOTS_MAX,
+    AgentDigits,
     Amount,
     AnyValue,
     ApiKey,
@@ -24,16 +25,19 @@ from dart.rest.member_types import (
     Hosts,
     Integer,
     JobNames,
+    JoinTokenText,
     KeyName,
     KeyScope,
     KeyText,
     Method,
     ModulePath,
     Name,
+    NameClaim,
     NameOrEmpty,
     Number,
     Pattern,
     Port,
+    PortOrAny,
     Priority,
     PublicKey,
     Requirements,
@@ -42,6 +46,8 @@ from dart.rest.member_types import (
     States,
     Tag,
     ToCome,
+    TokenSeconds,
+    TokenUses,
     WhenLost,
     WhenOffline,
     WhenStopped,
@@ -244,6 +250,34 @@ class NewEnrolment(Members, kw_only=True):
 
     name: Name
     public_key: PublicKey
+    token: JoinTokenText = ""
+
+
+class NewToken(Members, kw_only=True):
+    """`POST /token/`."""
+
+    name: NameClaim
+    expires: TokenSeconds = 3600
+    uses: TokenUses = 1
+    local: Flag = False
+
+
+class Revocation(Members, kw_only=True):
+    """`POST /worker/{name}/revoke/`."""
+
+    agent: AgentDigits = ""
+
+
+class NewRotation(Members, kw_only=True):
+    """`POST /server/rotation/`."""
+
+    agent_port: PortOrAny = 0
+
+
+class RotationEnd(Members, kw_only=True):
+    """`POST /server/rotation/finish/`."""
+
+    leave_behind: Flag = False
 
 
 BETWEEN_MEMBERS: dict[type[msgspec.Struct], dict[str, Any]] = {

@@ -1,18 +1,16 @@
-"""Workers: who is connected, asked to leave, measured; and the enrolment of agents."""
+"""Workers: who is connected, asked to leave, measured."""
 
 import logging
-import struct
 from typing import Any
 
-from dart.broker.core.views import AgentView, WorkerView
-from dart.errors import InvalidRequestError, NotAvailableYetError
+from dart.broker.core.views import AgentView, EnrolledView, WorkerView
+from dart.errors import InvalidRequestError, NotAvailableYetError, UnknownWorkerError
 from dart.rest import names, schemas
 from dart.rest.bodies import decode_members
 from dart.rest.call import Answer, Call
 from dart.rest.member_types import PORT_MAX, SHM_BYTES_MAX, SLOTS_MAX
 
 _log = logging.getLogger("dart.rest")
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 
 
 async def list_all(call: Call) -> Answer:
@@ -23,10 +21,18 @@ async def list_all(call: Call) -> Answer:
 
 
 async def show(call: Call) -> Answer:
-    """`GET /worker/{name}/`: one worker with its agents."""
+    """`GET /worker/{name}/`: one worker with its agents, also those that are enrolled and not connected."""
     await call.members(schemas.Members)
-    worker = await call.gateway.worker(call.part("name"))
-    return call.answer(worker={**_members(worker), "agents": [_agent(agent) for agent in worker.agents]})
+    name = call.part("name")
+    enrolled = await call.gateway.enrolments.of(name)
+    connected = [worker for worker in await call.gateway.workers() if worker.name == name]
+    if not enrolled and not connected:
+        text = f"No agent of the name {name!r} is enrolled; `dart worker list` shows the connected ones."
+        raise UnknownWorkerError(text, worker=name)
+    worker = connected[0] if connected else WorkerView(name, 0, (), (), ())
+    agents = {agent.id: agent for agent in worker.agents}
+    shown = [{**_enrolled(one), **(_agent(agents[one.id]) if one.id in agents else {})} for one in enrolled]
+    return call.answer(worker={**_members(worker), "agents": shown})
 
 
 async def drain(call: Call) -> Answer:
@@ -103,20 +109,6 @@ async def _with_ssh(call: Call, kind: type[schemas.M]) -> schemas.M:
     return made
 
 
-async def enroll(call: Call) -> Answer:
-    """`POST /enroll/`: an agent's key is admitted for one name."""
-    wanted = await call.members(schemas.NewEnrolment)
-    await call.idempotency()
-    name = names.check_name(wanted.name, "name", call.limits)
-    answer = await call.gateway.enroll(_from_z85(wanted.public_key), name)
-    return call.answer(
-        agent_id=answer.agent_id,
-        agent=answer.agent_url,
-        server_public_key=_to_z85(answer.server_public_key),
-        store_id=call.gateway.server().store_id,
-    )
-
-
 def _members(worker: WorkerView) -> dict[str, Any]:
     return {
         "name": worker.name,
@@ -138,6 +130,18 @@ def _facts(worker: WorkerView) -> dict[str, list[str]]:
     return {key: sorted(found[key]) for key in sorted(found)}
 
 
+def _enrolled(agent: EnrolledView) -> dict[str, Any]:
+    """What is known of an agent's key; its id is the key's fingerprint."""
+    return {
+        "id": agent.id,
+        "connected": agent.connected,
+        "enrolled_at": agent.enrolled_at_ms,
+        **({"name_is_pattern": True} if agent.name_is_pattern else {}),
+        **({"token": agent.token_id} if agent.token_id else {}),
+        **({"last_contact": agent.heard_at_ms} if agent.heard_at_ms else {}),
+    }
+
+
 def _agent(agent: AgentView) -> dict[str, Any]:
     return {
         "id": agent.id,
@@ -152,26 +156,3 @@ def _agent(agent: AgentView) -> dict[str, Any]:
         "silent_seconds": round(agent.silent_seconds, 3),
         "results_held": agent.results_held,
     }
-
-
-def _from_z85(text: str) -> bytes:
-    """The 32 bytes of a public key (ZeroMQ's RFC 32)."""
-    digits = [_Z85.find(mark) for mark in text]
-    if len(text) != 40 or -1 in digits:
-        raise InvalidRequestError("Member `public_key` must be 40 characters of Z85.", field="public_key")
-    words = []
-    for start in range(0, 40, 5):
-        word = 0
-        for digit in digits[start : start + 5]:
-            word = word * 85 + digit
-        words.append(word)
-    try:
-        return struct.pack(">8I", *words)
-    except struct.error:
-        raise InvalidRequestError("Member `public_key` is no Z85: a group is too large.", field="public_key") from None
-
-
-def _to_z85(data: bytes) -> str:
-    return "".join(
-        "".join(_Z85[word // 85**place % 85] for place in (4, 3, 2, 1, 0)) for word in struct.unpack(">8I", data)
-    )

@@ -11,7 +11,7 @@ from dart.limits import Limits
 from dart.wire.cold import CREDIT, INT32_MAX
 from dart.wire.messages import Blob, Lease, Result, Results, Tasks
 from dart.wire.payloads import Packer, Slicer
-from dart.wire.schema import ID_MAX, SHA256, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
+from dart.wire.schema import BYTES_32, ID_MAX, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
 
 _tuple = tuple.__new__
 
@@ -135,7 +135,7 @@ def read_blob(body: Any, slicer: Slicer, limits: Limits) -> Blob:
     """
     sha256, offset, total, size = leading(body, "BLOB", 4)
     return Blob(
-        SHA256.read(sha256, "sha256", limits),
+        BYTES_32.read(sha256, "sha256", limits),
         whole(offset, "offset"),
         whole(total, "total"),
         slicer.take(0, whole(size, "size")),

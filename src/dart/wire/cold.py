@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 from dart.wire import messages
 from dart.wire.schema import (
+    BYTES_32,
     FACTS,
     FLAG,
     REFERENCE,
-    SHA256,
     TIME_MS_MAX,
     Kind,
+    at_most_one,
     decimal,
     hexadecimal,
     integer,
@@ -23,6 +24,7 @@ from dart.wire.schema import (
 )
 
 INT32_MAX = (1 << 31) - 1
+PORT_MAX = (1 << 16) - 1
 
 _ATTEMPTS = several(REFERENCE)
 _RECONCILED = several(REFERENCE, "hello_items_max")
@@ -44,8 +46,11 @@ HELLO = record(
     draining=FLAG,
 )
 
+_NEXT_SERVER = record(messages.NextServer, port=integer(1, PORT_MAX), public_key=BYTES_32)
+
 WELCOME = record(
     messages.Welcome,
+    appended=1,
     version=integer(1, 255),
     session=integer(1),
     store_id=hexadecimal(),
@@ -63,6 +68,7 @@ WELCOME = record(
     send=_RECONCILED,
     forget=_RECONCILED,
     hold=_RECONCILED,
+    next=at_most_one(_NEXT_SERVER),
 )
 
 _START = record(messages.Start, ref=REFERENCE, start_time_ms=integer(-TIME_MS_MAX, TIME_MS_MAX))
@@ -85,7 +91,7 @@ COLD = (
     Cold(4, messages.Started, record(messages.Started, starts=several(_START))),
     Cold(5, messages.Progress, record(messages.Progress, reports=several(_REPORT))),
     Cold(6, messages.Log, record(messages.Log, lines=several(_LINE))),
-    Cold(8, messages.BlobGet, record(messages.BlobGet, sha256=SHA256, offset=integer(), size=integer(1))),
+    Cold(8, messages.BlobGet, record(messages.BlobGet, sha256=BYTES_32, offset=integer(), size=integer(1))),
     Cold(33, messages.Welcome, WELCOME),
     Cold(35, messages.Recall, record(messages.Recall, attempts=_ATTEMPTS)),
     Cold(36, messages.Ack, record(messages.Ack, attempts=_ATTEMPTS)),

@@ -90,7 +90,7 @@ def write(path: Path, pair: KeyPair) -> None:
             os.link(draft, path, follow_symlinks=False)
         finally:
             draft.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         raise ConfigError(f"{path} exists already; remove it first if its key is really not needed any more.") from None
     except OSError as error:
@@ -133,7 +133,8 @@ def _parse(path: Path, content: bytes) -> KeyPair:
     return pair
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -126,6 +126,14 @@ class BlobGet(NamedTuple):
 # ---- broker -> agent ----
 
 
+class NextServer(NamedTuple):
+    """Where on the same host agents are to connect from now on."""
+
+    port: int
+    public_key: bytes
+    """32 bytes: the broker's CURVE key there."""
+
+
 class Welcome(NamedTuple):
     """Answer to HELLO: the terms of this session, and what to do with each attempt and result it named."""
 
@@ -152,6 +160,8 @@ class Welcome(NamedTuple):
     """Results that are recorded or not wanted."""
     hold: tuple[AttemptRef, ...]
     """Results of another store or above its highest id: keep them and say so."""
+    next: NextServer | None = None
+    """While the broker's key changes: where the new one counts."""
 
 
 class Lease(NamedTuple):

@@ -73,11 +73,11 @@ def listed(value: Any, name: str, *, most: int, least: int = 0) -> list[Any]:
     return value
 
 
-def leading(value: Any, name: str, members: int) -> list[Any]:
-    """The first `members` elements of an array; later versions may append more."""
-    if type(value) is not list or len(value) < members:
-        raise Wrong(f"{name} must be an array of {members} members")
-    return value if len(value) == members else value[:members]
+def leading(value: Any, name: str, members: int, *, appended: int = 0) -> list[Any]:
+    """The first `members` elements of an array; later versions may append more, earlier ones have fewer `appended`."""
+    if type(value) is not list or len(value) < members - appended:
+        raise Wrong(f"{name} must be an array of {members - appended} members")
+    return value if len(value) <= members else value[:members]
 
 
 def reference(value: Any, name: str) -> AttemptRef:
@@ -119,7 +119,7 @@ def _read_flag(value: Any, name: str, _limits: Limits) -> bool:
     return value
 
 
-def _read_sha256(value: Any, name: str, _limits: Limits) -> bytes:
+def _read_32_bytes(value: Any, name: str, _limits: Limits) -> bytes:
     if type(value) is not bytes or len(value) != 32:
         raise Wrong(f"{name} must be 32 bytes")
     return value
@@ -157,6 +157,19 @@ def prose(characters_limit: str = "text_chars_max") -> Kind:
     return Kind(write, read)
 
 
+def at_most_one(element: Kind) -> Kind:
+    """An array of one element or none: what there may be."""
+
+    def write(value: Any, limits: Limits) -> list[Any]:
+        return [] if value is None else [element.write(value, limits)]
+
+    def read(value: Any, name: str, limits: Limits) -> Any:
+        items = listed(value, name, most=1)
+        return element.read(items[0], name, limits) if items else None
+
+    return Kind(write, read)
+
+
 def several(element: Kind, amount_limit: str = "batch_items_max", *, least: int = 0) -> Kind:
     """An array of one kind."""
 
@@ -170,16 +183,19 @@ def several(element: Kind, amount_limit: str = "batch_items_max", *, least: int 
     return Kind(write, read)
 
 
-def record(make: Callable[..., Any], **members: Kind) -> Kind:
-    """An array with a member each, in this order."""
+def record(make: Callable[..., Any], /, *, appended: int = 0, **members: Kind) -> Kind:
+    """An array with a member each, in this order.
+
+    The last `appended` ones were added within a protocol version: where they are missing, `make` knows a default.
+    """
     kinds = tuple(members.items())
 
     def write(value: Sequence[Any], limits: Limits) -> list[Any]:
         return [kind.write(item, limits) for item, (_, kind) in zip(value, kinds, strict=True)]
 
     def read(value: Any, name: str, limits: Limits) -> Any:
-        items = leading(value, name, len(kinds))
-        return make(*(kind.read(item, member, limits) for item, (member, kind) in zip(items, kinds, strict=True)))
+        items = leading(value, name, len(kinds), appended=appended)
+        return make(*(kind.read(item, member, limits) for item, (member, kind) in zip(items, kinds, strict=False)))
 
     return Kind(write, read)
 
@@ -198,6 +214,7 @@ def _write_facts(value: dict[str, str], limits: Limits) -> dict[str, str]:
 
 
 FLAG = Kind(_as_it_is, _read_flag)
-SHA256 = Kind(_as_it_is, _read_sha256)
+BYTES_32 = Kind(_as_it_is, _read_32_bytes)
+"""A SHA-256 or a CURVE key."""
 FACTS = Kind(_write_facts, _read_facts)
 REFERENCE = Kind(lambda ref, _limits: flat(ref), lambda value, name, _limits: reference(value, name))

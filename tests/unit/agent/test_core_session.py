@@ -3,6 +3,7 @@
 import pytest
 
 from dart.agent import events
+from dart.agent.core.state import Phase
 from dart.wire import messages
 from dart.wire.messages import ErrorCode
 from harness.agent_recorder import BOOT, OTHER_STORE, STORE, Recorder, ref, result
@@ -220,6 +221,7 @@ def test_an_agent_that_is_turned_away_ends_with_code_4(code, word):
     agent.tasks(1, 2)
     agent.hears(messages.Error(code, "because"), sequence=0)
     assert word in agent.texts()
+    assert bool(agent.of(events.Revoked)) is (code == ErrorCode.REVOKED)
     assert agent.of(events.Kill) == [events.Kill(0, agent.limits.kill_grace_seconds)]
     assert agent.of(events.Exit) == []
     assert agent.hears(messages.Ack(())) == []
@@ -316,3 +318,41 @@ def test_the_clock_never_goes_back():
     agent = Recorder().live()
     agent.core.handle(events.TimePassed(), 0.0)
     assert agent.state.now == 1000.0
+
+
+def test_follows_the_server_to_its_next_key():
+    """It keeps where to go, goes there at once with what it has, and does not run in a circle where that fails."""
+    coming = messages.NextServer(7779, b"n" * 32)
+    agent = Recorder().live()
+    agent.tasks(1)
+    agent.do(events.LinkDown("cut", 0.0))
+    agent.hello()
+    agent.welcome(next=coming, keep=(ref(1),))
+    assert agent.of(events.Remember) == [events.Remember(coming)]
+    assert "port 7779" in agent.texts()
+    while agent.state.phase is not Phase.CONNECTING:
+        agent.until_deadline()
+    agent.sequence = 0
+    agent.do(events.LinkUp(0.5, coming))
+    assert agent.sent(messages.Hello)[0].attempts == (ref(1),)
+    agent.welcome(next=coming, keep=(ref(1),))
+    assert not agent.of(events.Remember)
+    assert agent.state.phase is Phase.LIVE
+    agent.do(events.LinkDown("cut", 0.0))
+    agent.hello()
+    agent.welcome(next=coming, keep=(ref(1),))
+    assert agent.state.phase is Phase.LIVE, "it was tried already, and did not answer"
+
+
+def test_a_void_change_is_forgotten():
+    """A server that was put back to before the change says so by saying nothing; who came by the new key stays."""
+    coming = messages.NextServer(7779, b"n" * 32)
+    agent = Recorder().start()
+    agent.do(events.LinkUp(0.5, coming))
+    agent.welcome(next=coming)
+    assert (agent.of(events.Remember), agent.state.phase) == ([events.Remember(coming)], Phase.LIVE)
+    agent.do(events.LinkDown("cut", 0.0))
+    agent.hello()
+    agent.welcome()
+    assert agent.of(events.Remember) == [events.Remember(None)]
+    assert agent.state.phase is Phase.LIVE

@@ -17,7 +17,7 @@ EXPECTED = {
     "ConflictError": 409, "JobExistsError": 409, "JobStoppedError": 409, "IdempotencyConflictError": 409,
     "WorkerOfflineError": 409, "MethodNotAllowedError": 405, "NotFoundError": 404, "UnknownJobError": 404,
     "UnknownTaskError": 404, "UnknownWorkerError": 404, "UnknownKeyError": 404,
-    "ForbiddenError": 403, "UnauthorizedError": 401,
+    "UnknownTokenError": 404, "ForbiddenError": 403, "UnauthorizedError": 401,
     "MalformedError": 400, "InvalidRequestError": 400, "ValueNotPortableError": 400,
 }  # fmt: skip
 

@@ -59,6 +59,8 @@ def build(name, members):
             made[key] = tuple(sub_message(name, element) for element in item)
         elif key == "credit":
             made[key] = item and messages.Credit(**item)
+        elif key == "next":
+            made[key] = item and messages.NextServer(*map(unhex, item))
         else:
             made[key] = tuple(item) if isinstance(item, list) else unhex(item)
     return getattr(messages, name)(**made)
@@ -83,12 +85,12 @@ def test_message_bytes_agree_with_the_specification(row):
 
 @pytest.mark.parametrize("row", rows("messages.json"))
 def test_message(row):
-    """A message vector is read as what it means, and that is written as the same frames."""
+    """A message vector is read as what it means, and that is written as the same frames, if it still is."""
     frames = [bytes.fromhex(frame) for frame in row["frames"]]
     expected = messages.Frame(row["sequence"], build(row["message"], row["members"]))
     assert DECODERS[row["from"]](frames, LIMITS) == expected
     written = encode(expected, limits=LIMITS)
-    assert [bytes(frame) for frame in written] == frames
+    assert ([bytes(frame) for frame in written] == frames) is row.get("written", True)
 
 
 def test_every_message_type_has_a_vector():

@@ -5,7 +5,7 @@ from operator import itemgetter
 from dart.agent.core import credit, leaving, outcomes, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.core.terms import within_bounds
-from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp
+from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp, Remember, Revoked
 from dart.wire.messages import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSIONS,
@@ -66,6 +66,7 @@ def on_link_up(state: State, event: LinkUp) -> None:
     # Those held back come last: where not all can be named, they must not keep the others from being sent.
     ours = [(ref, kept.held_back) for ref, kept in state.kept.items() if kept.store_id == state.store_id]
     results = [ref for ref, _ in sorted(ours, key=itemgetter(1))]
+    state.session.server = event.server
     state.session.hello_store_id = state.store_id
     state.send(
         Hello(
@@ -182,6 +183,17 @@ def _on_welcome(state: State, welcome: Welcome) -> None:
     if state.leaving:
         state.send(Drain("stopping"))
     _beat(state)
+    _follow(state, welcome)
+
+
+def _follow(state: State, welcome: Welcome) -> None:
+    """Keep where the server wants its agents from now on, and go there; but try that once only, not in a circle."""
+    if welcome.next == state.next_server:
+        return
+    state.next_server = welcome.next
+    state.commands.append(Remember(welcome.next))
+    if welcome.next is not None and welcome.next != state.session.server:
+        lose(state, f"the server changes its key, and wants agents at port {welcome.next.port}")
 
 
 def _meet_store(state: State, welcome: Welcome) -> None:
@@ -262,7 +274,9 @@ def _on_error(state: State, error: Error) -> None:
             "not share a home directory's key (was a disk or SD card copied?); enrol one of them anew",
         )
     elif code == ErrorCode.REVOKED:
-        leaving.refuse(state, f"the key of this agent was revoked ({error.text}); enrol it anew to join again")
+        state.commands.append(Revoked())
+        text = f"the key of this agent was revoked ({error.text}). Results stay in its spool; to join again as a new "
+        leaving.refuse(state, text + "agent it needs a new token")
     elif code == ErrorCode.NAME_REFUSED:
         leaving.refuse(
             state,

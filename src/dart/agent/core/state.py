@@ -8,7 +8,7 @@ from dart.agent.events import AuditEntry, Command, Say, Send, Slot
 from dart.agent.policy import Policy
 from dart.ids import AttemptRef, BootId, StoreId
 from dart.limits import Limits
-from dart.wire.messages import AgentMessage, Lease, ProgressReport, Result, Welcome
+from dart.wire.messages import AgentMessage, Lease, NextServer, ProgressReport, Result, Welcome
 
 SPOOLED_EARLIER = -1
 NO_STORE = StoreId("")
@@ -37,6 +37,8 @@ class Identity:
     facts: dict[str, str]
     store_id: StoreId = NO_STORE
     """The store known from enrolment; empty: none."""
+    next_server: NextServer | None = None
+    """Where the server wanted this agent to connect, when it was last heard; None: no other place."""
     spool_mode: SpoolMode = SpoolMode.EAGER
     stop_grace_seconds: float = 5.0
     """How long running tasks may go on after the first request to stop; infinity: to their end."""
@@ -121,6 +123,8 @@ class Session:
     """Running number of the last frame sent."""
     heard: int = 0
     """Running number of the last frame received."""
+    server: NextServer | None = None
+    """Where its socket goes."""
     hello_store_id: StoreId = NO_STORE
     welcome: Welcome | None = None
     tasks_seen: int = 0
@@ -172,6 +176,8 @@ class State:
     """The store last known."""
     facts: dict[str, str] = field(default_factory=dict)
     round_trip_seconds: float = 0.0
+    next_server: NextServer | None = None
+    """Where the server wants this agent to connect."""
 
     # Tasks
     queue: deque[AttemptRef] = field(default_factory=deque)
@@ -236,4 +242,11 @@ class State:
 def new_state(identity: Identity, limits: Limits) -> State:
     """The state of an agent that has just been started."""
     slots = tuple(SlotState() for _ in range(identity.slots))
-    return State(identity=identity, limits=limits, slots=slots, store_id=identity.store_id, facts=dict(identity.facts))
+    return State(
+        identity=identity,
+        limits=limits,
+        slots=slots,
+        store_id=identity.store_id,
+        facts=dict(identity.facts),
+        next_server=identity.next_server,
+    )

@@ -76,6 +76,19 @@ _WORDS: dict[type, Callable[[Any, Any], Words | None]] = {
     ),
     events.ResultDeleted: lambda event, _: ("result.delete", f"{event.job}/{event.task_id}", "done"),
     events.AgentEnrolled: lambda event, agent_id: ("agent.enroll", event.name, f"done, key {str(agent_id)[:16]}"),
+    events.AgentJoined: lambda event, agent_id: (
+        "agent.join", event.name, f"done, key {str(agent_id)[:16]}, token {event.token_id}"
+    ),
+    events.AgentsRevoked: lambda event, revoked: (
+        "worker.revoke", event.name, f"done, {revoked} agents" + (f", those of {event.agent_id}" * bool(event.agent_id))
+    ),
+    events.JoinTokenMade: lambda event, _: (
+        "token.add", event.join_token.id, f"done, for {event.join_token.name}, {event.join_token.uses_max} uses"
+    ),
+    events.JoinTokenWithdrawn: lambda event, _: ("token.revoke", event.token_id, "done"),
+    events.ServerMoves: lambda event, _: (
+        "server.rotate-key", "", "done" if event.next is None else f"begun, at port {event.next.port}"
+    ),
     events.WorkersDrained: lambda event, asked: ("worker.drain", event.name, f"done, {asked} agents asked"),
     events.KeyIssued: lambda event, _: (
         "key.add", _key(event.key), f"done, scope {event.key.scope.name.lower()}"

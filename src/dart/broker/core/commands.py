@@ -58,6 +58,13 @@ class EndSession:
 
 
 @dataclass(frozen=True, slots=True)
+class ShutOut:
+    """Say REVOKED on all connections of this agent, now and later, and read nothing of them any more."""
+
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to the event with this token."""
 
@@ -108,4 +115,6 @@ class Audited:
     entry: AuditEntry
 
 
-Command = Persist | Send | SendTasks | EndSession | Reply | Refuse | ResultsRecorded | Answered | Note | Audited
+Command = (
+    Persist | Send | SendTasks | EndSession | ShutOut | Reply | Refuse | ResultsRecorded | Answered | Note | Audited
+)

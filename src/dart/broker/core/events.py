@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from dart.broker.core.access import Actor, ApiKey
+from dart.broker.core.access import Actor, ApiKey, JoinToken
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
-from dart.ids import AgentId, KeyId, SessionId, TaskId
-from dart.wire.messages import AgentMessage
+from dart.ids import AgentId, JoinTokenId, KeyId, SessionId, TaskId
+from dart.wire.messages import AgentMessage, NextServer
 
 Token = int
 
@@ -121,6 +121,62 @@ class KeysSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentJoined:
+    """Admits a public key (32 bytes) because of a join token. Replies with the `AgentId`.
+
+    The same key again is answered the same and uses nothing up. Replies otherwise: `UnauthorizedError`,
+    `ForbiddenError` (expired, used up, revoked, for another name; or the key was revoked), `ConflictError`.
+    """
+
+    token: Token
+    public_key: bytes
+    name: str
+    """One that the token is for; or its very pattern, which the first HELLO fixes then."""
+    token_id: JoinTokenId
+    digest: bytes
+    """Of the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTokenMade:
+    """Takes a new join token. Replies None, or `LimitError`."""
+
+    token: Token
+    join_token: JoinToken
+
+
+@dataclass(frozen=True, slots=True)
+class JoinTokenWithdrawn:
+    """Revokes a join token; repeated: no error. Replies None, or `UnknownTokenError`."""
+
+    token: Token
+    token_id: JoinTokenId
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsRevoked:
+    """Cuts off all agents of a name, or those whose id begins so.
+
+    Replies with their number, or `UnknownWorkerError`.
+    """
+
+    token: Token
+    name: str
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerMoves:
+    """From now on agents are told to connect elsewhere, with another key of the broker; None: not any more.
+
+    Those that are connected say HELLO again, and so hear of it. Replies None.
+    """
+
+    token: Token
+    next: NextServer | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersDrained:
     """Asks the agents of a name to finish and leave. Replies with their number, or `UnknownWorkerError`."""
 
@@ -211,6 +267,11 @@ Event = (
     | KeyIssued
     | KeyWithdrawn
     | KeysSeen
+    | AgentJoined
+    | JoinTokenMade
+    | JoinTokenWithdrawn
+    | AgentsRevoked
+    | ServerMoves
     | WorkersDrained
     | WorkersPinged
     | FrameArrived

@@ -5,14 +5,16 @@ from collections import deque
 from dart import __version__
 from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.commands import EndSession, Send
+from dart.broker.core.enrolments import fix_name
 from dart.broker.core.events import FrameArrived
 from dart.broker.core.foreign import denounce
 from dart.broker.core.liveness import arm, end_session, short
-from dart.broker.core.model import Agent, Session
+from dart.broker.core.model import Agent, Enrolment, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
 from dart.broker.core.standing import capabilities_of, join
 from dart.broker.core.state import Core, note, send, session_of
 from dart.ids import AgentId, SessionId
+from dart.wire.join_token import claims
 from dart.wire.messages import PROTOCOL_VERSIONS, Drain, Error, ErrorCode, Hello, Welcome
 
 _SUPERSEDED_KEPT = 8
@@ -33,6 +35,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
         note(core, "warning", f"Agent {short(event.agent_id)} was refused: {text}", event.agent_id, refusal=True)
         refuse_session(core, event.session, code, text)
         return
+    fix_name(core, event.agent_id, hello.name)
     name = core.enrolments[event.agent_id].name
     agent = core.agents.get(event.agent_id)
     same_boot = agent is not None and agent.boot_id == hello.boot_id
@@ -83,7 +86,9 @@ def _complaint(  # noqa: PLR0911 - one return a reason
     enrolment = core.enrolments.get(agent_id)
     if enrolment is None:
         return ErrorCode.REVOKED, "This key is not enrolled; enroll it for a worker's name."
-    if hello.name != enrolment.name:
+    if enrolment.revoked_at_ms:
+        return ErrorCode.REVOKED, "This key was revoked."
+    if not _may_be_called(enrolment, hello.name):
         text = f"The key is enrolled for {enrolment.name!r}, not for {hello.name!r}; enroll another key for that name."
         return ErrorCode.NAME_REFUSED, text
     if not 1 <= hello.slots <= limits.slots_max:
@@ -97,6 +102,12 @@ def _complaint(  # noqa: PLR0911 - one return a reason
     if agent is not None and hello.boot_id in core.superseded.get(agent_id, ()) and _lives(agent, now):
         return ErrorCode.SUPERSEDED, "A newer agent with the same key is at work; give each agent a key of its own."
     return None
+
+
+def _may_be_called(enrolment: Enrolment, name: str) -> bool:
+    if not enrolment.name_is_pattern:
+        return name == enrolment.name
+    return name.isprintable() and "/" not in name and claims(enrolment.name, name)
 
 
 def _lives(agent: Agent, now: float) -> bool:
@@ -120,6 +131,7 @@ def _end_earlier(core: Core, agent: Agent, hello: Hello) -> None:
 def _begin(core: Core, agent: Agent, event: FrameArrived, version: int, now: float) -> None:
     session = Session(event.session, version, received=event.sequence, heard_at=now, sent_at=now)
     agent.session = session
+    core.heard_at.pop(agent.id, None)
     core.sessions[session.id] = agent
     core.connected.setdefault(agent.name, {})[agent.id] = agent
     for held in agent.leases.values():
@@ -146,4 +158,5 @@ def _welcome(core: Core, agent: Agent, version: int, verdicts: Verdicts) -> Welc
         tuple(verdicts.send),
         tuple(verdicts.forget),
         tuple(verdicts.hold),
+        core.next_server,
     )

@@ -150,7 +150,9 @@ def _check_agents(core: Core) -> None:
     for agent_id, agent in core.agents.items():
         _same("id of an agent", agent_id, agent.id)
         _require(agent.session is not None or agent.leases, f"agent {agent_id} is kept for nothing")
-        _same(f"name of agent {agent_id}", agent.name, core.enrolments[agent_id].name)
+        enrolment = core.enrolments[agent_id]
+        _same(f"name of agent {agent_id}", (agent.name, False), (enrolment.name, enrolment.name_is_pattern))
+        _require(not enrolment.revoked_at_ms, f"agent {agent_id} was revoked, yet is at work")
         if agent.session is not None:
             session = agent.session
             _require(core.sessions.get(session.id) is agent, f"session {session.id} of agent {agent_id} is unknown")
@@ -163,6 +165,10 @@ def _check_agents(core: Core) -> None:
     _require(all(core.connected.values()), "a name without agents is kept")
     for agent_id in (*core.hungry, *core.held_up, *core.recalls):
         _require(agent_id in core.agents and core.agents[agent_id].session, f"{agent_id} is away, yet waited for")
+    for agent_id in core.heard_at:
+        known = core.agents.get(agent_id)
+        _require(known is None or known.session is None, f"{agent_id} is connected, yet kept as away")
+        _require(not core.enrolments[agent_id].revoked_at_ms, f"{agent_id} was revoked, yet kept as away")
     for agent_id in core.hungry:
         _require(not core.agents[agent_id].draining, f"{agent_id} drains, yet takes work")
 

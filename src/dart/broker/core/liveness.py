@@ -107,6 +107,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
     core.hungry.pop(agent.id, None)
     core.held_up.pop(agent.id, None)
     agent.session = None
+    core.heard_at[agent.id] = session.heard_at
     agent.lease_expires_at = session.heard_at + core.limits.lease_seconds
     if agent.leases:
         arm(core, agent)

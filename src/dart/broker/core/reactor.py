@@ -6,18 +6,30 @@ from typing import Any
 from dart.broker.core.audit import on_noted, write_down
 from dart.broker.core.commands import Command, ResultsRecorded
 from dart.broker.core.delays import resume_tasks
+from dart.broker.core.enrolments import (
+    on_agent_enrolled,
+    on_agent_joined,
+    on_agents_revoked,
+    on_join_token_made,
+    on_join_token_withdrawn,
+)
 from dart.broker.core.events import (
     AgentEnrolled,
+    AgentJoined,
+    AgentsRevoked,
     Event,
     FrameArrived,
     JobDefined,
     JobsPurged,
     JobStopped,
+    JoinTokenMade,
+    JoinTokenWithdrawn,
     KeyIssued,
     KeysSeen,
     KeyWithdrawn,
     Noted,
     ResultDeleted,
+    ServerMoves,
     SessionLost,
     Signed,
     Stopping,
@@ -41,7 +53,7 @@ from dart.broker.core.retention import keep_up, note_outcomes
 from dart.broker.core.sessions import on_frame_arrived, on_session_lost
 from dart.broker.core.state import Core, persist, send
 from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
-from dart.broker.core.workers import on_agent_enrolled, on_stopping, on_workers_drained, on_workers_pinged
+from dart.broker.core.workers import on_server_moves, on_stopping, on_workers_drained, on_workers_pinged
 from dart.limits import Limits
 from dart.wire.messages import Cancel
 
@@ -119,6 +131,11 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     KeyIssued: on_key_issued,
     KeyWithdrawn: on_key_withdrawn,
     KeysSeen: on_keys_seen,
+    AgentJoined: on_agent_joined,
+    JoinTokenMade: on_join_token_made,
+    JoinTokenWithdrawn: on_join_token_withdrawn,
+    AgentsRevoked: on_agents_revoked,
+    ServerMoves: on_server_moves,
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,
     Stopping: on_stopping,

@@ -67,7 +67,12 @@ def _take_up(core: Core, lease: RecoveredLease, now: float) -> None:
     enrolment = core.enrolments.get(lease.agent_id)
     for ref in reversed(lease.attempts):
         task = core.tasks.get(ref.task_id)
-        if enrolment is not None and task is not None and task.state is TaskState.QUEUED:
+        if (
+            enrolment is not None
+            and not enrolment.revoked_at_ms
+            and task is not None
+            and task.state is TaskState.QUEUED
+        ):
             move(task, Transition.ADOPT)
             hold(core, _absent(core, enrolment.agent_id, enrolment.name, now), task, ref.attempt, lease.lease_id)
     if lease.lease_id not in core.lease_counts:

@@ -12,7 +12,7 @@ from dart.broker.core.records import Record
 from dart.errors import UnknownJobError
 from dart.ids import AgentId, AttemptRef, BootId, JobId, JoinTokenId, KeyId, LeaseId, SessionId, StoreId, TaskId
 from dart.limits import Limits
-from dart.wire.messages import BrokerMessage
+from dart.wire.messages import BrokerMessage, NextServer
 
 
 @dataclass(slots=True)
@@ -62,6 +62,8 @@ class Core:
 
     gaps: tuple[IdGap, ...] = ()
     """Ids that were given after the backup that this store was restored from; in order."""
+    next_server: NextServer | None = None
+    """Where agents are to connect from now on, while the broker's key changes."""
 
     keys: dict[KeyId, ApiKey] = field(default_factory=dict)
     """API keys; expired and revoked ones too."""
@@ -69,6 +71,8 @@ class Core:
     enrolments: dict[AgentId, Enrolment] = field(default_factory=dict)
     agents: dict[AgentId, Agent] = field(default_factory=dict)
     """Those that are connected or hold leases."""
+    heard_at: dict[AgentId, float] = field(default_factory=dict)
+    """When agents that had a session since the start, and have none, were heard last."""
     sessions: dict[SessionId, Agent] = field(default_factory=dict)
     connected: dict[str, dict[AgentId, Agent]] = field(default_factory=dict)
     """Agents with a session, by name."""

@@ -10,11 +10,11 @@ from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.capabilities import fault_of as fault_of  # noqa: PLC0414 - part of what REST is given here
 from dart.broker.core.leases import attempts_made, holder_of
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES
-from dart.broker.core.model import Agent, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
+from dart.broker.core.model import Agent, Enrolment, Job, JobConfig, JobStatus, Task, TaskPolicy, TaskState
 from dart.broker.core.pending import pending_reason, pending_reasons
-from dart.broker.core.state import Core, Submission
+from dart.broker.core.state import Core, Submission, milliseconds
 from dart.broker.core.tokens import standing_jobs, without_tokens
-from dart.ids import AgentId, JobId, TaskId
+from dart.ids import AgentId, JobId, JoinTokenId, TaskId
 
 _WAITING_STATES = frozenset(OPEN_STATES) - frozenset(HELD_STATES)
 
@@ -55,6 +55,22 @@ class WorkerView(NamedTuple):
     def cover(self, requires: Iterable[str]) -> bool:
         """Whether one of its agents satisfies all of this."""
         return any(Capabilities(agent.capabilities, agent.facts).cover(requires) for agent in self.agents)
+
+
+class EnrolledView(NamedTuple):
+    """A key that may connect under a name."""
+
+    id: AgentId
+    """Fingerprint of its key."""
+    name: str
+    name_is_pattern: bool
+    """Its name is fixed by its first HELLO."""
+    enrolled_at_ms: int
+    token_id: JoinTokenId
+    """Empty: an admin let it in."""
+    connected: bool
+    heard_at_ms: int
+    """0: not since the server was started."""
 
 
 class JobView(NamedTuple):
@@ -104,6 +120,27 @@ def workers(core: Core, now: float) -> list[WorkerView]:
         slots = sum(agent.slots for agent in agents)
         views.append(WorkerView(name, slots, tuple(sorted(capabilities)), hosts, agents))
     return views
+
+
+def enrolled(core: Core, name: str = "") -> list[EnrolledView]:
+    """Keys that may connect under a name, the oldest first; empty: under any."""
+    found = [known for known in core.enrolments.values() if name in ("", known.name) and not known.revoked_at_ms]
+    return [_enrolled(core, known) for known in sorted(found, key=lambda one: (one.enrolled_at_ms, one.agent_id))]
+
+
+def _enrolled(core: Core, known: Enrolment) -> EnrolledView:
+    agent = core.agents.get(known.agent_id)
+    session = None if agent is None else agent.session
+    heard_at = core.heard_at.get(known.agent_id, 0.0) if session is None else session.heard_at
+    return EnrolledView(
+        known.agent_id,
+        known.name,
+        known.name_is_pattern,
+        known.enrolled_at_ms,
+        known.token_id,
+        session is not None,
+        milliseconds(heard_at),
+    )
 
 
 def job(core: Core, name: str) -> JobView | None:

@@ -1,31 +1,14 @@
-"""What clients do to workers: enroll, drain, ping; and the end of the server."""
-
-from hashlib import sha256
+"""What clients do to workers: drain, ping; and what the server itself does: it moves, it ends."""
 
 from dart.broker.core.commands import Refuse, Reply
-from dart.broker.core.events import AgentEnrolled, Stopping, Token, WorkersDrained, WorkersPinged
-from dart.broker.core.model import Agent, Enrolment
+from dart.broker.core.events import ServerMoves, Stopping, Token, WorkersDrained, WorkersPinged
+from dart.broker.core.hello import refuse_session
+from dart.broker.core.liveness import end_session
+from dart.broker.core.model import Agent
 from dart.broker.core.recall import recall_all
-from dart.broker.core.records import EnrolmentAdded
-from dart.broker.core.state import Core, milliseconds, persist, send, session_of
-from dart.errors import ConflictError, UnknownWorkerError
-from dart.ids import AgentId
-from dart.wire.messages import Bye, Drain, Heartbeat
-
-
-def on_agent_enrolled(core: Core, event: AgentEnrolled, now: float) -> None:
-    """Admit a key for one name."""
-    agent_id = AgentId(sha256(event.public_key).hexdigest())
-    known = core.enrolments.get(agent_id)
-    if known is None:
-        enrolment = Enrolment(agent_id, event.public_key, event.name, milliseconds(now))
-        core.enrolments[agent_id] = enrolment
-        persist(core, EnrolmentAdded(enrolment))
-    elif known.name != event.name:
-        text = f"This key is enrolled for the worker {known.name!r} already; make another key for {event.name!r}."
-        core.commands.append(Refuse(event.token, ConflictError(text, worker=known.name)))
-        return
-    core.commands.append(Reply(event.token, agent_id))
+from dart.broker.core.state import Core, send, session_of
+from dart.errors import UnknownWorkerError
+from dart.wire.messages import Bye, Drain, ErrorCode, Heartbeat
 
 
 def on_workers_drained(core: Core, event: WorkersDrained, now: float) -> None:
@@ -49,6 +32,17 @@ def on_workers_pinged(core: Core, event: WorkersPinged, now: float) -> None:
         sessions.append(session_of(agent).id)
     if sessions:
         core.commands.append(Reply(event.token, tuple(sessions)))
+
+
+def on_server_moves(core: Core, event: ServerMoves, _now: float) -> None:
+    """Tell agents in WELCOME where to connect from now on; those that had theirs are asked to begin anew."""
+    core.next_server = event.next
+    if event.next is not None:
+        for agent in list(core.sessions.values()):
+            text = "The broker's key changes; begin a new session to hear of it."
+            refuse_session(core, session_of(agent).id, ErrorCode.SAY_HELLO, text)
+            end_session(core, agent, "the broker's key changes, it is to hear of it")
+    core.commands.append(Reply(event.token, None))
 
 
 def on_stopping(core: Core, event: Stopping, now: float) -> None:

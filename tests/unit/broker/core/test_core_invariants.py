@@ -52,7 +52,22 @@ def tamper_delay(core):
     next(task for task in core.tasks.values() if task.state is TaskState.DELAYED).delayed_until += 1
 
 
+def tamper_enrolment(core, **members):
+    known = core.enrolments[agent(core).id]
+    core.enrolments[known.agent_id] = known._replace(**members)
+
+
+def tamper_revoked(core):
+    known = core.enrolments[agent(core).id]
+    core.enrolments["away"] = known._replace(agent_id="away", revoked_at_ms=1)
+    return "away"
+
+
 TAMPERINGS = {
+    "revoked at work": lambda core: tamper_enrolment(core, revoked_at_ms=1),
+    "name not fixed": lambda core: tamper_enrolment(core, name_is_pattern=True),
+    "connected and away": lambda core: core.heard_at.update({agent(core).id: 1.0}),
+    "revoked and away": lambda core: core.heard_at.update({tamper_revoked(core): 1.0}),
     "forgotten standing job": lambda core: core.standing.clear(),
     "token not told": lambda core: setattr(next(iter(core.connected["s"].values())), "capabilities", Capabilities()),
     "job kept for ever": lambda core: setattr(core.jobs["job"], "status", JobStatus.STOPPED),
