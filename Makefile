@@ -12,7 +12,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak bench mutations clean
+.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench mutations clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -63,6 +63,13 @@ fuzz-rest: $(INSTALLED) ## MINUTES=10 of requests made from the OpenAPI document
 
 soak: $(INSTALLED) ## MINUTES=10 of steady load: do memory and database stay as they are?
 	$(BIN)/python benchmarks/soak.py $(MINUTES)
+
+fuzz: $(INSTALLED) ## MINUTES=10 of coverage-guided fuzzing of all that reads bytes from outside; KEEP=1 renews the corpus
+	$(BIN)/python -c "import atheris" 2> /dev/null || $(BIN)/pip install -q atheris || echo "no atheris: without guidance"
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --minutes $(MINUTES) $(if $(KEEP),--keep)
+
+fuzz-live: $(INSTALLED) ## MINUTES=10 of hostile traffic at a whole installation beside a well-behaved client
+	PYTHONPATH=tests $(BIN)/python -m fuzz.live --minutes $(MINUTES)
 
 check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated documents
 	$(BIN)/ruff format --check -q $(SOURCES)

@@ -100,12 +100,25 @@ def _schemathesis(running: Cluster, task: str, seconds: int) -> tuple[int, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
         [
-            str(program), "--config-file", str(HERE / "schemathesis.toml"), "run", f"{running.server.url}/openapi.json",
-            "--header", f"Authorization: Bearer {running.server.key}",
-            "--tls-verify", str(running.state_dir / "server.crt"),
-            "--exclude-operation-id", "server.stop",
-            "--max-time", str(seconds), "--continue-on-failure", "--no-color", "--generation-database", "none",
-            "--output-truncate", "false",
+            str(program),
+            "--config-file",
+            str(HERE / "schemathesis.toml"),
+            "run",
+            f"{running.server.url}/openapi.json",
+            "--header",
+            f"Authorization: Bearer {running.server.key}",
+            "--tls-verify",
+            str(running.state_dir / "server.crt"),
+            "--exclude-operation-id",
+            "server.stop",
+            "--max-time",
+            str(seconds),
+            "--continue-on-failure",
+            "--no-color",
+            "--generation-database",
+            "none",
+            "--output-truncate",
+            "false",
         ],
         env={
             **environment,
@@ -118,7 +131,7 @@ def _schemathesis(running: Cluster, task: str, seconds: int) -> tuple[int, str]:
         text=True,
         timeout=seconds + 120,
         check=False,
-    )  # fmt: skip
+    )
     return done.returncode, done.stdout + done.stderr
 
 

@@ -50,7 +50,7 @@ def read_isolation(members: Mapping[str, object]) -> Isolation:
     known = {field.name for field in fields(Isolation)}
     unknown = sorted(set(members).difference(known))
     if unknown:
-        raise ConfigError(f"isolation.{unknown[0]} is unknown; there are {', '.join(sorted(known))}.")
+        raise ConfigError(f"isolation.{ascii(unknown[0])[1:-1]:.80} is unknown; there are {', '.join(sorted(known))}.")
     isolation = Isolation(
         user=_text(members, "user"),
         network=_flag(members, "network", default=True),

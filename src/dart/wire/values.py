@@ -30,6 +30,7 @@ BYTES_MAX = 256 * 1024 * 1024  # one encoded value
 ELEMENTS_MAX = 1 << 24  # of one array or map: what is larger should be an n-d array or bytes
 BIG_INTEGER_BYTES_MAX = 1536  # 3,700 decimal digits: Python refuses to print integers not much longer
 DIMENSIONS_MAX = 32  # of an n-d array: what every numpy takes
+EXTENT_BYTES_MAX = (1 << 31) - 1  # of an n-d array, lengths of 0 taken for 1: what numpy can make on 32-bit machines
 _LARGE_BYTES = 64 * 1024  # from here on, copies are worth avoiding
 
 BIG_INTEGER = 1
@@ -109,6 +110,8 @@ class Array(_Plain):
         item_bytes = int(re.findall("[0-9]+", dtype)[0]) * (4 if dtype[1] == "U" else 1)
         if len(shape) > DIMENSIONS_MAX or not all(0 <= length < 1 << 32 for length in shape):
             raise ValueError(f"An array has at most {DIMENSIONS_MAX} dimensions of 0..2^32-1 elements, not {shape}.")
+        if math.prod(length or 1 for length in shape) * item_bytes > EXTENT_BYTES_MAX:
+            raise ValueError(f"An array of {dtype} and shape {shape} is too large to be made everywhere.")
         if math.prod(shape) * item_bytes != len(data):
             raise ValueError(f"An array of {dtype} and shape {shape} has not {len(data)} bytes.")
         self.dtype = dtype
@@ -253,6 +256,8 @@ def _from_numpy(numpy: Any, value: Any) -> Any:
         return value.item()
     if dtype.names is not None or not _DTYPE.fullmatch(dtype.str):
         raise NotPortable(f"an array of dtype {dtype}; numbers, fixed-size texts, dates and durations can be sent")
+    if value.size == 0 and math.prod(length or 1 for length in value.shape) * dtype.itemsize > EXTENT_BYTES_MAX:
+        raise NotPortable(f"an array of shape {value.shape}, which not every machine can make, though it is empty")
     return _array(dtype.str, value.shape, numpy.ascontiguousarray(value).reshape(-1).view("u1").data)
 
 

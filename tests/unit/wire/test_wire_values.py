@@ -187,6 +187,7 @@ def test_large_array_is_the_same_at_the_top_and_inside():
         (np.ma.array([1], mask=[True]), "parameter: a masked array; send its data and its mask"),
         (memoryview(b"abcd")[::2], "parameter: memoryview: underlying buffer is not C-contiguous"),
         *TOO_MANY_DIMENSIONS,
+        (np.empty((1 << 16, 1 << 16, 0)), "parameter: an array of shape (65536, 65536, 0), which not every machine"),
     ],
 )
 def test_refused_with_its_path(value, message):
