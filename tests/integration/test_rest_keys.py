@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from dart.broker.core.access import NameRule
+from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
 from dart.limits import Limits
 from dart.rest.auth import Scope
@@ -244,6 +245,23 @@ async def test_keys_survive_a_restart_with_their_last_use(tmp_path):
         assert b"a text" not in stored
         assert texts[0].encode() not in stored
         assert texts[0][-43:].encode() not in stored
+
+
+async def test_a_store_that_cannot_write_neither_lets_in_nor_shuts_out():
+    """A revocation that was not kept did not happen; keys open what can be read meanwhile."""
+    store = MemoryStore()
+    async with rest(store=store) as stack:
+        store.failing = True
+        await stack.call("DELETE", "/key/read/", status=503)
+        await stack.call("POST", "/key/", json={"scope": "read", "text": "111"}, status=503)
+        await until(lambda: stack.broker.service._image is not None)
+        await stack.call("GET", "/job/", headers=bearer("read"))
+        await stack.call("GET", "/job/", headers=bearer("111"), status=401)
+        store.failing = False
+        await until(lambda: not stack.broker.service.trouble)
+        await stack.call("GET", "/job/", headers=bearer("read"))
+        await stack.call("DELETE", "/key/read/")
+        await stack.call("GET", "/job/", headers=bearer("read"), status=401)
 
 
 async def test_keys_are_bounded_in_number():

@@ -377,6 +377,8 @@ class Service:
         if self._image is None:
             try:
                 self._image = Reactor(await self.read(self._store.look), self._limits, self._clock())
+                # Without what the failed core knew beyond it: nobody was told of that.
+                self.keys = self._image.state.keys
             except Exception:
                 log.exception("The store cannot be read either.")
 
