@@ -13,8 +13,8 @@ HERE = Path(__file__).resolve().parent
 
 class Dart(harness.Peer):
     name = "dart"
-    variants = ("agents2", "slots2", "memory")
-    """Two agents of one slot; one agent of two; as the first, with the store in memory."""
+    variants = ("agents2", "slots2", "memory", "unaudited")
+    """Two agents of one slot; one agent of two; as the first, with the store in memory, or without audit logs."""
 
     def start(self) -> None:
         state = self.folder / "server"
@@ -27,6 +27,11 @@ class Dart(harness.Peer):
         self.line(server)
         slots = 2 if self.variant == "slots2" else 1
         options = ("--state-dir", state, "--slots", slots, "--module-prefix", HERE, "--output-directory", self.folder)
+        for number in range(harness.WORKERS if self.variant == "unaudited" else 0):
+            home = self.folder / f"agent{number}"
+            home.mkdir(mode=0o700)
+            (home / "policy.json").write_text('{"audit": false}')
+            (home / "policy.json").chmod(0o600)
         agents = [
             self.spawn(
                 *(sys.executable, "-m", "dart.agent", "--name", f"bench-{number}"),
