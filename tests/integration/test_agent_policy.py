@@ -225,6 +225,29 @@ def test_an_owner_may_accept_pickles(tmp_path):
         assert not (it.home / "audit.jsonl").exists(), "and may do without the audit"
 
 
+def test_while_the_audit_log_cannot_be_written_no_task_begins(tmp_path):
+    """Credit ends, what is sent nevertheless comes back, and all lines are there once it can be written again."""
+    limits = {"DART_LIMIT_AUDIT_BYTES_MAX": "1500", "DART_LIMIT_AUDIT_FILES_MAX": "2"}
+    with raw_broker() as broker:
+        it = Scene(tmp_path, broker)
+        it.write("open")
+        with agent_process(it.home, broker, **limits) as agent:
+            in_the_way = it.home / "audit.jsonl.1"
+            in_the_way.mkdir()
+            broker.let_in()
+            wait_until(lambda: broker.expect(messages.Credit).tasks, explain="the agent takes tasks")
+            it.send(*[("open", "run", NONE)] * 5)
+            wait_until(lambda: "no task begins" in agent.text, explain="the agent says so")
+            broker.send(messages.Tasks((lease(ref(99), "run", None)._replace(module_path="open"),)))
+            assert broker.expect(messages.Released).attempts == (ref(99),)
+            in_the_way.rmdir()
+            wait_until(lambda: broker.expect(messages.Credit).tasks, explain="the agent takes tasks again")
+            assert "written again" in agent.text
+            assert agent.stop() == 0
+        lines = [*in_the_way.read_text().splitlines(), *(it.home / "audit.jsonl").read_text().splitlines()]
+        assert [json.loads(line)["task"] for line in lines] == [1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("text", "mode", "said"),
     [

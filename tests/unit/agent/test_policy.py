@@ -1,14 +1,33 @@
 """What a policy's members mean, and what its file may not be."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from dart.agent.policy import Policy, read_policy
+from dart.agent.audit_log import AuditLines
+from dart.agent.events import AuditEntry
+from dart.agent.policy import _READERS, ENVIRONMENT, Policy, read_policy
 from dart.errors import ConfigError, TaskErrorCode
+from dart.ids import Attempt, AttemptRef, StoreId, TaskId
+from dart.wire.messages import Lease
+
+REF = AttemptRef(TaskId(1), Attempt(1, 1))
 
 
 def code(policy: Policy, module_path: str, method: str, **more) -> int | None:
     refusal = policy.refusal(module_path, method, **more)
     return None if refusal is None else refusal.error_code
+
+
+def test_the_page_for_owners_has_every_member():
+    """Of the policy, of the default environment, and of a line of the audit log."""
+    page = (Path(__file__).parents[3] / "docs" / "policy.md").read_text()
+    line = json.loads(
+        AuditLines("k").line(AuditEntry(Lease(REF, "", "", "", 0.0, b""), StoreId(""), "", 0, 0.0, 0, b""))
+    )
+    for name in (*_READERS, *ENVIRONMENT, *line):
+        assert f"`{name}`" in page, name
 
 
 def test_without_a_file_whatever_lies_below_the_prefix_may_run():
