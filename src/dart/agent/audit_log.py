@@ -10,9 +10,9 @@ import json
 import logging
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dart.agent.events import AuditEntry, AuditGoesOn, AuditStuck, Event
@@ -28,6 +28,9 @@ _GATHER_SECONDS = 0.05
 """Lines are gathered for so long before they are written."""
 _RETRY_SECONDS = 1.0
 _HEADS_MAX = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND_MAX = 253_402_300_799
+"""The last one of the year 9999."""
 _REMEDY = "give the agent another --home"
 
 
@@ -211,9 +214,8 @@ class AuditLines:
     def _time(self, start_time_ms: int) -> str:
         second, milliseconds = divmod(start_time_ms, 1000)
         if second != self._second:
-            try:
-                self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            except (OverflowError, ValueError, OSError):
-                self._second_text = "9999-12-31T23:59:59"
+            # Not gmtime(): time_t has 32 bits on some of the machines this runs on.
+            moment = _EPOCH + timedelta(seconds=min(max(second, 0), _SECOND_MAX))
+            self._second_text = moment.strftime("%Y-%m-%dT%H:%M:%S")
             self._second = second
         return f"{self._second_text}.{milliseconds:03d}Z"

@@ -97,14 +97,15 @@ def _read(path: Path, bytes_max: int) -> bytes:
         fault = writable_by_others(state, euid)
         if fault:
             raise ConfigError(f"The policy {path} is not believed: it {fault}.")
-        if state.st_size > bytes_max:
-            raise ConfigError(f"The policy {path} has {state.st_size} bytes, more than {bytes_max} (policy_bytes_max).")
         with open(descriptor, "rb", closefd=False) as file:
-            return file.read(bytes_max)
+            data = file.read(bytes_max + 1)
     except OSError as error:
         raise ConfigError(f"The policy {path} cannot be read: {error.strerror}.") from None
     finally:
         os.close(descriptor)
+    if len(data) > bytes_max:
+        raise ConfigError(f"The policy {path} has more than {bytes_max} bytes (policy_bytes_max).")
+    return data
 
 
 def writable_by_others(state: os.stat_result, euid: int) -> str:

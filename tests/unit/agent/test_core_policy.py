@@ -137,6 +137,16 @@ def test_without_audit_nothing_is_written_down():
     assert agent.of(events.Audit) == []
 
 
+def test_what_runs_alone_goes_on_while_the_audit_log_is_stuck():
+    """There is nothing behind it to be taken back."""
+    agent = agent_with()
+    agent.tasks(1)
+    agent.do(events.AuditStuck("no space"))
+    assert agent.of(events.TakeBack) == []
+    agent.ends(0, 1)
+    assert audited(agent) == [(1, "success")]
+
+
 def test_what_cannot_be_written_down_does_not_run():
     """While the audit log is stuck no task begins: what waits is given back, what comes is too, what runs may end."""
     agent = agent_with()

@@ -106,7 +106,7 @@ def test_links_and_other_things_are_not_believed(tmp_path):
         ('{"alow": []}', "'alow' is no member of a policy"),
         ("[]", "must be an object"),
         ('{"isolation": {"nonsense": 1}}', "isolation.nonsense is unknown"),
-        ("x" * 10_001, "more than 10000 (policy_bytes_max)"),
+        ("x" * 10_001, "more than 10000 bytes (policy_bytes_max)"),
     ],
 )
 def test_what_cannot_be_understood_is_told(tmp_path, text, said):

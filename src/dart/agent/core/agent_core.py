@@ -131,7 +131,7 @@ def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoes
             state.say("info", "the spool writes again")
         case AuditStuck(reason):
             slots.on_audit_stuck(state, reason)
-        case AuditGoesOn():
+        case _:  # AuditGoesOn
             state.audit_stuck = False
             state.say("info", "the audit log is written again")
 
