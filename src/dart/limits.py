@@ -65,6 +65,8 @@ class Limits:
     """How far into a body member `key` is looked for before the caller counts as a stranger."""
     key_chars_max: int = 512
     """An API key."""
+    json_values_max: int = 8_000_000
+    """Values in one JSON body, told by its commas and opening brackets, those in texts too: each may take 70 bytes."""
     body_depth_max: int = 128
     """Nesting of a request body."""
     connections_max: int = 1000

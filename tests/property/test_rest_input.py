@@ -1,5 +1,6 @@
 """Whatever bytes come, REST answers with an error of ours or understands them; values survive JSON."""
 
+import asyncio
 import json
 
 import msgpack
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from dart.errors import DartError, InvalidRequestError
 from dart.limits import Limits
-from dart.rest import json_values, schemas
+from dart.rest import json_values, large_texts, schemas
 from dart.rest.bodies import decode, decode_members
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from dart.rest.patterns import Patterns
@@ -29,7 +30,7 @@ JSON_VALUES = st.recursive(
     max_leaves=20,
 )
 ENTRIES = {
-    False: (msgspec.json.Decoder(schemas.StrictTask), msgspec.json.Decoder(schemas.Submission)),
+    False: (msgspec.json.Decoder(schemas.OpaqueTask), msgspec.json.Decoder(schemas.Submission)),
     True: (msgspec.msgpack.Decoder(schemas.OpaqueTask), msgspec.msgpack.Decoder(schemas.Submission)),
 }
 
@@ -120,3 +121,29 @@ def test_entries_with_any_values_are_refused_with_their_place(entry, packed):
     except DartError:
         pass
     assert "location_and_parameters[7]" in message
+
+
+GOOD_PIECES = ["a", "\u00e4", "\u20ac", "\U0001f600", r"\\", r"\"", r"\n", r"\u00e4", r"\ud83d\ude00", r"\/", r"\\u12"]
+BAD_PIECES = ["", r"\ud83d", r"\ude00", r"\u12", r"\x", "\x01"]
+
+
+@given(
+    pieces=st.lists(st.sampled_from(GOOD_PIECES), max_size=40),
+    bad=st.sampled_from(BAD_PIECES),
+    place=st.integers(0, 40),
+    piece_bytes=st.integers(13, 40),
+)
+@example(pieces=[r"\\"] * 20, bad="", place=0, piece_bytes=14)
+def test_a_large_text_in_pieces_is_the_same_text(pieces, bad, place, piece_bytes):
+    """Wherever it is cut: within characters, escapes, pairs of escapes; what is no text is refused either way."""
+    body = ('"' + "".join([*pieces[:place], bad, *pieces[place:]]) + '"').encode()
+    try:
+        text = decode(body, msgspec.json.Decoder(str), messagepack=False)
+    except DartError:
+        text = None
+    try:
+        value = asyncio.run(large_texts.portable_text(memoryview(body), 1 << 20, piece_bytes=piece_bytes))
+    except DartError:
+        assert text is None
+    else:
+        assert values.decode(value) == text

@@ -1,6 +1,7 @@
 """Bodies of requests: read in pieces under limits of size, time and memory, and decoded with readable complaints."""
 
 import asyncio
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,7 @@ from dart.errors import (
     UnsupportedMediaTypeError,
 )
 from dart.limits import Limits
-from dart.rest.schemas import invalid
+from dart.rest.schemas import M, invalid
 
 JSON: Final = "application/json"
 MESSAGEPACK: Final = "application/msgpack"
@@ -24,6 +25,9 @@ _JSON_TYPES = frozenset(
     {"", JSON, "text/json", "text/plain", "application/x-www-form-urlencoded", "application/octet-stream"}
 )
 
+SMALL_BYTES: Final = 64 * 1024
+_names_json = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_names_messagepack = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 _json = msgspec.json.Decoder(dict[str, Any])
 _messagepack = msgspec.msgpack.Decoder(dict[str, Any])
 
@@ -132,11 +136,34 @@ class Body:
 
 
 def decode_members(body: bytes | bytearray, *, messagepack: bool) -> dict[str, Any]:
-    """The members of a small body; none for an empty one."""
+    """The members of a body of whatever types; none for an empty one."""
     if not body:
         return {}
     decoder = _messagepack if messagepack else _json
     return decode(body, decoder, messagepack=messagepack)  # type: ignore[no-any-return]
+
+
+def decode_as(body: bytes | bytearray, kind: type[M], *, messagepack: bool, is_strict: bool) -> tuple[M, list[str]]:
+    """A body as this type, and names of members that the type does not have.
+
+    Nothing is made of what the type does not have, so that junk costs no more than its bytes. Its names are told of
+    small bodies only, for the same reason; `is_strict` refuses them in bodies of any size.
+    """
+    made: M = decode(
+        body or (b"\x80" if messagepack else b"{}"), _decoder(kind, messagepack, is_strict), messagepack=messagepack
+    )
+    if is_strict or not 0 < len(body) < SMALL_BYTES:
+        return made, []
+    found = decode(body, _names_messagepack if messagepack else _names_json, messagepack=messagepack)
+    return made, [name for name in found if name not in kind.__struct_fields__]
+
+
+@cache
+def _decoder(kind: type[M], messagepack: bool, is_strict: bool) -> Any:  # noqa: FBT001 - as a key of the cache
+    taken: Any = kind
+    if is_strict:
+        taken = msgspec.defstruct(kind.__name__, [], bases=(kind,), forbid_unknown_fields=True, kw_only=True)
+    return (msgspec.msgpack if messagepack else msgspec.json).Decoder(taken)
 
 
 def decode(body: Any, decoder: Any, *, messagepack: bool, where: str = "") -> Any:

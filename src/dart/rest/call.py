@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from aiohttp import web
 
 from dart.broker.core.model import Idempotency
@@ -14,7 +15,7 @@ from dart.ids import TaskId
 from dart.limits import Limits
 from dart.rest import schemas
 from dart.rest.auth import KeyRing, Scope
-from dart.rest.bodies import Body, decode_members
+from dart.rest.bodies import Body, decode_as
 from dart.rest.caller import Caller
 from dart.rest.idempotency import Answers, idempotency_of
 from dart.rest.patterns import Patterns
@@ -77,13 +78,23 @@ class Call:
 
         Members that the type does not have are warned of on the historic calls and refused on the others.
         """
-        found = decode_members(await self.body.read(), messagepack=self.body.is_messagepack)
+        body = await self.body.read()
+        found: dict[str, Any] = {}
         if self.request.method in {"GET", "DELETE"}:
             query = self.request.query
             for name in query:
                 several = query.getall(name)
                 found[name] = several if name in {"hosts", "state"} else several[-1]
-        made, unknown = schemas.read_members(found, kind)
+        if not body:
+            made, unknown = schemas.read_members(found, kind)
+        else:
+            strict = not self.route.historic
+            made, unknown = decode_as(body, kind, messagepack=self.body.is_messagepack, is_strict=strict)
+            if found:
+                asked, others = schemas.read_members(found, kind)
+                given = {name: getattr(asked, name) for name in found if name not in others}
+                made = msgspec.structs.replace(made, **given)
+                unknown += others
         self.note_unknown(unknown)
         return made
 

@@ -11,13 +11,16 @@ from dart.errors import ForbiddenError, InvalidRequestError, UnknownJobError
 from dart.rest import names, policies, schemas
 from dart.rest.call import Answer, Call
 from dart.rest.standing import standing_of
+from dart.rest.submission import check_amount
 
 
 async def define(call: Call) -> Answer:
     """`POST /job/`: defines a job."""
+    await call.body.read()
+    await check_amount(call)
     wanted = await call.members(schemas.NewJob)
     for member in schemas.JOB_MEMBERS_TO_COME:
-        if getattr(wanted, member) is not None:
+        if getattr(wanted, member) not in (schemas.NULL, schemas.NIL):
             raise InvalidRequestError(
                 f"Member `{member}` is not offered by this version of the server; leave it away.", field=member
             )

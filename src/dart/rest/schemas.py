@@ -35,6 +35,7 @@ from dart.rest.member_types import (
     NameClaim,
     NameOrEmpty,
     Number,
+    OpaqueValue,
     Pattern,
     Port,
     PortOrAny,
@@ -61,10 +62,18 @@ _KINDS = {"int": "an integer", "float": "a number", "str": "text", "array": "a l
 _KINDS |= {"bool": "true or false", "null": "null", "bytes": "bytes", "ext": "an extension value"}
 
 
+NULL = msgspec.Raw(b"null")
+NIL = msgspec.Raw(b"\xc0")
+ENTRIES_MAX = 8_000_000
+"""Entries of one request, whatever `tasks_per_request_max` is."""
+ABSENT = msgspec.Raw()
+"""No text is no value: this member was not given."""
+
+
 class Members(msgspec.Struct, kw_only=True):
     """What every request may say."""
 
-    key: ApiKey = None
+    key: ApiKey = msgspec.field(default_factory=lambda: NULL)
     """The API key of old programs; looked at elsewhere."""
 
 
@@ -94,11 +103,11 @@ class NewJob(Members, kw_only=True):
     expires: Seconds | msgspec.UnsetType = msgspec.UNSET
     after: JobNames | msgspec.UnsetType = msgspec.UNSET
     standing: Flag = False
-    parameter: AnyValue | msgspec.UnsetType = msgspec.UNSET
+    parameter: OpaqueValue = msgspec.field(default_factory=lambda: ABSENT)
     worker_regex: Pattern = ""
     retention: Retention = msgspec.field(default_factory=Retention)
-    serializer: ToCome = None
-    source: ToCome = None
+    serializer: ToCome = msgspec.field(default_factory=lambda: NULL)
+    source: ToCome = msgspec.field(default_factory=lambda: NULL)
 
 
 JOB_MEMBERS_TO_COME = ("serializer", "source")
@@ -132,20 +141,16 @@ class NewTask(msgspec.Struct, kw_only=True):
     tag: Tag = ""
 
 
-class StrictTask(NewTask, kw_only=True, forbid_unknown_fields=True):
-    """The same, for finding members that no task has."""
+class OpaqueTask(NewTask, kw_only=True, forbid_unknown_fields=True):
+    """The same with the parameter's very bytes, for finding members that no task has."""
 
-
-class OpaqueTask(StrictTask, kw_only=True, forbid_unknown_fields=True):
-    """The same with the parameter's very bytes."""
-
-    parameter: msgspec.Raw = msgspec.Raw(b"\xc0")
+    parameter: msgspec.Raw = msgspec.field(default_factory=lambda: ABSENT)
 
 
 class LenientOpaqueTask(NewTask, kw_only=True):
     """The same, ignoring what it does not know."""
 
-    parameter: msgspec.Raw = msgspec.Raw(b"\xc0")
+    parameter: msgspec.Raw = msgspec.field(default_factory=lambda: ABSENT)
 
 
 class Submission(Members, kw_only=True):
@@ -153,7 +158,8 @@ class Submission(Members, kw_only=True):
 
     location_and_parameters: Annotated[
         list[Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"$ref": "#/components/schemas/NewTask"})]],
-        msgspec.Meta(extra_json_schema={"maxItems": "tasks_per_request_max"}),
+        # Told by the head of a MessagePack list, before anything is made of it.
+        msgspec.Meta(max_length=ENTRIES_MAX, extra_json_schema={"maxItems": "tasks_per_request_max"}),
     ]
     if_stopped: WhenStopped = "run"
     wait: Seconds = 0
@@ -303,11 +309,13 @@ def read_members(members: Mapping[str, Any], kind: type[M]) -> tuple[M, list[str
     Raises:
         InvalidRequestError: A member is missing or of a wrong type; `field` names it.
     """
+    known = kind.__struct_fields__
     try:
-        made = msgspec.convert(members, kind)
+        # The key stays bytes, and here there are none.
+        taken = {name: value for name, value in members.items() if name in known and name != "key"}
+        made = msgspec.convert(taken, kind)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
-    known = kind.__struct_fields__
     return made, [name for name in members if name not in known]
 
 

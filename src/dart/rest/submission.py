@@ -1,7 +1,7 @@
 """`POST /job/{job}/tasks/`: from the body to task specifications, a slice of the loop's time at a go."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,23 +18,26 @@ from dart.errors import (
     ValueNotPortableError,
 )
 from dart.rest import json_values, names, schemas
-from dart.rest.bodies import decode
+from dart.rest.bodies import decode, decode_as
 from dart.rest.call import Call
+from dart.rest.large_texts import portable_text
 from dart.rest.policies import Policies, one_if_offline
 from dart.wire import values
 
 _BIN_HEADS: Final = frozenset({0xC4, 0xC5, 0xC6})
-_SMALL_BYTES: Final = 64 * 1024
 _LARGE_BYTES: Final = 1 << 20
+_STRUCTURED_BYTES: Final = 64 * 1024
+"""Lists and maps from here on are turned in a thread: some steps of that are Python's, element by element."""
+_COUNT_BYTES: Final = 4 << 20
 _BREATH_SECONDS: Final = 0.001
+_ANY_JSON: Final = msgspec.json.Decoder()
+_NIL: Final = b"\xc0"
+_TEXT_HEADS: Final = frozenset({*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB, *_BIN_HEADS, ord('"')})
+"""First bytes of a text or of bytes, in MessagePack and in JSON."""
 _TAG: Final = b'"' + json_values.TAG.encode() + b'"'
-_OUTER_JSON: Final = msgspec.json.Decoder(schemas.Submission)
-_OUTER_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.Submission)
-_NAMES_JSON: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_NAMES_MESSAGEPACK: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
-_ENTRY_JSON: Final = msgspec.json.Decoder(schemas.StrictTask)
+_ENTRY_JSON: Final = msgspec.json.Decoder(schemas.OpaqueTask)
 _ENTRY_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.OpaqueTask)
-_LENIENT_JSON: Final = msgspec.json.Decoder(schemas.NewTask)
+_LENIENT_JSON: Final = msgspec.json.Decoder(schemas.LenientOpaqueTask)
 _LENIENT_MESSAGEPACK: Final = msgspec.msgpack.Decoder(schemas.LenientOpaqueTask)
 
 
@@ -54,20 +57,14 @@ async def read_outer(call: Call) -> schemas.Submission:
     """The body but for its entries, which stay bytes."""
     body = await call.body.read()
     messagepack = call.body.is_messagepack
-    outer: schemas.Submission = decode(
-        body or (b"\x80" if messagepack else b"{}"),
-        _OUTER_MESSAGEPACK if messagepack else _OUTER_JSON,
-        messagepack=messagepack,
-    )
+    await check_amount(call)
+    outer, unknown = decode_as(body, schemas.Submission, messagepack=messagepack, is_strict=False)
+    call.note_unknown(unknown)
     if len(outer.location_and_parameters) > call.limits.tasks_per_request_max:
         raise LimitError(
             f"{len(outer.location_and_parameters)} tasks are too many for one request; at most"
             f" {call.limits.tasks_per_request_max} are allowed (limit tasks_per_request_max)."
         )
-    if len(body) < _SMALL_BYTES:
-        found = decode(body, _NAMES_MESSAGEPACK if messagepack else _NAMES_JSON, messagepack=messagepack)
-        known = outer.__struct_fields__
-        call.note_unknown([name for name in found if name not in known])
     return outer
 
 
@@ -87,10 +84,17 @@ async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[
             if memoryview(raw).nbytes > _LARGE_BYTES:
                 # Each step with a large entry holds the loop; in between others get through, which takes them turns.
                 await asyncio.sleep(_BREATH_SECONDS)
-            if isinstance(task.each, msgspec.UnsetType):
-                reader.add(task, raw, number)
-            else:
-                await reader.add_each(task, task.each, raw, number)
+            try:
+                if memoryview(task.parameter).nbytes < _STRUCTURED_BYTES:
+                    parameter = reader.turn(task.parameter, call.limits.value_bytes_max)
+                else:
+                    parameter = await parameter_of(task.parameter, call)
+                if isinstance(task.each, msgspec.UnsetType):
+                    reader.add(task, parameter)
+                else:
+                    await reader.add_each(task, task.each, parameter)
+            except (InvalidRequestError, UnknownJobError, ForbiddenError, ValueNotPortableError) as error:
+                raise _at(error, number) from None
         await asyncio.sleep(0)
     return Submission(
         tasks=reader.tasks,
@@ -115,45 +119,37 @@ class _Reader:
         self._messagepack = call.body.is_messagepack
         self._strict: Any = _ENTRY_MESSAGEPACK if self._messagepack else _ENTRY_JSON
         self._lenient: Any = _LENIENT_MESSAGEPACK if self._messagepack else _LENIENT_JSON
-        self._bytes_max = call.limits.value_bytes_max
+        self.turn = _turn(call)
         self._workers: list[WorkerView] | None = None
 
-    def add(self, task: schemas.NewTask, raw: msgspec.Raw, number: int) -> None:
+    def add(self, task: schemas.NewTask, parameter: bytes) -> None:
         """Add the task of this entry."""
-        try:
-            if self._bound:
-                self._call.caller.check_location(task.location)
-            policy, if_offline = self._policies.of(task)
-            if task.tag:
-                names.check_tag(task.tag, "tag", self._call.limits)
-            parameter = self._parameter(task, raw)
-        except (InvalidRequestError, UnknownJobError, ForbiddenError, ValueNotPortableError) as error:
-            raise _at(error, number) from None
+        if self._bound:
+            self._call.caller.check_location(task.location)
+        policy, if_offline = self._policies.of(task)
+        if task.tag:
+            names.check_tag(task.tag, "tag", self._call.limits)
         self.if_offline.add(if_offline)
         self.tasks.append(TaskSpec(policy, parameter, task.tag))
 
-    async def add_each(self, task: schemas.NewTask, each: schemas.Each, raw: msgspec.Raw, number: int) -> None:
+    async def add_each(self, task: schemas.NewTask, each: schemas.Each, parameter: bytes) -> None:
         """Add a task for each worker connected now that the entry's `each` matches."""
         if self._workers is None:
             workers = await self._call.gateway.workers()
             self._workers = [worker for worker in workers if self._call.caller.sees_worker(worker.name)]
         self.expanded = True
         if task.location:
-            raise _at(InvalidRequestError("An entry has `location` or `each`, not both.", field="each"), number)
-        try:
-            found = tuple(worker.name for worker in self._workers)
-            if each.worker_regex:
-                found = self._call.tools.patterns.match(each.worker_regex, found, scope=found)
-            needed = names.check_requires(each.requires, "each.requires", self._call.limits)
-            chosen = [w.name for w in self._workers if w.name in found and w.cover(needed)]
-            names.check_tag(task.tag, "tag", self._call.limits)
-            parameter = self._parameter(task, raw)
-            for location in chosen:
-                policy, if_offline = self._policies.of(task, location)
-                self.if_offline.add(if_offline)
-                self.tasks.append(TaskSpec(policy, parameter, task.tag))
-        except (InvalidRequestError, UnknownJobError, ForbiddenError, ValueNotPortableError) as error:
-            raise _at(error, number) from None
+            raise InvalidRequestError("An entry has `location` or `each`, not both.", field="each")
+        found = tuple(worker.name for worker in self._workers)
+        if each.worker_regex:
+            found = self._call.tools.patterns.match(each.worker_regex, found, scope=found)
+        needed = names.check_requires(each.requires, "each.requires", self._call.limits)
+        chosen = [w.name for w in self._workers if w.name in found and w.cover(needed)]
+        names.check_tag(task.tag, "tag", self._call.limits)
+        for location in chosen:
+            policy, if_offline = self._policies.of(task, location)
+            self.if_offline.add(if_offline)
+            self.tasks.append(TaskSpec(policy, parameter, task.tag))
 
     def read(self, raw: msgspec.Raw, number: int) -> schemas.NewTask:
         """The entry as a type; members that nobody knows are warned of."""
@@ -167,12 +163,50 @@ class _Reader:
                 self._call.warnings.append(f"{schemas.invalid(error, where=where).message} It was ignored.")
             return task
 
-    def _parameter(self, task: schemas.NewTask, raw: msgspec.Raw) -> bytes:
-        if not self._messagepack:
-            # Scalars, among them the large texts of old programs, have no tags to look for.
-            may_have_tags = type(task.parameter) in (dict, list) and _TAG in bytes(raw)
-            return json_values.encode_parameter(task.parameter, may_have_tags=may_have_tags, bytes_max=self._bytes_max)
-        return checked_value(bytes(task.parameter), self._bytes_max)
+
+async def check_amount(call: Call) -> None:
+    """Refuse a JSON body of so many values that making them would take much more memory than the body has bytes."""
+    body, most = call.body.bytes, call.limits.json_values_max
+    if call.body.is_messagepack or len(body) <= most:
+        return
+    amount = 0
+    for start in range(0, len(body), _COUNT_BYTES):
+        amount += sum(body.count(mark, start, start + _COUNT_BYTES) for mark in (b",", b"[", b"{"))
+        if amount > most:
+            raise TooLargeError(
+                f"The body has more than {most} commas and brackets (limit json_values_max). Send less at a time, or"
+                " MessagePack, or many numbers as one array."
+            )
+        await asyncio.sleep(0)
+
+
+async def parameter_of(raw: msgspec.Raw, call: Call) -> bytes:
+    """A parameter as it came, turned into a portable value."""
+    size = memoryview(raw).nbytes
+    turn = _turn(call)
+    if size >= _LARGE_BYTES and memoryview(raw)[0] == ord('"') and not call.body.is_messagepack:
+        return await portable_text(memoryview(raw), call.limits.value_bytes_max)
+    if size < _STRUCTURED_BYTES or memoryview(raw)[0] in _TEXT_HEADS:
+        return turn(raw, call.limits.value_bytes_max)
+    return await asyncio.to_thread(turn, raw, call.limits.value_bytes_max)
+
+
+def _turn(call: Call) -> Callable[[msgspec.Raw, int], bytes]:
+    return _from_messagepack if call.body.is_messagepack else _from_json
+
+
+def _from_json(raw: msgspec.Raw, bytes_max: int) -> bytes:
+    data = memoryview(raw)
+    if not data.nbytes:
+        return _NIL
+    value = decode(raw, _ANY_JSON, messagepack=False)
+    # Scalars, among them the large texts of old programs, have no tags to look for.
+    may_have_tags = type(value) in (dict, list) and _TAG in bytes(data)
+    return json_values.encode_parameter(value, may_have_tags=may_have_tags, bytes_max=bytes_max)
+
+
+def _from_messagepack(raw: msgspec.Raw, bytes_max: int) -> bytes:
+    return checked_value(bytes(raw) or _NIL, bytes_max)
 
 
 def checked_value(data: bytes, bytes_max: int) -> bytes:
