@@ -186,8 +186,9 @@ async def test_bodies_that_are_no_requests_are_refused(path):
                 headers = {**BEARER, "Content-Type": kind}
                 async with stack.session.post(stack.url + path, data=body, headers=headers) as answer:
                     members = await answer.json()
-                    # A ping of a worker that nobody knows may be just that.
-                    assert answer.status in ((400, 404) if "/ping/" in path else (400,)), (name, members)
+                    # A ping of a worker that nobody knows may be just that; an enrolment is small.
+                    also = {"/worker/w/ping/": 404, "/enroll/": 413}.get(path, 400)
+                    assert answer.status in (400, also), (name, members)
                     contract.check("POST", path, answer.status, members)
                 assert time.perf_counter() - began < 2.0, name
         assert len(await names_of(stack)) == 1
@@ -240,17 +241,17 @@ async def test_patterns_that_explode_end_in_time_and_hold_nobody_up(tmp_path):
                         assert answer.status in (200, 400), (pattern, members)
                         contract.check(method, path, answer.status, members)
                     longest.cancel()
-                    # 20 ms are promised, and a busy machine may need some more for the compiler.
-                    assert await longest < 0.5, pattern
+                    # 20 ms are promised; the pattern's compiler comes on top.
+                    assert await longest < 0.2, pattern
 
 
 async def _longest_turn():
-    """The longest time that the loop was held, until cancelled."""
-    longest, last = 0.0, time.perf_counter()
+    """The longest turn of the loop until cancelled, in time of this thread: a busy machine makes it no longer."""
+    longest, last = 0.0, time.thread_time()
     try:
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = time.thread_time()
             longest, last = max(longest, now - last), now
     except asyncio.CancelledError:
         return longest

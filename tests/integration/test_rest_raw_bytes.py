@@ -63,7 +63,7 @@ def chunked(body, more=b""):
 
 
 def sized(body, more=b""):
-    return post(body, path=b"/enroll/", more=b"Content-Length: %d\r\n" % len(body) + more)
+    return post(body, path=b"/worker/w/ping/", more=b"Content-Length: %d\r\n" % len(body) + more)
 
 
 REFUSED = {
@@ -203,7 +203,7 @@ def test_an_endless_body_is_not_buffered(running, memory):
     piece = b"100000\r\n" + b" " * MIB + b"\r\n"
     for key, status, kept in ((b"Host: x\r\n", 401, 0), (keyed(running), 413, 64)):
         with connect(running.server.url) as stream:
-            stream.sendall(b"POST /enroll/ HTTP/1.1\r\n" + key + b"Transfer-Encoding: chunked\r\n\r\n")
+            stream.sendall(b"POST /worker/w/ping/ HTTP/1.1\r\n" + key + b"Transfer-Encoding: chunked\r\n\r\n")
             with suppress(OSError):
                 for _ in range(100):
                     stream.sendall(piece)
