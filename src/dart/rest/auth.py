@@ -16,7 +16,7 @@ from dart.errors import LimitError, UnauthorizedError
 from dart.ids import KeyId
 from dart.limits import Limits
 from dart.rest import key_text
-from dart.rest.caller import Caller
+from dart.rest.caller import NOBODY, Caller
 from dart.rest.failures import Failures, network
 
 _log = logging.getLogger("dart.rest")
@@ -148,7 +148,7 @@ class KeyRing:
             self._admin_text()
             is_old = caller.version != self._admin.version
             return UnauthorizedError("The admin key was replaced; use the new one.") if is_old else None
-        if caller.id in self.legacy_ids:
+        if caller == NOBODY or caller.id in self.legacy_ids:
             return None
         key = self._stored.get(KeyId(caller.id))
         trouble = "was revoked" if key is None else self.trouble(key)

@@ -11,6 +11,7 @@ from dart.limits import Limits
 from dart.rest import key_text
 from dart.rest.app import ROUTES
 from dart.rest.auth import KeyRing, Scope, bearer_key
+from dart.rest.caller import NOBODY
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from harness.held_keys import HeldKeys
 from harness.rest_stack import FixedKey
@@ -216,6 +217,7 @@ async def test_whoever_waits_hears_that_his_key_is_gone():
     held.on_revoked()
     assert "replaced" in (await waiting[3]).message
     assert not waiting[4].done()
+    assert keys.gone(NOBODY) is None
     waiting[4].cancel()
 
 
