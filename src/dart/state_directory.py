@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from dart.errors import ConfigError, DamagedFileError
+from dart.private_files import check_private_files, make_private_directory
 
 ADMIN_KEY = "admin.key"
 CERTIFICATE = "server.crt"
@@ -93,9 +94,9 @@ class StateDirectory:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
+        make_private_directory(self.path, "The state directory")
+        check_private_files(self.path, lambda _name: True)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._make_private()
             self._lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise ConfigError(f"The state directory {self.path} cannot be used: {error.strerror}.") from None
@@ -107,17 +108,6 @@ class StateDirectory:
                 f"Another server uses the state directory {self.path}; stop it, or give another --state-dir."
             ) from None
         (self.path / SERVER_FILE).unlink(missing_ok=True)  # a killed server left it
-
-    def _make_private(self) -> None:
-        mode = stat.S_IMODE(self.path.stat().st_mode)
-        if mode & 0o077 == 0:
-            return
-        if any(self.path.iterdir()):
-            raise ConfigError(
-                f"The state directory {self.path} is open to other users (mode {mode:04o}) and not empty. "
-                f"See that nobody changed it, then: chmod 700 {self.path}"
-            )
-        self.path.chmod(0o700)
 
     def __enter__(self) -> Self:
         return self

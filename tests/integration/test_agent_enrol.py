@@ -128,5 +128,5 @@ def test_a_home_is_used_by_one_agent_at_a_time(home):
 def test_a_home_that_cannot_be_made_is_named(home):
     """A file stands in its way."""
     (home / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be used"):
+    with pytest.raises(ConfigError, match="no directory; name the directory itself"):
         Home(home / "file")

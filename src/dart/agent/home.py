@@ -3,14 +3,19 @@
 import fcntl
 import json
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 from dart.agent.config import state_root
 from dart.agent.enrol import write_private
 from dart.errors import ConfigError
+from dart.private_files import check_private_files, make_private_directory
 
 LOCK_FILE = "agent.lock"
 PROCESS_FILE = "agent.json"
+SPOOL = "spool"
+_OURS = ("agent.key", "agent.json", "agent.lock", "enrolment.json", "audit.jsonl*", "scratch.path", "log_*.txt*", ".*")
+"""What an agent writes there; configuration, policy and modules are the owner's, who may show them to everybody."""
 
 
 class Home:
@@ -20,13 +25,16 @@ class Home:
         path: Made if it is missing, 0700.
 
     Raises:
-        ConfigError: Another agent uses it, or it cannot be made.
+        ConfigError: Another agent uses it, it cannot be made, or others than its owner may read what is in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        make_private_directory(path, "The home directory")
+        check_private_files(path, _is_ours)
+        make_private_directory(path / SPOOL, "The spool")
+        check_private_files(path / SPOOL, lambda _name: True)
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._lock = os.open(path / LOCK_FILE, flags, 0o600)
         except OSError as error:
@@ -57,3 +65,7 @@ def secret_folders(home: Path, state_directory: str) -> tuple[Path, ...]:
     if root in home.parents:
         folders.append(root)
     return tuple(folder for folder in folders if folder.is_dir())
+
+
+def _is_ours(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in _OURS)

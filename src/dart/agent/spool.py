@@ -16,6 +16,7 @@ from dart.agent.events import Event, SpoolFull, SpoolRoom, SpoolSynced
 from dart.errors import ConfigError
 from dart.ids import AttemptRef, StoreId
 from dart.limits import Limits
+from dart.private_files import make_missing_directories
 from dart.wire.messages import Result
 
 _LOG = logging.getLogger("dart.agent.spool")
@@ -64,7 +65,7 @@ class Spool:
         """The thread waits for something to do; while it gathers, waking it would cost and bring nothing."""
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_missing_directories(folder)
             self.stored = self._load()
             """What was kept from earlier boots, oldest first."""
         except OSError as error:

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from dart.errors import ConfigError
+from dart.private_files import make_missing_directories
 
 _NAME_BYTES_MAX = 200
 """With `log_`, `.txt.1` and a hash a file name stays below the 255 bytes that file systems take."""
@@ -60,7 +61,7 @@ class WorkerLog:
         self.path = directory / log_file_name(worker)
         self._bytes_max = bytes_max
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_missing_directories(directory)
         except OSError as error:
             raise ConfigError(f"output_directory {directory} cannot be made: {error.strerror}.") from None
         self._file = self._open()

@@ -12,6 +12,7 @@ import click
 from dart.cli.options import OUTPUT
 from dart.cli.render import Output
 from dart.errors import ConfigError
+from dart.private_files import make_missing_directories
 
 SETTINGS = {
     "url": "URL of the server",
@@ -50,14 +51,20 @@ def read_profile(file: Path) -> dict[str, str]:
         raise ConfigError(f"The profile {file} is not TOML ({error}); mend or remove it.") from error
     if nested := [name for name, value in found.items() if isinstance(value, dict | list)]:
         raise ConfigError(f"The profile {file} has the table {nested[0]!r}; it takes strings only.")
-    if "key" in found and file.stat().st_mode & 0o077:
+    status = file.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"The profile {file} belongs to another user (uid {status.st_uid}), who could send you to another server; "
+            "remove it, or name another one by DART_PROFILE."
+        )
+    if "key" in found and status.st_mode & 0o077:
         raise ConfigError(f"The profile {file} holds a key and others can read it; run: chmod 600 {file}")
     return {name: str(value) for name, value in found.items()}
 
 
 def write_profile(file: Path, settings: Mapping[str, str]) -> None:
     """Replace the file; never readable by others, not even for a moment."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_missing_directories(file.parent)
     # A JSON string is a TOML basic string, but for DEL, which no setting can hold.
     text = "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(settings.items()))
     fresh = file.with_name(f"{file.name}.{os.getpid()}")

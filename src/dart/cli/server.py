@@ -14,6 +14,7 @@ from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerC
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 from dart.cli.rotation import rotate_key
+from dart.private_files import make_private_directory
 from dart.state_directory import default_path, find_local_server
 from dart_client import ServerUnreachableError
 
@@ -101,7 +102,7 @@ def _detach(options: dict[str, Any]) -> None:
     directory = state_directory(options)
     log = directory / "server.log"
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(directory, "The state directory")
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise click.ClickException(f"The log {log} cannot be written: {error.strerror}.") from error

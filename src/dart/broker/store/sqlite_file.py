@@ -10,6 +10,7 @@ from dart.broker.store import sqlite_schema
 from dart.broker.store.sqlite_faults import as_store_errors
 from dart.broker.store.sqlite_log import check_log
 from dart.errors import StoreError
+from dart.private_files import make_missing_directories
 
 _CHECKED_BYTES_MAX = 32 * 1024 * 1024
 """Up to this size the whole file is checked at a start (about 0.1 s); larger ones as they are read."""
@@ -48,7 +49,7 @@ class DatabaseFile:
         self.path = path
         self._lock = -1
         with as_store_errors(path):
-            make_directory(path.parent)
+            make_missing_directories(path.parent)
             self._lock = lock(path)
             try:
                 for leftover in path.parent.glob(f".{path.name}{COPY}*"):
@@ -111,15 +112,6 @@ def connect(path: Path) -> sqlite3.Connection:
 def number(connection: sqlite3.Connection, pragma: str) -> int:
     """The value of a pragma."""
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-
-def make_directory(directory: Path) -> None:
-    """Missing ones are made for the owner alone, whatever the umask; existing ones are the owner's affair."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
-    directory.mkdir(mode=0o700)
-    directory.chmod(0o700)
 
 
 def lock(path: Path) -> int:

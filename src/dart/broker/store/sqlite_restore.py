@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from dart.broker.store.sqlite_backup import Contents, check_backup, copy, new_file, open_unchanged
 from dart.broker.store.sqlite_faults import as_store_errors
-from dart.broker.store.sqlite_file import RESTORING, connect, lock, make_directory, migrate, sync_directory
+from dart.broker.store.sqlite_file import RESTORING, connect, lock, migrate, sync_directory
+from dart.private_files import make_missing_directories
 
 log = logging.getLogger("dart.broker.store")
 
@@ -50,7 +51,7 @@ def restore(backup: Path, database: Path) -> Restored:
     """
     contents = check_backup(backup)
     with as_store_errors(database):
-        make_directory(database.parent)
+        make_missing_directories(database.parent)
         held = lock(database)
         try:
             draft = Path(f"{database}{RESTORING}")
