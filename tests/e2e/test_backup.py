@@ -282,7 +282,7 @@ def test_an_interrupted_restore_never_begins_an_empty_database(tmp_path, running
     running.end(running.server.process)
     database = running.state_dir / "dart.db"
     database.rename(f"{database}.before-restore-20260101T000000Z")
-    Path(f"{database}.restoring").write_bytes(b"")
+    Path(f"{database}.restoring").touch(0o600)
     told = dart("server", "start", "--state-dir", running.state_dir, "--port", "0", "--agent-port", "0", code=1)
     assert "a restore was interrupted" in told
     assert not database.exists()

@@ -183,7 +183,7 @@ def test_a_read_only_file_system_is_said(folder, where):
         subprocess.run([MOUNT, "-o", "remount,ro,bind", mount], check=True)
         state_dir = mount / ("server" if where == "server" else "state")
         assert "Read-only file system" in start_refused(state_dir, code=2)
-        told = refused("server", "start", "--detach", "--state-dir", state_dir)
+        told = refused("server", "start", "--detach", "--state-dir", state_dir, code=1 if where == "server" else 2)
         assert "Read-only file system" in told
         told = refused("agent", "start", "--name", "w", "--home", mount / "home", "--state-dir", state_dir, code=2)
         assert "Read-only file system" in told
