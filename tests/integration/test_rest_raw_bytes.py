@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fuzz.rest import RECORD
 from harness.cluster import cluster
 from harness.raw_http import exchange, read_reply
 from harness.tls import connect
@@ -147,6 +148,10 @@ def keyed(running):
     return f"Host: x\r\nAuthorization: Bearer {running.server.key}\r\n".encode()
 
 
+def logged(running):
+    return "".join(path.read_text() for path in Path(running.folder).glob("server.*.log"))
+
+
 def check_headers(reply):
     assert set(reply.headers) <= HEADERS
     assert reply.headers["server"] == "DART"
@@ -249,6 +254,21 @@ def test_slow_ones_everywhere_hold_nobody_up(running, memory):
             assert reply.status == 200
 
 
+def test_what_is_logged_of_a_request_forges_no_line(running, memory):
+    """Line breaks, terminal escapes and `%s` of a caller stand in the log as text, in one record with an end."""
+    forged = "2026-01-01 00:00:00,000 INFO    dart.server all is well"
+    text = f"x\n{forged}\r\n\x1b[2J\x9b31m\u2028%s%n%(message)s{'y' * 100_000}"
+    body = json.dumps({"hosts": text}).encode()
+    sent = post(body, path=b"/worker/", more=b"Content-Length: %d\r\n" % len(body))(keyed(running))
+    assert exchange(running.server.url, sent.replace(b"POST", b"DELETE", 1)).status == 200
+    lines = logged(running).splitlines()
+    (line,) = [line for line in lines if "asked to stop workers" in line]
+    assert "all is well" in line
+    assert len(line) < 10_000
+    assert [line for line in lines if not RECORD.match(line)] == []
+    assert "\x1b" not in "".join(lines)
+
+
 def test_nobody_else_noticed(running, witness, memory):
     """The other client had all its answers and hardly later than before; memory and log are as they were."""
     quiet, busy = witness
@@ -260,6 +280,5 @@ def test_nobody_else_noticed(running, witness, memory):
     assert statistics.median(busy.seconds) < max(2 * p99(quiet.seconds), 0.05)
     assert max(busy.seconds) < 5.0
     wait_until(lambda: memory() < 60 * MIB, explain=lambda: f"{memory() / MIB} MiB more than before")
-    log = "".join(path.read_text() for path in Path(running.folder).glob("server.*.log"))
-    assert "Traceback" not in log
-    assert " ERROR " not in log
+    assert "Traceback" not in logged(running)
+    assert " ERROR " not in logged(running)
