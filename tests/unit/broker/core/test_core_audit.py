@@ -5,12 +5,13 @@ from typing import get_args
 import pytest
 
 from dart.broker.core import events
-from dart.broker.core.access import SERVER, Actor, AuditEntry
-from dart.broker.core.audit import _WORDS, MEMBER_CHARS_MAX, UNTOLD
+from dart.broker.core.access import SERVER, Actor, ApiKey, AuditEntry, JoinToken, NameRule, Scope
+from dart.broker.core.audit import _WORDS, MEMBER_CHARS_MAX, UNTOLD, describe
 from dart.broker.core.commands import Audited, Persist
 from dart.broker.core.model import IfOffline, JobConfig, TaskPolicy, TaskSpec
 from dart.broker.core.records import AuditNoted, TasksAdded
 from dart.errors import DartError
+from dart.wire.messages import NextServer
 from harness.recorder import CONFIG, Recorder
 
 ALICE = Actor("key alice", "192.0.2.7", "ab-1")
@@ -68,6 +69,29 @@ def test_what_clients_do(r):
     ]
     assert "secret" not in str(told)
     assert {entry.at_ms for entry in told} == {int(r.now * 1000)}
+
+
+def test_access_and_the_servers_own_key():
+    """Keys, tokens and agents by their ids, which are no secrets; the server's key by where the next one listens."""
+    token = JoinToken("token-1", b"digest", "w-.*", name_is_pattern=True, created_at_ms=1, expires_at_ms=2, uses_max=3)
+    following = NextServer(7790, b"p" * 32)
+    key = ApiKey("key-1", "eve", b"digest", "", False, Scope.READ, NameRule(), NameRule(), 1, 0)
+    told = [
+        describe(events.KeyIssued(0, key), "key-1"),
+        describe(events.KeyWithdrawn(0, "key-1"), 1),
+        describe(events.JoinTokenMade(0, token), None),
+        describe(events.JoinTokenWithdrawn(0, "token-1"), None),
+        describe(events.ServerMoves(0, following), None),
+        describe(events.ServerMoves(0, None), None),
+    ]
+    assert told == [
+        ("key.add", "eve (key-1)", "done, scope read"),
+        ("key.revoke", "key-1", "done"),
+        ("token.add", "token-1", "done, for w-.*, 3 uses"),
+        ("token.revoke", "token-1", "done"),
+        ("server.rotate-key", "", "begun, at port 7790"),
+        ("server.rotate-key", "", "done"),
+    ]
 
 
 def test_the_entry_comes_first(r):
