@@ -87,6 +87,7 @@ class Cluster:
                 env={
                     **(os.environ if environment is None else environment),
                     "PYTHONUNBUFFERED": "1",
+                    "TMPDIR": str(self.folder),  # scratch directories of agents that the test kills go with it
                     MARK: str(self.folder),
                     **self.environment,
                 },

@@ -238,6 +238,8 @@ def pool(_):
     import multiprocessing, tempfile, threading
     with tempfile.TemporaryFile() as file:
         file.write(b"x")
+    with open("/dev/stdout", "w") as file:
+        file.write("printed by name")
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()

@@ -105,6 +105,11 @@ class Confinement:
             variables |= {"HOME": self.user.home, "USER": self.user.name, "LOGNAME": self.user.name}
         return variables
 
+    def hand_over(self, descriptor: int) -> None:
+        """Let tasks open by name what they hold, as `/dev/stdout`."""
+        if self.user is not None:
+            os.fchown(descriptor, self.user.uid, self.user.gid)
+
     def start(self, scratch: Path, command: list[str], **options: Any) -> "subprocess.Popen[bytes]":
         """Start a runner, as `subprocess.Popen` does.
 

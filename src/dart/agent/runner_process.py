@@ -68,6 +68,7 @@ class RunnerProcess:
                 "shared": plan.shared.descriptor if plan.shared else -1,
             }
             confinement = plan.confinement
+            confinement.hand_over(output_theirs)
             scratch = confinement.fresh_scratch(slot)
             ours.callback(confinement.drop_scratch, scratch)
             self._process = confinement.start(
