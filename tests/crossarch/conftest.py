@@ -14,7 +14,8 @@ from harness.foreign_root import UnavailableError
 ARCHITECTURES = os.environ.get("DART_CROSSARCH", "armhf").split(",")
 """32-bit ARM is what differs most among the machines that people have; `make crossarch` runs them all."""
 if "DART_CROSSARCH" not in os.environ:
-    collect_ignore = ["test_units_there.py"]  # 15 s an architecture
+    # The others take 50 s of processor time; these as long again.
+    collect_ignore = ["test_footprint.py", "test_units_there.py"]
 FIGURES = pytest.StashKey[list[str]]()
 
 

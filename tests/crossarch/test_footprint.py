@@ -12,7 +12,9 @@ from harness.waiting import wait_until
 
 AGENT_MEGABYTES_MAX = 20.0
 RUNNER_MEGABYTES_MAX = 10.0
-"""Private memory, as on every other machine; of an emulated one what it takes beyond a bare emulated Python."""
+"""Private memory, as on every other machine."""
+EMULATED = 2.0
+"""An emulated one may take so much more beyond a bare emulated Python: its emulator keeps books about its memory."""
 JOINED_SECONDS_MAX = 30.0
 """From the start of an enrolled agent; a tenth of it is usual, and a busy machine may take its time."""
 PROGRAM = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -48,8 +50,9 @@ def test_an_agent_is_small_and_soon_there(foreign, tmp_path, tell):
         f"agent {agent_megabytes - bare:.1f} MB, runner {runner_megabytes - bare:.1f} MB{beyond}"
     )
     assert joined < JOINED_SECONDS_MAX
-    assert agent_megabytes - bare < AGENT_MEGABYTES_MAX
-    assert runner_megabytes - bare < RUNNER_MEGABYTES_MAX
+    factor = EMULATED if foreign.emulated else 1.0
+    assert agent_megabytes - bare < AGENT_MEGABYTES_MAX * factor
+    assert runner_megabytes - bare < RUNNER_MEGABYTES_MAX * factor
 
 
 def _bare_megabytes(python: Path) -> float:

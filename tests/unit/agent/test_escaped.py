@@ -46,6 +46,8 @@ def test_who_is_no_agent_kills_nobody(child, living):
 def adopting(child):
     """As in an agent, whose children are nobody else's; the test's own parent is left alone."""
     held = Escaped(adopt=True)
+    if not held._active:
+        pytest.skip("an emulator: no children are handed over")
     held._before = frozenset(pid for pid in escaped.own_children() if pid != child.pid)
     yield held
     held.close()
