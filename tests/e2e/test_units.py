@@ -93,6 +93,13 @@ def test_paths_decide_what_is_closed(dart):
     assert "--state-dir /home/x/state" in text
 
 
+def test_no_token_gets_into_a_unit(dart):
+    """Everybody can read it; the file with the token is named instead."""
+    words = ("agent", "unit", "--name", "a", "--user", ORDINARY)
+    assert "No such option" in dart(*words, "--token", "a-secret", code=2)
+    assert "--token-file" in dart("agent", "unit", "--help")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [

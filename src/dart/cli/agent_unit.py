@@ -11,7 +11,7 @@ from dart.cli.agent import PLAIN_OPTIONS, agent
 from dart.cli.unit import UNIT_DIRECTORY, Service, check_user, default_user, deliver, existing, file_name, unit_text
 from dart.limits import Limits
 
-_FOLDERS = {"config", "policy", "home", "state-dir", "python-home", "module-prefix", "output-directory"}
+_PATHS = {"config", "policy", "home", "state-dir", "token-file", "python-home", "module-prefix", "output-directory"}
 
 
 @agent.command("unit", epilog="Example: dart agent unit --name raspberry-1 --module-prefix /srv/modules --install")
@@ -30,7 +30,7 @@ def unit(
     owner = user or default_user()
     check_user(owner)
     given = {name.replace("_", "-"): value for name, value in options.items() if value}
-    for name in _FOLDERS & set(given):
+    for name in _PATHS & set(given):
         given[name] = str(Path(given[name]).expanduser().absolute())
     words = [word for name, value in given.items() for word in (f"--{name}", value)]
     words += [word for one in capability for word in ("--capability", one)]
@@ -43,7 +43,7 @@ def unit(
     if logs:
         words += ["--output-directory", "/var/log/dart"]
     writes = [str(config.module_prefix), given.get("home"), None if logs else str(config.output_directory)]
-    reads = [sys.prefix, sys.base_prefix, str(Path(dart.__file__).parent), *(given.get(one) for one in _FOLDERS)]
+    reads = [sys.prefix, sys.base_prefix, str(Path(dart.__file__).parent), *(given.get(one) for one in _PATHS)]
     service = Service(
         description=f"DART agent {config.name}",
         user=owner,
