@@ -14,8 +14,9 @@ import dart_client
 from dart.agent.home import Home
 from dart.errors import ConfigError
 from dart.state_directory import StateDirectory
-from harness.cluster import cluster
+from harness.cluster import MARK, cluster
 from harness.modules import write_modules
+from harness.processes import marked
 from harness.waiting import wait_until
 
 DART = Path(sys.executable).with_name("dart")
@@ -23,14 +24,18 @@ MADE = re.compile(r"dart_[0-9a-f]{16}_[A-Za-z0-9_-]{43}")
 MODULES = {"work": "def echo(parameter):\n    return parameter\n"}
 
 
-def dart(*words: object, code: int = 0, **environment: str) -> str:
+def dart(*words: object, code: int = 0, stdin: str = "", **environment: str) -> str:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DART_")}
     done = subprocess.run(
-        [DART, *map(str, words)], capture_output=True, check=False, text=True, timeout=60,
+        [DART, *map(str, words)], input=stdin, capture_output=True, check=False, text=True, timeout=60,
         env={**inherited, "DART_PROFILE": "/nonexistent", **environment},
     )  # fmt: skip
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
+
+
+def fingerprint_of(state: Path) -> str:
+    return json.loads((state / "server.json").read_text())["fingerprint"]
 
 
 def everything(*places: Path) -> dict[Path, str]:
@@ -58,26 +63,37 @@ def run(folder, umask):
             told = {"DART_PROFILE": str(profile / "dart" / "profile.toml")}
             dart("profile", "set", "key", running.server.key, **told)
             wait_until(lambda: (home / "audit.jsonl").stat().st_size > 0, explain="nothing in the agent's audit log")
+            words = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marked(MARK, str(folder))]
+            url = ("--url", running.server.url, "--fingerprint", fingerprint_of(state))
+            for told in ({}, {"DART_KEY_FILE": str(state / "admin.key")}):
+                named = () if told else ("--key-file", state / "admin.key")
+                assert "w" in dart("worker", "list", *url, *named, **told)
+            assert "w" in dart("worker", "list", *url, "--key-file", "-", stdin=running.server.key)
             running.kill_server()
             agent.kill()
             agent.wait()
         dart("server", "start", "--detach", "--state-dir", folder / "detached", "--port", "0", "--agent-port", "0")
         dart("server", "stop", "--state-dir", folder / "detached")
         (folder / "told.txt").write_text(key)
-        return {"state": state, "home": home, "kept": kept, "profile": profile, "detached": folder / "detached"}
+        return {"state": state, "home": home, "kept": kept, "profile": profile, "detached": folder / "detached"}, words
     finally:
         os.umask(before)
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory):
+def scene(tmp_path_factory):
     return run(tmp_path_factory.mktemp("private"), 0)
+
+
+@pytest.fixture
+def places(scene):
+    return scene[0]
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_everything_is_for_its_owner_alone(request, tmp_path, umask):
     """Every file 0600 in directories of 0700, whichever they are: keys, database, logs, spool, backup, profile."""
-    places = request.getfixturevalue("places") if umask == "000" else run(tmp_path, int(umask, 8))
+    places = request.getfixturevalue("places") if umask == "000" else run(tmp_path, int(umask, 8))[0]
     found = everything(*places.values())
     assert {path: mode for path, mode in found.items() if mode not in {"-rw-------", "drwx------", "srw-------"}} == {}
     names = {path.name for path in found}
@@ -158,11 +174,20 @@ def test_the_real_programs_refuse_to_start(places):
         victim.chmod(0o600)
 
 
-def test_a_stolen_backup_lets_nobody_in(places):
-    """No key, no private key, no token is in a backup: whoever has it alone can neither call nor pose as anybody."""
+def test_no_secret_is_on_a_command_line(scene):
+    """Server, agent and runner, which all users of the machine can list: no key, no token, no secret."""
+    places, words = scene
+    assert len(words) >= 3, words
+    assert any(b"runner.py" in line for line in words)
+    secrets = secrets_of(places).values()
+    assert [line for line in words for secret in secrets if secret.encode() in line] == []
+
+
+def secrets_of(places):
+    """All secret texts of server and agent, by what they are."""
     state, home = places["state"], places["home"]
     broker, agent = (json.loads(path.read_text()) for path in (state / "broker.key", home / "agent.key"))
-    secrets = {
+    return {
         "admin key": (state / "admin.key").read_text().strip(),
         "pepper": (state / "key.pepper").read_text().strip(),
         "the broker's secret key": broker["secret"],
@@ -170,6 +195,12 @@ def test_a_stolen_backup_lets_nobody_in(places):
         "another key": MADE.findall((state.parent / "told.txt").read_text())[0],
         "TLS key": (state / "server.key").read_text().splitlines()[1],
     }
+
+
+def test_a_stolen_backup_lets_nobody_in(places):
+    """No key, no private key, no token is in a backup: whoever has it alone can neither call nor pose as anybody."""
+    secrets = secrets_of(places)
+    public = json.loads((places["home"] / "agent.key").read_text())["public"]
     data = (places["kept"] / "monday.db").read_bytes()
     for what, text in secrets.items():
         assert len(text) >= 32, what
@@ -177,7 +208,7 @@ def test_a_stolen_backup_lets_nobody_in(places):
     for what in ("pepper", "the broker's secret key", "the agent's secret key"):
         raw = bytes.fromhex(secrets[what]) if what == "pepper" else z85_bytes(secrets[what])
         assert raw not in data, what
-    assert z85_bytes(agent["public"]) in data, "the search finds what is there"
+    assert z85_bytes(public) in data, "the search finds what is there"
 
 
 def z85_bytes(text: str) -> bytes:

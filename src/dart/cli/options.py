@@ -2,8 +2,10 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -67,6 +69,20 @@ class ServerChoice:
             yield client
 
 
+def _read_key(file: str) -> str:
+    """The key in a file for its owner alone, or on stdin: a command line is for everybody to read."""
+    from dart.state_directory import read_secret  # noqa: PLC0415 - not for commands without it
+
+    try:
+        key = sys.stdin.readline() if file == "-" else read_secret(Path(file).expanduser())
+    except FileNotFoundError:
+        raise click.UsageError(f"--key-file {file} is not there.") from None
+    key = key.strip()
+    if not key:
+        raise click.UsageError(f"--key-file {file} holds no key.")
+    return key
+
+
 def STATE_DIR(command: Command) -> Command:  # noqa: N802 - as OUTPUT
     """Add `--state-dir`."""
     return click.option("--state-dir", metavar="DIR", help="State directory of a local server (DART_STATE_DIR).")(
@@ -82,12 +98,17 @@ def SERVER(command: Command) -> Command:  # noqa: N802 - as OUTPUT
         *arguments: Any,
         url: str | None,
         key: str | None,
+        key_file: str | None,
         fingerprint: str | None,
         ca: str | None,
         state_dir: str | None,
         timeout: float,
         **rest: Any,
     ) -> Any:
+        if key and key_file:
+            raise click.UsageError("--key and --key-file are both there; drop one of them.")
+        if key_file:
+            key = _read_key(key_file)
         flags = {"url": url, "key": key, "fingerprint": fingerprint, "ca": ca, "state_dir": state_dir}
         return command(*arguments, server=ServerChoice(flags, timeout), **rest)
 
@@ -96,7 +117,10 @@ def SERVER(command: Command) -> Command:  # noqa: N802 - as OUTPUT
         STATE_DIR,
         click.option("--ca", metavar="FILE", help="Certificates to trust instead of a fingerprint (DART_CA)."),
         click.option("--fingerprint", metavar="HEX", help="Of a remote server's certificate (DART_FINGERPRINT)."),
-        click.option("--key", metavar="KEY", help="API key (DART_KEY)."),
+        click.option("--key", metavar="KEY", help="API key (DART_KEY); others on this machine see it for a moment."),
+        click.option(
+            "--key-file", metavar="FILE", envvar="DART_KEY_FILE", help="File with the API key; `-`: a line of stdin."
+        ),
         click.option("--url", metavar="URL", help="A remote server (DART_URL); without it the local one."),
     ):
         wrapped = option(wrapped)
