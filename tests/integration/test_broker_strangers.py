@@ -164,7 +164,7 @@ async def test_connections_of_one_key_one_after_the_other_leave_nothing(monkeypa
 
 
 async def test_the_port_is_shut_and_opened():
-    """Shut: who is in goes on, who comes waits and gets in as soon as it is open again."""
+    """Shut: who is in goes on, who comes waits and gets in as soon as it is open again, at whichever port."""
     async with broker() as stack, await stack.agent() as agent:
         await agent.join()
         stack.transport.shut()
@@ -175,7 +175,13 @@ async def test_the_port_is_shut_and_opened():
             agent.sent += 1  # a gap in its numbers: the session ends, so it was heard
             agent.credit(1)
             assert (await agent.receive(Error)).code == ErrorCode.SAY_HELLO
+            keys = curve.KeyPair.make()
+            port = stack.transport.bind_next(keys, "127.0.0.1", 0)
+            async with RawAgent(f"tcp://127.0.0.1:{port}", keys.public, agent.keys) as by_the_next_key:
+                with pytest.raises(AssertionError, match="did not end"):
+                    await by_the_next_key.handshake(seconds=0.3)
         finally:
+            stack.transport.open()
             stack.transport.open()
         async with late:
             assert await late.handshake() == zmq.EVENT_HANDSHAKE_SUCCEEDED

@@ -31,6 +31,7 @@ class ListeningSocket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICSERV
         )[0]
         self.port: int
+        self._is_shut = False
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,9 +54,13 @@ class ListeningSocket:
         """Let nobody new in. Raises `OSError` where the system cannot do that."""
         program = ctypes.create_string_buffer(_DROP, len(_DROP))
         self._socket.setsockopt(socket.SOL_SOCKET, _ATTACH, struct.pack("@HP", 1, ctypes.addressof(program)))
+        self._is_shut = True
 
     def open(self) -> None:
-        """Let them in again."""
+        """Let them in again; harmless when open."""
+        if not self._is_shut:
+            return
+        self._is_shut = False
         self._socket.setsockopt(socket.SOL_SOCKET, _DETACH, 0)
 
     def close(self) -> None:

@@ -107,6 +107,7 @@ class Transport:
         self._reading = False
         self._look_is_due = False
         self._listening: list[ListeningSocket] = []
+        self._is_shut = False
         self._socket = context.socket(zmq.ROUTER)
         self._configure(keys)
         self._intake = Intake(context, self._socket, limits)
@@ -144,6 +145,8 @@ class Transport:
     def bind(self, host: str, port: int, *, backlog: int = 1024) -> int:
         """Listen; port 0 lets the system choose. Tells the port. Raises `OSError` and `zmq.ZMQError`."""
         listening = ListeningSocket(host, port, backlog=backlog)
+        if self._is_shut:
+            listening.shut()
         self._listening.append(listening)
         self._socket.setsockopt(zmq.IPV6, int(listening.is_ipv6))
         self._socket.setsockopt(zmq.USE_FD, listening.descriptor())
@@ -155,9 +158,11 @@ class Transport:
         """Let no new connections in; those that are there go on. Raises `OSError` where that is not possible."""
         for listening in self._listening:
             listening.shut()
+        self._is_shut = True
 
     def open(self) -> None:
         """Let them in again."""
+        self._is_shut = False
         for listening in self._listening:
             listening.open()
 
