@@ -39,7 +39,8 @@ QUIET_PART = 0.15
 """Of the run before the attack, and as much after it."""
 CALM_SECONDS = 10.0
 """After the attack, before it counts as quiet: handshakes run out."""
-GROWTH_MIB_PER_HOUR = 20.0
+GROWTH_MIB_PER_HOUR = 60.0
+"""In the second half of the attack: in some minutes, less cannot be told from what allocators still settle."""
 MIB = 1 << 20
 
 
@@ -216,7 +217,7 @@ def report(
         "everybody lives": alive,
         "no error is logged": not errors,
         "every answer is right": not faults,
-        "memory does not grow": not (slope > GROWTH_MIB_PER_HOUR and second > GROWTH_MIB_PER_HOUR),
+        "memory does not grow": second <= GROWTH_MIB_PER_HOUR,
         "p99 at most doubles": ratio <= 2.0,
     }
     for line in (*faults[:10], *list(errors)[:10]):
