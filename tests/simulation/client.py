@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from dart.broker.core.events import ServerMoves
 from dart.broker.core.model import Idempotency, JobConfig, Retention, Standing, TaskPolicy, TaskSpec, TaskState
 from dart.broker.core.tokens import token_of
 from dart.errors import (
@@ -12,6 +13,7 @@ from dart.errors import (
     UnavailableError,
     UnknownJobError,
 )
+from dart.wire.messages import NextServer
 from simulation.world import EPOCH
 
 LATENCY_SECONDS = 0.003
@@ -223,6 +225,16 @@ class Client:
     def drain(self, name):
         """Ask the agents of a name to leave."""
         self._ask(f"drain {name}", lambda gateway: gateway.drain(name), self._ignore)
+
+    def change_key(self, port):
+        """Begin to change the broker's key, as `KeyRotation` does; the network here does not mind ports."""
+
+        async def begin(gateway):
+            service = gateway._service
+            service.next_server = NextServer(port, sha256(str(port).encode()).digest())
+            await service.ask(lambda token: ServerMoves(token, service.next_server))
+
+        self._ask(f"change the key, port {port}", begin, self._ignore)
 
     # ---- the way there and back ----
 

@@ -230,6 +230,10 @@ def _drain(cluster, host, amount, seconds):
     cluster.later(1.0 + seconds, cluster.start_all, name)
 
 
+def _change_key(cluster, host, amount, seconds):
+    cluster.client.change_key(1 + host)
+
+
 # ---- clients ----
 
 
@@ -302,6 +306,7 @@ FAULTS: dict[str, Callable] = {
     "new agent of an old name": _new_agent,
     "cloned agent": _clone,
     "drain": _drain,
+    "broker's key changes": _change_key,
     "cancel": _cancel,
     "stop": _stop,
     "purge": _purge,
