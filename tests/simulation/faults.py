@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from dart.broker.core.model import OnLost, TaskPolicy
+from simulation import changes
 from simulation.broker_host import COMMIT_SECONDS
 from simulation.client import AFTER
 from simulation.runners import parameter
@@ -216,24 +217,6 @@ def _other_capabilities(cluster, host, amount, seconds):
     machine.start()
 
 
-def _new_agent(cluster, host, amount, seconds):
-    cluster.add_host(cluster.host(host).name)
-
-
-def _clone(cluster, host, amount, seconds):
-    cluster.clone(cluster.host(host))
-
-
-def _drain(cluster, host, amount, seconds):
-    name = cluster.host(host).name
-    cluster.client.drain(name)
-    cluster.later(1.0 + seconds, cluster.start_all, name)
-
-
-def _change_key(cluster, host, amount, seconds):
-    cluster.client.change_key(1 + host)
-
-
 # ---- clients ----
 
 
@@ -303,10 +286,10 @@ FAULTS: dict[str, Callable] = {
     "runner killed": _runner_killed,
     "bad python": _bad_python,
     "other capabilities": _other_capabilities,
-    "new agent of an old name": _new_agent,
-    "cloned agent": _clone,
-    "drain": _drain,
-    "broker's key changes": _change_key,
+    "new agent of an old name": changes.new_agent,
+    "cloned agent": changes.clone,
+    "drain": changes.drain,
+    "broker's key changes": changes.change_key,
     "cancel": _cancel,
     "stop": _stop,
     "purge": _purge,
