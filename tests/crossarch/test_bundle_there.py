@@ -9,6 +9,7 @@ from crossarch.installation import JOIN_SECONDS, RESULT_SECONDS, installed
 from dart.wire import values
 from harness import foreign_root
 from harness.bundled import built, clean_environment, dart, unpacked
+from harness.cluster import read_line
 from harness.foreign import ForeignPython
 
 PLATFORMS = {"armhf": "linux_armv7l", "arm64": "linux_aarch64", "s390x": "linux_s390x", "i386": "linux_i686"}
@@ -33,15 +34,19 @@ def host(foreign, folder: Path, *without: str) -> ForeignPython:
 
 
 def test_a_task_runs_from_the_bundle(foreign, bundle, tmp_path):
-    """On a host with Python, with the distribution's pyzmq where needed, and nothing else: msgpack comes along."""
+    """It joins by a token, on a host with Python, with its own pyzmq where needed, and nothing else."""
     bare = host(foreign, tmp_path, "msgpack", *(() if foreign.architecture in OF_HOST else ("zmq",)))
     missing = bare.run("-c", "import msgpack", environment={"PYTHONPATH": ""})
     assert "No module named 'msgpack'" in missing.stderr
     with installed(tmp_path, foreign) as it:
-        agent = it.running.start_agent(
-            "bundled", config=it.config, program=(str(bundle / "dart-agent"),), seconds=JOIN_SECONDS,
-            environment=clean_environment(DART_PYTHON=str(bare.python)),
+        with it.client() as client:
+            token = client.make_token("bundled", local=True)["text"]
+        # As on another machine: it knows nothing of the server but the token.
+        agent, log = it.running._spawn(
+            "host", str(bundle / "dart-agent"), "--config", str(it.config), "--home", str(tmp_path / "home"),
+            environment=clean_environment(DART_PYTHON=str(bare.python), DART_JOIN_TOKEN=token),
         )  # fmt: skip
+        assert read_line(agent, seconds=JOIN_SECONDS, log=log) == "joined bundled slots 1"
         value = {"weights": [1.5, -0.0, 2**64 - 1], "name": "é"}
         (back,) = it.exchange("echo", [values.encode(value)], "bundled")
         assert back == values.encode(value)
