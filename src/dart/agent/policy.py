@@ -64,6 +64,12 @@ class Policy:
         default_factory=dict, init=False, repr=False, compare=False, hash=False
     )
 
+    _named: frozenset[tuple[str, str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep at hand what is asked for each task."""
+        object.__setattr__(self, "_named", frozenset(rule for rule in self.allow or () if rule.exact))
+
     @property
     def has_rules(self) -> bool:
         """Whether names matter: then a method counts under its own module only, and links are not followed."""
@@ -105,10 +111,7 @@ class Policy:
 
     def names(self, module_path: str, method: str) -> bool:
         """Whether a rule without patterns allows just this: the owner wants it to run, whatever it is."""
-        if self.allow is None:
-            return False
-        relative = module_path.removeprefix("/")
-        return any(rule.exact and rule.module == relative and rule.method == method for rule in self.allow)
+        return bool(self._named) and (module_path.removeprefix("/"), method) in self._named
 
     def result_refusal(self, result_bytes: int, *, least: int = 0) -> Refusal | None:
         """Why this result does not leave; None: it may. So many bytes as `least` may in any case."""

@@ -121,6 +121,7 @@ def test_an_exact_rule_names_its_method():
     assert not policy.names("b", "f")
     assert not policy.names("c", "f")
     assert not read_policy({"deny": ["a:f"]}).names("a", "f")
+    assert not read_policy({"allow": ["*:f"]}).names("*", "f"), "a file may be called so"
 
 
 def test_verdicts_are_remembered_within_a_bound(monkeypatch):
