@@ -73,6 +73,7 @@ class Scene:
         self.agent = None
 
     def write(self, *names):
+        self.home.mkdir(mode=0o700, exist_ok=True)
         for name in names:
             path = self.home / "modules" / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
