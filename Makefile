@@ -12,7 +12,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench mutations clean
+.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench mutations audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -77,6 +77,9 @@ check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated doc
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
 	$(BIN)/python tools/check_files.py
+
+audit: $(INSTALLED) ## known faults of the libraries we need; fails where nobody can be asked
+	$(BIN)/python tools/audit.py
 
 format: $(INSTALLED) ## as `check` wants it
 	$(BIN)/ruff format -q $(SOURCES)
