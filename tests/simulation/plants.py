@@ -67,7 +67,6 @@ PLANTS = (
                 "wanted = ref.task_id in core.tasks or _wanted(core, agent, ref, lease_id, adopted)",
             ),
             Change(results.on_results, "task.attempt != result.ref.attempt or ", ""),
-            Change(results.on_results, "elif task.agent_id != agent.id:", "elif foreign:"),
         ),
     ),
     Plant(
