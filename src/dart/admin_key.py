@@ -1,6 +1,7 @@
 """The key in the state directory, as it is now: a file that its owner replaces counts from the next request on."""
 
 import logging
+from collections.abc import Callable
 
 from dart.errors import ConfigError
 from dart.state_directory import ADMIN_KEY, StateDirectory
@@ -21,6 +22,8 @@ class AdminKey:
         self._text = state.admin_key()
         self._seen = self._look()
         self.version = 1
+        self.on_replaced: Callable[[], None] = lambda: None
+        """Called when another key was taken up."""
 
     def text(self) -> str:
         """The key. A file that is gone, damaged or open to others leaves the key before in place, with a warning."""
@@ -50,3 +53,4 @@ class AdminKey:
                 self._text = text
                 self.version += 1
                 log.warning("%s was replaced: the new admin key counts, the one before no more.", self._path)
+                self.on_replaced()

@@ -158,6 +158,7 @@ class Server:
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
         admission.on_refusal = gateway.audit.refuse_agent
+        self._admin_key.on_replaced = partial(gateway.audit.tell, "key.replace", "admin")
         await gateway.audit.note("server.start", f"dart {__version__}")
         runner = self._runner = web.AppRunner(
             rest.create(gateway, self._key_ring(gateway.keys), limits),

@@ -165,6 +165,7 @@ def test_the_admin_key_is_replaced_while_the_server_runs(running):
     assert "does not know this key" in HistoricClient(running.server.url, old).call("GET", "/server/").text
     running.server.key = path.read_text().strip()
     wait_until(lambda: "was replaced: the new admin key counts" in log_of(running), explain="the log tells of it")
+    assert "key.replace" in {entry["what"] for entry in told(running)}
 
 
 def test_no_secret_is_anywhere_but_in_its_file(running, tmp_path):
@@ -184,3 +185,50 @@ def test_no_secret_is_anywhere_but_in_its_file(running, tmp_path):
             for secret in (made, made[-43:], chosen, pepper, admin):
                 assert secret.encode() not in found, path
             assert bytes.fromhex(pepper) not in found, path
+
+
+def told(running, *words):
+    """Entries of the audit, as `dart audit list` gives them to programs."""
+    out, _ = dart(running, "audit", "list", *words, "--output", "jsonl")
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_who_did_what_is_listed_and_logged(running):
+    """From the start on, with the caller's key by name and id; each entry is a line of JSON in the log, too."""
+    key_id, text = add(running, scope="submit", name="alice")
+    with dart_client.Client(running.server.url, text, state_dir=running.state_dir) as client:
+        client.define_job("of alice", "m", "f")
+        client.stop_job("of alice")
+    entries = told(running, "--all")
+    assert entries[0]["what"] == "server.start"
+    assert [entry["id"] for entry in entries] == sorted((entry["id"] for entry in entries), key=int)
+    by_her = [entry for entry in entries if entry["who"] == f"key alice ({key_id})"]
+    done = [(entry["what"], entry["target"]) for entry in by_her]
+    assert done == [("job.define", "of alice"), ("job.stop", "of alice")]
+    assert {entry["address"] for entry in by_her} == {"127.0.0.1"}
+    assert told(running, "--amount", "2") == entries[-2:]
+    lines = [line.partition(" dart.audit ")[2] for line in log_of(running).splitlines() if " dart.audit " in line]
+    logged = {(line["at_ms"], line["what"], line["target"]) for line in map(json.loads, lines)}
+    assert logged >= {(entry["at"], entry["what"], entry["target"]) for entry in entries}
+    assert text not in json.dumps(entries)
+
+
+def test_the_audit_can_be_followed(running):
+    """What is there, then what happens; for people in columns, with the names of strangers as harmless text."""
+    follower = subprocess.Popen(
+        [DART, "audit", "list", "--follow", "--amount", "1", "--state-dir", str(running.state_dir)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert follower.stdout is not None
+        assert follower.stdout.readline()
+        with admin(running) as client:
+            client.define_job("followed", "m", "f")
+        while "job.define  followed  done" not in (line := follower.stdout.readline()):
+            assert line
+        with admin(running) as client:
+            client.purge_job("followed")
+    finally:
+        follower.terminate()
+        follower.wait()
+        follower.stdout.close()

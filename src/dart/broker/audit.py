@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from dart.broker.actors import ACTOR, show
-from dart.broker.core.access import Actor, AuditEntry, AuditRow
+from dart.broker.core.access import SERVER, Actor, AuditEntry, AuditRow
 from dart.broker.core.events import Noted, Signed
 from dart.broker.service import Service
 from dart.errors import UnavailableError
@@ -43,6 +43,10 @@ class Audit:
         except UnavailableError:
             actor = ACTOR.get()
             show(AuditEntry(int(self._service.now * 1000), actor.who, what, target, outcome, *actor[1:]))
+
+    def tell(self, what: str, target: str) -> None:
+        """Tell of what the server did by itself; nobody waits for it."""
+        self._post(SERVER, what, target, "done")
 
     def refuse(self, what: str, target: str, why: str, actor: Actor | None = None) -> None:
         """Tell that somebody was refused: the first time at once, then their number once a minute."""
