@@ -285,3 +285,44 @@ async def test_lists_go_on_where_a_page_has_nothing_to_show():
         assert ([job["name"] for job in first["jobs"]], first["next"]) == (["j0", "j4"], "j4")
         second = await stack.call("GET", "/job/?amount=2&after=j4", headers=bearer("some"))
         assert ([job["name"] for job in second["jobs"]], "next" in second) == (["j8"], False)
+
+
+async def test_a_key_that_is_revoked_while_its_body_comes_submits_nothing():
+    """Large bodies take their time; what counts is whether the key does at their end."""
+    async with rest() as stack:
+        await stack.define()
+        body = b'{"location_and_parameters": [{"location": "w", "parameter": 1}]}'
+        begun, go_on = asyncio.Event(), asyncio.Event()
+
+        async def pieces():
+            yield body[:20]
+            begun.set()
+            await go_on.wait()
+            yield body[20:]
+
+        headers = bearer("submit", **{"Content-Type": "application/json"})
+        sending = asyncio.create_task(stack.session.post(f"{stack.url}/job/j/tasks/", data=pieces(), headers=headers))
+        await begun.wait()
+        await until(lambda: stack.broker.gateway.keys.get("submit").last_used_at_ms > 0)
+        await stack.call("DELETE", "/key/submit/")
+        go_on.set()
+        async with await sending as reply:
+            assert (reply.status, "was revoked" in await reply.text()) == (401, True)
+        assert not stack.broker.service.reactor.state.tasks
+
+
+async def test_the_idempotency_key_of_another_caller_tells_nothing():
+    """A key bound to a worker repeats the request of an admin to the letter: no ids, names or results of others."""
+    async with rest() as stack, await stack.broker.agent("w") as w, await stack.broker.agent("x") as x:
+        await w.join()
+        await x.join()
+        await stack.define()
+        await add_key(stack.broker.gateway.keys, stack.ring, "of-w", Scope.SUBMIT, workers=NameRule(("w",)))
+        body = {"location_and_parameters": [{"each": {}, "parameter": 1}], "wait": 1}
+        again = {"Idempotency-Key": "1"}
+        first = asyncio.create_task(stack.call("POST", "/job/j/tasks/", json=body, headers={**BEARER, **again}))
+        await asyncio.gather(stack.finish(w, b"\x01"), stack.finish(x, b"\x02"))
+        assert len((await first)["results"]) == 2
+        refused = await stack.call("POST", "/job/j/tasks/", json=body, headers=bearer("of-w", **again), status=409)
+        assert "another request" in refused["error"]["message"]
+        assert "x" not in refused["error"].get("details", {}).values()

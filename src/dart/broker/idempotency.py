@@ -66,5 +66,6 @@ class RequestsInFlight:
 def _same(idempotency: Idempotency, digest: bytes) -> None:
     if digest != idempotency.digest:
         raise IdempotencyConflictError(
-            f"The Idempotency-Key {idempotency.key!r} was used before for another request; take a new one."
+            f"The Idempotency-Key {idempotency.key!r} was used before for another request, or with"
+            " another API key; take a new one."
         )

@@ -6,6 +6,7 @@ import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import hdrs, web
@@ -267,6 +268,7 @@ class _Desk:
             body = self._body(request, route)
             try:
                 caller = await self._let_in(request, route, body)
+                body.still_allowed = partial(self._refuse_if_gone, caller)
                 if route.method != "GET":
                     # Also where repeating does no harm: a key that is none is a mistake that the caller should see.
                     idempotency_key(request)
@@ -332,6 +334,10 @@ class _Desk:
             caller.check_worker(request.match_info["name"])
         body.check_head()
         return caller
+
+    def _refuse_if_gone(self, caller: Caller) -> None:
+        if (reason := self._ring.gone(caller)) is not None:
+            raise reason
 
     async def _key_in_body(self, body: Body) -> str | None:
         scan = key_in_messagepack if body.is_messagepack else key_in_json

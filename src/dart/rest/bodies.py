@@ -1,6 +1,7 @@
 """Bodies of requests: read in pieces under limits of size, time and memory, and decoded with readable complaints."""
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 from typing import Any, Final
 
@@ -70,6 +71,8 @@ class Body:
         self._type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self.bytes = bytearray()
         self.complete = not request.can_read_body
+        self.still_allowed: Callable[[], None] = lambda: None
+        """Raises if the caller would not be let in any more: a body may take hours to come."""
 
     @property
     def is_messagepack(self) -> bool:
@@ -121,8 +124,11 @@ class Body:
     async def read(self) -> bytearray:
         """All of it."""
         self.check_head()
+        has_to_come = not self.complete
         while not self.complete:
             await self.read_piece()
+        if has_to_come:
+            self.still_allowed()
         return self.bytes
 
     def release(self) -> None:

@@ -108,7 +108,7 @@ class Call:
 
     async def idempotency(self) -> Idempotency | None:
         """What the request and its repetitions are known by."""
-        found = await idempotency_of(self.request, await self.body.read(), self.limits)
+        found = await idempotency_of(self.request, await self.body.read(), self.limits, caller_id=self.caller.id)
         if found is not None:
             self.tools.answers.check(found)
         return found

@@ -78,7 +78,6 @@ NOBODY = Caller("", "nobody", Scope.OPEN)
 """Of calls that need no key."""
 
 
-@lru_cache(maxsize=16_384)
 def allows(rule: NameRule, name: str) -> bool:
     """Whether a name is meant."""
     if rule.is_open or name in rule.names:
@@ -86,9 +85,17 @@ def allows(rule: NameRule, name: str) -> bool:
     if not rule.regex:
         return False
     try:
-        return _compiled(rule.regex).fullmatch(name, timeout=_MATCH_SECONDS) is not None
+        return (_matches if len(name) <= _KEPT.name_chars_max else _match)(rule.regex, name)
     except (TimeoutError, MemoryError, InvalidRequestError):
-        return False
+        return False  # not remembered either: the machine may have been busy
+
+
+def _match(regex: str, name: str) -> bool:
+    return _compiled(regex).fullmatch(name, timeout=_MATCH_SECONDS) is not None
+
+
+_matches = lru_cache(maxsize=16_384)(_match)
+"""Remembered: of names, not of whatever somebody writes into a long path."""
 
 
 @lru_cache(maxsize=1024)

@@ -34,12 +34,18 @@ def idempotency_key(request: web.Request) -> str | None:
     return key
 
 
-async def idempotency_of(request: web.Request, body: bytes | bytearray, limits: Limits) -> Idempotency | None:
-    """What makes this request and its repetitions one; None: the caller sent no `Idempotency-Key`."""
+async def idempotency_of(
+    request: web.Request, body: bytes | bytearray, limits: Limits, *, caller_id: str
+) -> Idempotency | None:
+    """What makes this request and its repetitions one; None: the caller sent no `Idempotency-Key`.
+
+    The caller is part of it: whoever guesses or repeats the key of another is not given what that one was answered.
+    """
     key = idempotency_key(request)
     if key is None:
         return None
-    head = f"{request.method} {request.rel_url.raw_path.rstrip('/')}/?{request.rel_url.raw_query_string}\n".encode()
+    where = f"{request.rel_url.raw_path.rstrip('/')}/?{request.rel_url.raw_query_string}"
+    head = f"{caller_id}\n{request.method} {where}\n".encode()
     if len(body) > _LARGE_BYTES:
         digest = await asyncio.to_thread(_digest, head, body)
     else:
@@ -70,7 +76,9 @@ class Answers:
         """Raise `IdempotencyConflictError` if the key stands for another request."""
         known = self._remembered.get(idempotency.key)
         if known is not None and known.digest != idempotency.digest:
-            raise IdempotencyConflictError("This Idempotency-Key was used before, with another request; use a new one.")
+            raise IdempotencyConflictError(
+                "This Idempotency-Key was used before, with another request or API key; use a new one."
+            )
 
     async def once(self, idempotency: Idempotency | None, make: Callable[[], Awaitable[Any]]) -> Any:
         """The answer that this key had before, or one made now. Failures are not remembered."""

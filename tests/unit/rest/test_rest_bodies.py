@@ -54,6 +54,17 @@ async def test_pieces_are_joined_and_given_back():
     assert budget.held_bytes == 0
 
 
+async def test_a_body_that_came_slowly_counts_only_if_its_caller_still_does():
+    """It may have taken hours, and its key been revoked meanwhile; what was all there is not asked about again."""
+    allowed = []
+    for request in (Request(b"ab", b"c"), Request()):
+        body = body_of(request)
+        body.still_allowed = lambda: allowed.append(1)
+        await body.read()
+        await body.read()
+    assert len(allowed) == 1
+
+
 async def test_a_body_that_is_announced_too_large_is_not_read():
     """413 at once."""
     request = Request(b"x", length=101)

@@ -1,13 +1,14 @@
 """What keys are made of, which names they allow, and how wrong ones are counted."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from dart.broker.core.access import NameRule, Scope
 from dart.errors import ForbiddenError, InvalidRequestError
 from dart.limits import Limits
-from dart.rest import key_text
+from dart.rest import caller, key_text
 from dart.rest.caller import Caller, allows
 from dart.rest.failures import Failures, network
 
@@ -68,18 +69,38 @@ def test_a_pattern_that_takes_too_long_allows_nothing():
     assert not allows(NameRule((), "(?:a?){30}a{30}" * 3 + "b|" + ".*a" * 12 + "b"), "a" * 200)
 
 
+def test_a_pattern_that_took_too_long_once_is_tried_again(monkeypatch):
+    """The machine may have been busy: nobody is shut out until the server ends."""
+    rule = NameRule((), "slow-.*")
+    with monkeypatch.context() as busy:
+        busy.setattr("dart.rest.caller._compiled", lambda _: SimpleNamespace(fullmatch=_too_slow))
+        assert not allows(rule, "slow-1")
+    assert allows(rule, "slow-1")
+
+
+def _too_slow(_name, timeout):
+    raise TimeoutError(timeout)
+
+
+def test_long_paths_are_not_remembered():
+    """Whoever has a bound key may ask for as many jobs as he likes; what cannot be a name takes no memory."""
+    before = caller._matches.cache_info().currsize
+    assert allows(NameRule((), "x+"), "x" * 5000)
+    assert caller._matches.cache_info().currsize == before
+
+
 def test_a_caller_says_what_it_may_not():
     """With the key's name and what it is bound to."""
-    caller = Caller("1", "phone", Scope.SUBMIT, NameRule(tuple("abcdefg"), "j.*"), NameRule((), "w.*"))
-    caller.check_job("a")
-    caller.check_worker("w1")
-    caller.check_location("w1")
+    phone = Caller("1", "phone", Scope.SUBMIT, NameRule(tuple("abcdefg"), "j.*"), NameRule((), "w.*"))
+    phone.check_job("a")
+    phone.check_worker("w1")
+    phone.check_location("w1")
     with pytest.raises(ForbiddenError, match=r"key phone .* job 'x'.*'a', .*others and names like 'j\.\*'"):
-        caller.check_job("x")
+        phone.check_job("x")
     with pytest.raises(ForbiddenError, match=r"worker 'x'.*bound to names like 'w"):
-        caller.check_location("x")
+        phone.check_location("x")
     with pytest.raises(ForbiddenError, match="needs a `location`") as caught:
-        caller.check_location("")
+        phone.check_location("")
     assert caught.value.details == {"field": "location"}
     Caller("1", "free", Scope.SUBMIT).check_location("")
 

@@ -14,16 +14,17 @@ from dart.rest.idempotency import Answers, idempotency_of
 LATER = 1 << 50
 
 
-async def digest(body=b"{}", *, key="k", method="POST", url="/job/?a=1"):
+async def digest(body=b"{}", *, key="k", method="POST", url="/job/?a=1", caller="1"):
     request = SimpleNamespace(
         headers={"Idempotency-Key": key} if key is not None else {}, method=method, rel_url=URL(url)
     )
-    found = await idempotency_of(request, body, Limits())
+    found = await idempotency_of(request, body, Limits(), caller_id=caller)
     return found and found.digest
 
 
-async def test_a_request_is_its_method_path_query_and_body():
+async def test_a_request_is_its_caller_method_path_query_and_body():
     """The trailing slash makes no difference."""
+    assert await digest() != await digest(caller="2")
     assert await digest() == await digest(url="/job?a=1")
     assert len({await digest(), await digest(b"[]"), await digest(method="PUT"), await digest(url="/job/?a=2")}) == 4
     assert await digest(key=None) is None

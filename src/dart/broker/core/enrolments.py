@@ -28,7 +28,7 @@ from dart.errors import (
     UnknownTokenError,
     UnknownWorkerError,
 )
-from dart.ids import AgentId
+from dart.ids import AgentId, JoinTokenId
 from dart.wire.join_token import claims
 
 
@@ -56,7 +56,7 @@ def on_agent_joined(core: Core, event: AgentJoined, now: float) -> None:
     known = core.enrolments.get(agent_id)
     fault = _contradiction(known, event.name)
     if fault is None and (known is None or join_token.revoked_at_ms):
-        fault = _objection(join_token, event.name, milliseconds(now))
+        fault = _objection(core, join_token, event.name, milliseconds(now))
     if fault is not None:
         _refuse_joining(core, event, agent_id, fault)
         return
@@ -88,7 +88,7 @@ def _contradiction(known: Enrolment | None, name: str) -> DartError | None:
     return ConflictError(text, worker=known.name)
 
 
-def _objection(join_token: JoinToken, name: str, now_ms: int) -> DartError | None:
+def _objection(core: Core, join_token: JoinToken, name: str, now_ms: int) -> DartError | None:
     """Why a genuine token does not let a new key in under this name, if so."""
     if join_token.revoked_at_ms:
         return ForbiddenError("This join token was revoked; ask for another one.")
@@ -98,7 +98,25 @@ def _objection(join_token: JoinToken, name: str, now_ms: int) -> DartError | Non
         return ForbiddenError(f"This join token was used {join_token.uses} times, which is all it is good for.")
     if name != join_token.name and not (join_token.name_is_pattern and claims(join_token.name, name)):
         return ForbiddenError(f"This join token is for the name {join_token.name!r}, not for {name!r}.")
+    if name != join_token.name and is_taken(core, name, join_token.id):
+        return ForbiddenError(taken(name))
     return None
+
+
+def is_taken(core: Core, name: str, token_id: JoinTokenId) -> bool:
+    """Whether agents have this name that did not come by this token: no pattern lets anybody in among them."""
+    return any(
+        known.name == name and known.token_id != token_id and not known.revoked_at_ms
+        for known in core.enrolments.values()
+    )
+
+
+def taken(name: str) -> str:
+    """What is said to who claims such a name by a pattern."""
+    return (
+        f"Other agents have the name {name!r}, and a join token for a pattern is for new names; take another name, or a"
+        " token for just this one."
+    )
 
 
 def _refuse_joining(core: Core, event: AgentJoined, agent_id: AgentId, fault: DartError) -> None:
@@ -122,7 +140,7 @@ def on_join_token_made(core: Core, event: JoinTokenMade, now: float) -> None:
     """Take a new token; those that are good for nothing any more make room for it, the oldest first."""
     if len(core.join_tokens) >= core.limits.join_tokens_max:
         now_ms = milliseconds(now)
-        dead = [known for known in core.join_tokens.values() if _objection(known, known.name, now_ms) is not None]
+        dead = [known for known in core.join_tokens.values() if _objection(core, known, known.name, now_ms) is not None]
         if not dead:
             text = f"There are {len(core.join_tokens)} join tokens, the limit join_tokens_max; revoke some first."
             core.commands.append(Refuse(event.token, LimitError(text)))

@@ -5,7 +5,7 @@ from collections import deque
 from dart import __version__
 from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.commands import EndSession, Send
-from dart.broker.core.enrolments import fix_name
+from dart.broker.core.enrolments import fix_name, is_taken, taken
 from dart.broker.core.events import FrameArrived
 from dart.broker.core.foreign import denounce
 from dart.broker.core.liveness import arm, end_session, short
@@ -91,6 +91,8 @@ def _complaint(  # noqa: PLR0911 - one return a reason
     if not _may_be_called(enrolment, hello.name):
         text = f"The key is enrolled for {enrolment.name!r}, not for {hello.name!r}; enroll another key for that name."
         return ErrorCode.NAME_REFUSED, text
+    if enrolment.name_is_pattern and is_taken(core, hello.name, enrolment.token_id):
+        return ErrorCode.NAME_REFUSED, taken(hello.name)
     if not 1 <= hello.slots <= limits.slots_max:
         return ErrorCode.OVER_LIMIT, f"{hello.slots} slots are not within 1 and the limit slots_max={limits.slots_max}."
     if len(hello.capabilities) > limits.capabilities_max:

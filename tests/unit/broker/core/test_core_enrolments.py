@@ -166,6 +166,31 @@ def test_a_pattern_is_fixed_by_the_first_hello(r):
     assert r.records(EnrolmentNamed) == []
 
 
+def test_a_pattern_lets_nobody_in_among_others(r):
+    """A name whose agents came in another way is theirs until they are gone, also where a key says it later."""
+    r.enroll("edge-1", KEY)
+    made(r, uses_max=5)
+    with pytest.raises(ForbiddenError, match="Other agents have the name 'edge-1'"):
+        join(r, OTHER_KEY, "edge-1")
+    assert r.core.join_tokens["t1"].uses == 0
+    join(r, OTHER_KEY, "edge-*")
+    late = r.agent("edge-1", key=OTHER_KEY, hello=False)
+    assert late.hello().code == ErrorCode.NAME_REFUSED
+    assert r.core.enrolments[late.id].name_is_pattern
+    r.ask(AgentsRevoked, "edge-1")
+    assert isinstance(late.hello(), Welcome)
+    join(r, b"m" * 32, "edge-1")
+
+
+def test_who_may_share_a_name(r):
+    """Agents of one token, and who has a token for just this name."""
+    made(r, uses_max=2)
+    made(r, "t2", name="edge-1")
+    assert join(r) != join(r, OTHER_KEY)
+    join(r, b"m" * 32, label="t2")
+    assert len(enrolled(r.core, "edge-1")) == 3
+
+
 def test_dead_tokens_make_room(r):
     """The oldest of those that let nobody in any more; living ones are never forgotten."""
     made(r, "t1", seconds=10)
