@@ -7,6 +7,7 @@ pyzmq 24.0.1 and msgpack 1.0.3; numpy lies beside it, for an owner's Python that
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,7 +159,7 @@ class _Apt:
         self._architecture = architecture
 
     def __enter__(self) -> Self:
-        self._sources = _mirrors()
+        self._mirrors = _mirrors()
         for name in ("parts", "preferences", "sources", "lists/partial", "archives/partial", "log"):
             (self._folder / name).mkdir(parents=True)
         (self._folder / "status").touch()
@@ -169,23 +170,28 @@ class _Apt:
 
     def unpack(self, packages: tuple[str, ...], root: Path) -> None:
         """Fetch packages and all that they depend on, and unpack them into a root."""
-        for last, mirror in enumerate(self._sources, 1 - len(self._sources)):
-            signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-            (self._folder / "sources.list").write_text(f"deb {signed}{mirror} {_SUITE} main\n")
-            (self._folder / "apt.conf").write_text(self._configuration())
+        failed: list[subprocess.CalledProcessError] = []
+        for mirror in self._mirrors:
             try:
-                self._run("update")
+                self._download(mirror, packages)
                 break
-            except subprocess.CalledProcessError:
-                if last == 0:
-                    raise
-        # Against an empty status apt's own resolver names everything that is needed.
-        self._run("install", "-y", "--download-only", *packages)
+            except subprocess.CalledProcessError as error:
+                failed.append(error)
+        else:
+            raise failed[0]
         for archive in sorted((self._folder / "archives").glob("*.deb")):
             subprocess.run(
                 ["dpkg-deb", "-x", archive, root],  # noqa: S607
                 check=True, capture_output=True, text=True, timeout=_SECONDS,
             )  # fmt: skip
+
+    def _download(self, mirror: str, packages: tuple[str, ...]) -> None:
+        signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+        (self._folder / "sources.list").write_text(f"deb {signed}{mirror} {_SUITE} main\n")
+        (self._folder / "apt.conf").write_text(self._configuration())
+        self._run("update")
+        # Against an empty status apt's own resolver names everything that is needed.
+        self._run("install", "-y", "--download-only", *packages)
 
     def _run(self, *words: str) -> None:
         subprocess.run(
@@ -210,15 +216,13 @@ class _Apt:
 
 
 def _mirrors() -> list[str]:
-    """Where this machine fetches Debian's packages from, by its own configuration."""
+    """Where this machine fetches packages from, by its own configuration; the likely ones first. Nothing is fetched."""
     told = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)", "Created-By: Packages"],  # noqa: S607
+        ["apt-get", "update", "--print-uris"],  # noqa: S607
         capture_output=True, check=True, text=True, timeout=_SECONDS,
     ).stdout  # fmt: skip
-    rows = [line.split("|") for line in told.splitlines()]
-    # Where the lists were never fetched, nobody knows the origin yet.
-    likely = [row for row in rows if row[0] == row[1] == "Debian"] or [row for row in rows if row[2] == "main"]
-    mirrors = sorted({row[3] for row in likely if "security" not in row[3]})
+    bases = dict.fromkeys(re.findall(r"^'(\S+?/)dists/[^/']+/(?:In)?Release'", told, re.MULTILINE))
+    mirrors = sorted((base for base in bases if "security" not in base), key=lambda base: not base.endswith("/debian/"))
     if not mirrors:
         raise UnavailableError("apt of this machine names no mirror of Debian's packages")
     return mirrors
