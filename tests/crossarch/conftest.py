@@ -14,8 +14,7 @@ from harness.foreign_root import UnavailableError
 ARCHITECTURES = os.environ.get("DART_CROSSARCH", "armhf").split(",")
 """32-bit ARM is what differs most among the machines that people have; `make crossarch` runs them all."""
 if "DART_CROSSARCH" not in os.environ:
-    # The others take 50 s of processor time; these as long again.
-    collect_ignore = ["test_footprint.py", "test_units_there.py"]
+    collect_ignore = ["test_footprint.py"]  # says little where other tests are at work
 FIGURES = pytest.StashKey[list[str]]()
 
 

@@ -90,6 +90,13 @@ def _make(architecture: str, root: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"{error.cmd[0]} for {architecture} took longer than {_SECONDS} s") from None
     draft.rename(root)
+    try:
+        subprocess.run(
+            [root / "usr/bin/python3", "-c", "import zmq"], check=True, capture_output=True, timeout=_SECONDS
+        )
+    except (OSError, subprocess.CalledProcessError):
+        shutil.rmtree(root)
+        raise UnavailableError(f"this machine runs no programs of {architecture}") from None
 
 
 def _finish(architecture: str, draft: Path, root: Path) -> None:

@@ -24,6 +24,10 @@ LONG_DOUBLE = [
     ([np.longdouble(1)], f"parameter[0]: an array of dtype {np.dtype(np.longdouble)}; numbers,")
     for _ in range(np.dtype(np.longdouble).itemsize > 8)
 ]
+TOO_LONG_FOR_SOME = [
+    (np.empty((1 << 16, 1 << 16, 0)), "parameter: an array of shape (65536, 65536, 0), which not every machine")
+    for _ in range(sys.maxsize > 1 << 32)
+]
 TOO_MANY_DIMENSIONS = [
     (np.lib.stride_tricks.as_strided(np.zeros(1), (1,) * 33, (0,) * 33), "parameter: an array of shape (1, 1,")
     for _ in range(np.__version__ >= "2")
@@ -187,7 +191,7 @@ def test_large_array_is_the_same_at_the_top_and_inside():
         (np.ma.array([1], mask=[True]), "parameter: a masked array; send its data and its mask"),
         (memoryview(b"abcd")[::2], "parameter: memoryview: underlying buffer is not C-contiguous"),
         *TOO_MANY_DIMENSIONS,
-        (np.empty((1 << 16, 1 << 16, 0)), "parameter: an array of shape (65536, 65536, 0), which not every machine"),
+        *TOO_LONG_FOR_SOME,
     ],
 )
 def test_refused_with_its_path(value, message):
