@@ -137,6 +137,17 @@ def test_a_bundle_is_built_checked_and_recognised(tmp_path):
     assert build(tmp_path).sha256 == info.sha256
 
 
+@pytest.mark.parametrize(("pyzmq", "python"), [("cp311-cp311", "3.11"), ("cp312-abi3", "3.12+"), ("py3-none", "3.11+")])
+def test_pyzmq_decides_which_python_it_runs_on(tmp_path, monkeypatch, pyzmq, python):
+    """One version, or that and later ones; msgpack runs on any, if need be without its compiled part."""
+    made = {
+        "pyzmq": wheels.Package("pyzmq", "27.0", f"pyzmq-27.0-{pyzmq}-x.whl", {"zmq/_zmq.so": b""}),
+        "msgpack": wheels.Package("msgpack", "1.1", "msgpack-1.1-cp313-cp313-x.whl", {"msgpack/_c.so": b""}),
+    }
+    monkeypatch.setattr(bundle, "fetch", lambda name, *_: made[name])
+    assert build(tmp_path, host_pyzmq=False).python == python
+
+
 def test_a_digest_decides(tmp_path):
     """The one given counts before the one beside; without any nobody is told that it was compared."""
     info = build(tmp_path)
