@@ -208,6 +208,22 @@ class Limits:
     progress_chars_max: int = 1000
     """Text of one progress report."""
 
+    # Hosts over SSH
+    ssh_hosts_at_once_max: int = 32
+    """Hosts that are worked on at the same time, each in a thread."""
+    ssh_connect_seconds: float = 10.0
+    """Until a host's SSH server has answered, and again until it has let somebody in."""
+    ssh_step_seconds: float = 60.0
+    """One step on a host, such as putting a bundle there."""
+    ssh_join_seconds: float = 30.0
+    """How long a started agent may take until the broker has welcomed it."""
+    ssh_drain_seconds: float = 10.0
+    """How long an agent that is to be removed may finish what it runs; then it is stopped, and its tasks run again."""
+    ssh_stop_seconds: float = 8.0
+    """How long it may take to stop, before it is killed."""
+    ssh_host_seconds: float = 180.0
+    """All steps on one host."""
+
     # Bundles
     bundle_bytes_max: int = 64 * MIB
     """An agent's bundle, unpacked or not; one has about 5 MB."""

@@ -50,6 +50,7 @@ from dart.logs import log_to_stderr
 from dart.rest import app as rest
 from dart.rest.auth import KeyRing
 from dart.rest.connections import Listener
+from dart.ssh_workers import SshWorkers
 from dart.state_directory import ADMIN_KEY, BROKER_KEY, DATABASE, StateDirectory
 from dart.wire import curve
 
@@ -131,6 +132,7 @@ class Server:
         self._transport: Transport | None = None
         self._flood_gate: FloodGate | None = None
         self._runner: web.AppRunner | None = None
+        self._hosts: SshWorkers | None = None
         self._listener: Listener | None = None
         self.ready_line = ""
 
@@ -191,6 +193,7 @@ class Server:
         transport.start()
         listener.start()
         self._announce(address, b"")
+        gateway.hosts = self._hosts = SshWorkers(gateway, config.ssh, state.path, limits)
         await rotation.resume()
         self.ready_line = f"ready {gateway.address.url} agents {gateway.address.agents_url}"
         self._trim()
@@ -229,6 +232,8 @@ class Server:
             if self.gateway.rotation is not None:
                 self.gateway.rotation.close()
             await self._runner.cleanup()
+            if self._hosts is not None:
+                self._hosts.close()
             self.gateway.audit.count()
             try:
                 await self._service.ask(Stopping)

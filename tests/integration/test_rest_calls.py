@@ -59,7 +59,7 @@ async def test_enrolment_gives_what_an_agent_needs():
             await stack.call("POST", "/enroll/", json={**body, "public_key": wrong}, status=400)
 
 
-async def test_adding_workers_is_checked_and_not_offered_yet():
+async def test_adding_workers_is_checked_also_where_no_host_is_reached():
     """Wrong members are 400, right ones a clear 503."""
     async with rest() as stack:
         good = {
@@ -72,6 +72,7 @@ async def test_adding_workers_is_checked_and_not_offered_yet():
         for wrong in (
             {"hosts": []}, {"hosts": [""]}, {"hosts": "h"}, {"name": "a/b"}, {"name": ""}, {"workers_per_host": 0},
             {"workers_per_host": "x"}, {"capabilities": "gpu"}, {"shm_size": -1}, {"ssh": {"port": 0}}, {"ssh": 5},
+            {"ssh": {"host_keys": "all"}},
             {"name": None},
         ):  # fmt: skip
             await stack.call("POST", "/worker/", json={**good, **wrong}, status=400)

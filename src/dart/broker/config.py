@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,20 @@ from dart.errors import ConfigError
 
 DEFAULT_PORT = 7777
 DEFAULT_AGENT_PORT = 7778
+SSH_PORT = 22
 STORES = ("sqlite", "memory")
 UNIX = "unix:"
 """Before the path of a socket, where a host may stand."""
 SOCKET_PATH_BYTES_MAX = 107
 """What Linux has room for in the address of a unix socket."""
+HOST_KEYS = "`known`, `accept-new`, or fingerprints SHA256:... with commas between them"
+
+
+def is_host_keys(text: str) -> bool:
+    """Whether this says which host keys are trusted."""
+    return text in {"known", "accept-new"} or all(
+        re.fullmatch(r"\s*SHA256:[A-Za-z0-9+/]{43}\s*", one) for one in text.split(",")
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +33,12 @@ class SshDefaults:
 
     username: str = ""
     """Empty: the server's own user."""
-    port: int = 22
+    port: int = SSH_PORT
+    """This one stands for what `~/.ssh/config` says, too."""
     private_key: Path | None = None
     public_key: Path | None = None
+    host_keys: str = "known"
+    """`known`: those that known_hosts files have; `accept-new`; or fingerprints with commas between them."""
 
     def check(self) -> None:
         """Raise `ConfigError` that names the option."""
@@ -36,6 +49,8 @@ class SshDefaults:
         for option, path in (("--ssh-private-key", self.private_key), ("--ssh-public-key", self.public_key)):
             if path is not None and not path.is_file():
                 raise ConfigError(f"{option} {path} is no file; give the path of a key on this machine.")
+        if not is_host_keys(self.host_keys):
+            raise ConfigError(f"--ssh-host-keys {self.host_keys!r} must be {HOST_KEYS}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

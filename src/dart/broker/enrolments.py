@@ -1,5 +1,6 @@
 """The gateway's part for agents' keys: enrolment by an admin or a join token, the tokens, revocation."""
 
+import contextlib
 import hashlib
 import hmac
 import secrets
@@ -12,7 +13,7 @@ from dart.broker.core import events, views
 from dart.broker.core.access import JoinToken
 from dart.broker.core.views import EnrolledView
 from dart.broker.service import Service
-from dart.errors import ConflictError
+from dart.errors import ConflictError, UnknownWorkerError
 from dart.ids import AgentId, JoinTokenId
 from dart.wire import join_token
 from dart.wire.join_token import JoinText
@@ -137,6 +138,30 @@ class Enrolments:
         """Cut off all agents of a name, or those whose id begins so; how many. `UnknownWorkerError` if none."""
         revoked: int = await self._service.ask(lambda token: events.AgentsRevoked(token, name, agent_id))
         return revoked
+
+    def knows(self, agent_id: AgentId) -> bool:
+        """Whether an agent with this id may connect."""
+        return self._service.knows(agent_id)
+
+    def is_connected(self, agent_id: AgentId) -> bool:
+        """Whether it is connected now."""
+        core = self._service.reactor.state
+        known = core.enrolments.get(agent_id)
+        return known is not None and agent_id in core.connected.get(known.name, ())
+
+    async def drain(self, agent_id: AgentId) -> None:
+        """Ask one agent to finish and leave; one that is not connected is no error."""
+        known = self._service.reactor.state.enrolments.get(agent_id)
+        if known is not None and self.is_connected(agent_id):
+            with contextlib.suppress(UnknownWorkerError):
+                await self._service.ask(lambda token: events.WorkersDrained(token, known.name, agent_id))
+
+    async def revoke_agent(self, agent_id: AgentId) -> None:
+        """Cut one agent off; one that was cut off already or is unknown is no error."""
+        known = self._service.reactor.state.enrolments.get(agent_id)
+        if known is not None:
+            with contextlib.suppress(UnknownWorkerError):
+                await self.revoke(known.name, agent_id)
 
     async def of(self, name: str) -> list[EnrolledView]:
         """All agents that are enrolled for a name, connected or not."""

@@ -20,6 +20,7 @@ from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, 
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
 from dart.broker.enrolments import Enrolments
+from dart.broker.hosts import Hosts
 from dart.broker.idempotency import RequestsInFlight
 from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
@@ -66,6 +67,8 @@ class Gateway:
         self.enrolments = Enrolments(service, lambda: self.address)
         self.rotation: KeyRotation | None = None
         """Set by a server that can change the broker's key."""
+        self.hosts: Hosts | None = None
+        """Set by a server that reaches other hosts."""
         service.on_results = self._waiters.wake
         self.audit = Audit(service, limits)
         service.on_answer = self._pings.answered

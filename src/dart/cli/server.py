@@ -21,6 +21,7 @@ from dart_client import ServerUnreachableError
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
+_SSH_MEMBERS = ("username", "port", "private_key", "public_key", "host_keys")
 _SSH = "Default for adding workers over SSH:"
 START_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
@@ -49,6 +50,13 @@ START_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--ssh-port", type=int, default=22, show_default=True, help=f"{_SSH} port there."),
     click.option("--ssh-private-key", metavar="FILE", help=f"{_SSH} file of the private key."),
     click.option("--ssh-public-key", metavar="FILE", help=f"{_SSH} file of the public key."),
+    click.option(
+        "--ssh-host-keys",
+        default="known",
+        show_default=True,
+        metavar="WHICH",
+        help=f"{_SSH} known, accept-new, or fingerprints SHA256:... with commas between them.",
+    ),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
 )
 
@@ -83,7 +91,7 @@ for _option in START_OPTIONS:
 def config_of(options: dict[str, Any]) -> ServerConfig:
     """The server's configuration from the options of `start`."""
     given = {**options, **{name: _path(options[name]) for name in ("state_dir", "tls_cert", "tls_key")}}
-    ssh = {name: given.pop(f"ssh_{name}") for name in ("username", "port", "private_key", "public_key")}
+    ssh = {name: given.pop(f"ssh_{name}") for name in _SSH_MEMBERS}
     keys = {name: _path(ssh[name]) for name in ("private_key", "public_key")}
     return ServerConfig(**given, ssh=SshDefaults(**{**ssh, **keys}))
 

@@ -24,6 +24,20 @@ class Answer(TypedDict):
     """Members that are not known and were ignored."""
 
 
+class HostDone(TypedDict):
+    """Agents that came to a host, or left it."""
+
+    host: str
+    agents: list[str]
+    """Their ids."""
+
+
+class HostsDone(Answer):
+    """What was done on hosts."""
+
+    hosts: NotRequired[list[HostDone]]
+
+
 class Address(TypedDict):
     """Where something listens."""
 

@@ -17,6 +17,7 @@ from dart.broker.gateway import Gateway
 from dart.errors import (
     ConflictError,
     DartError,
+    HostUnreachableError,
     JobExistsError,
     JobStoppedError,
     MethodNotAllowedError,
@@ -65,11 +66,11 @@ ROUTES: Final = (
     Route("GET", "/worker/", workers.list_all, Scope.READ, historic=True, takes=Members, answers=shapes.Workers),
     Route(
         "POST", "/worker/", workers.add, Scope.ADMIN, historic=True,
-        takes=schemas.NewWorkers, answers=shapes.Answer, errors=(NotAvailableYetError,),
+        takes=schemas.NewWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
     ),
     Route(
         "DELETE", "/worker/", workers.remove, Scope.ADMIN, historic=True,
-        takes=schemas.GoneWorkers, answers=shapes.Answer, errors=(NotAvailableYetError,),
+        takes=schemas.GoneWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
     ),
     Route(
         "POST", "/job/", jobs.define, Scope.SUBMIT, historic=True,

@@ -209,9 +209,11 @@ class Ssh(msgspec.Struct):
     """How hosts are reached; old programs write the names with hyphens."""
 
     username: str = ""
-    port: Port = 22
+    port: Port | msgspec.UnsetType = msgspec.UNSET
     public_key: str = ""
     private_key: str = ""
+    passphrase: str = ""
+    host_keys: str = ""
 
 
 class NewWorkers(Members, kw_only=True):
@@ -222,6 +224,7 @@ class NewWorkers(Members, kw_only=True):
     workers_per_host: Annotated[Integer, whole(1, SLOTS_MAX)] = 1
     capabilities: Capabilities = []
     shm_size: Annotated[Integer, whole(0, SHM_BYTES_MAX, "bytes")] = 0
+    config: str = ""
     ssh: Ssh = msgspec.field(default_factory=Ssh)
 
 

@@ -1,10 +1,15 @@
 """Workers: who is connected, asked to leave, measured."""
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
+from dart.broker.config import HOST_KEYS, is_host_keys
 from dart.broker.core.views import AgentView, EnrolledView, WorkerView
-from dart.errors import InvalidRequestError, NotAvailableYetError, UnknownWorkerError
+from dart.broker.hosts import Hosts, HostsDone, NewWorkers, SshWanted
+from dart.errors import DartError, InvalidRequestError, NotAvailableYetError, UnknownWorkerError
 from dart.rest import names, schemas
 from dart.rest.bodies import decode_members
 from dart.rest.call import Answer, Call
@@ -65,34 +70,65 @@ async def ping(call: Call) -> Answer:
 
 
 async def add(call: Call) -> Answer:
-    """`POST /worker/`: checked now, offered when the server can reach hosts over SSH."""
+    """`POST /worker/`: starts an agent on each host over SSH; answers when all of them are connected."""
     wanted = await _with_ssh(call, schemas.NewWorkers)
     names.check_name(wanted.name, "name", call.limits)
     names.check_capabilities(wanted.capabilities, "capabilities", call.limits)
-    schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=SLOTS_MAX)
-    schemas.integer(wanted.shm_size, "shm_size", maximum=SHM_BYTES_MAX)
-    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=PORT_MAX)
+    slots = schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=SLOTS_MAX)
+    shm_bytes = schemas.integer(wanted.shm_size, "shm_size", maximum=SHM_BYTES_MAX)
+    ssh = _ssh(wanted.ssh)
     if not wanted.hosts or not all(wanted.hosts):
         raise InvalidRequestError("Member `hosts` must name at least one host, none of them empty.", field="hosts")
-    raise NotAvailableYetError(
-        "This version of the server does not start agents on other hosts. Start them there by hand:"
-        f" `dart agent start --server URL --name {wanted.name}`."
-    )
+    capabilities = tuple(filter(None, wanted.capabilities))
+    new = NewWorkers(wanted.name, tuple(wanted.hosts), slots, capabilities, shm_bytes, wanted.config)
+    hosts = _hosts(call, f"Start them there by hand: `dart agent start --server URL --name {wanted.name}`.")
+    return await _done(call, lambda: hosts.add(new, ssh), "worker.add", f"{wanted.name} on {', '.join(wanted.hosts)}")
 
 
 async def remove(call: Call) -> Answer:
     """`DELETE /worker/`: nothing to stop is no error, since old programs rely on it."""
     wanted = await _with_ssh(call, schemas.GoneWorkers)
-    schemas.integer(wanted.ssh.port, "ssh.port", minimum=1, maximum=PORT_MAX)
+    ssh = _ssh(wanted.ssh)
     if not wanted.hosts or isinstance(wanted.hosts, str):
         _log.info(
             "asked to stop workers, with hosts %.300r, which is no list of hosts; nothing is stopped", wanted.hosts
         )
         return call.answer()
-    raise NotAvailableYetError(
-        "This version of the server does not reach other hosts. Stop the agent there with `dart agent stop`, or let it"
-        " finish and leave with `dart worker drain NAME`; agents are started with `dart agent start`."
-    )
+    gone = tuple(filter(None, wanted.hosts))
+    hosts = _hosts(call, "Stop the agent there with `dart agent stop`, or drain it with `dart worker drain NAME`.")
+    return await _done(call, lambda: hosts.remove(gone, ssh), "worker.remove", ", ".join(gone))
+
+
+def _hosts(call: Call, instead: str) -> Hosts:
+    if call.gateway.hosts is None:
+        raise NotAvailableYetError(f"This server does not reach other hosts. {instead}")
+    return call.gateway.hosts
+
+
+async def _done(call: Call, do: Callable[[], Awaitable[HostsDone]], what: str, target: str) -> Answer:
+    """Do it to its end, also when the caller goes away in between: half of it would help nobody."""
+
+    async def noted() -> Answer:
+        audit = call.gateway.audit
+        try:
+            done = await do()
+        except DartError as error:
+            await audit.note(what, target, f"failed: {error.message}"[: call.limits.text_chars_max])
+            raise
+        await audit.note(what, target)
+        call.warnings += done.warnings
+        return call.answer(hosts=[{"host": host, "agents": list(agents)} for host, agents in done.agents.items()])
+
+    return await call.once(lambda: call.tools.undisturbed.finish(noted()))
+
+
+def _ssh(wanted: schemas.Ssh) -> SshWanted:
+    port = 0
+    if wanted.port is not msgspec.UNSET:
+        port = schemas.integer(wanted.port, "ssh.port", minimum=1, maximum=PORT_MAX)
+    if wanted.host_keys and not is_host_keys(wanted.host_keys):
+        raise InvalidRequestError(f"Member `ssh.host_keys` must be {HOST_KEYS}.", field="ssh.host_keys")
+    return SshWanted(wanted.username, port, wanted.private_key, wanted.passphrase, wanted.host_keys)
 
 
 async def _with_ssh(call: Call, kind: type[schemas.M]) -> schemas.M:

@@ -31,6 +31,8 @@ from dart.errors import ConfigError
         ({"agent_host": "unix:/s"}, "--agent-host"),
         ({"ssh": SshDefaults(port=0)}, "--ssh-port"),
         ({"ssh": SshDefaults(port=65_536)}, "--ssh-port"),
+        ({"ssh": SshDefaults(host_keys="all")}, "--ssh-host-keys"),
+        ({"ssh": SshDefaults(host_keys="SHA256:short")}, "--ssh-host-keys"),
         ({"ssh": SshDefaults(username="-oProxyCommand=x")}, "--ssh-username"),
         ({"ssh": SshDefaults(private_key=Path("/no/key"))}, "--ssh-private-key"),
         ({"ssh": SshDefaults(public_key=Path("/"))}, "--ssh-public-key"),

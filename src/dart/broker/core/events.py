@@ -178,10 +178,15 @@ class ServerMoves:
 
 @dataclass(frozen=True, slots=True)
 class WorkersDrained:
-    """Asks the agents of a name to finish and leave. Replies with their number, or `UnknownWorkerError`."""
+    """Asks the agents of a name, or one of them, to finish and leave.
+
+    Replies with their number, or `UnknownWorkerError`.
+    """
 
     token: Token
     name: str
+    agent_id: str = ""
+    """Empty: all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from dart.wire.messages import Bye, Drain, ErrorCode, Heartbeat
 
 
 def on_workers_drained(core: Core, event: WorkersDrained, now: float) -> None:
-    """Ask the agents of a name to finish and leave."""
-    agents = _connected(core, event.token, event.name)
+    """Ask the agents of a name, or one of them, to finish and leave."""
+    agents = _connected(core, event.token, event.name, event.agent_id)
     for agent in agents:
         agent.draining = True
         core.drained[agent.id] = agent.boot_id
@@ -53,9 +53,9 @@ def on_stopping(core: Core, event: Stopping, now: float) -> None:
     core.commands.append(Reply(event.token, None))
 
 
-def _connected(core: Core, token: Token, name: str) -> list[Agent]:
-    """The agents of a name; the caller is refused if there is none."""
-    agents = list(core.connected.get(name, {}).values())
+def _connected(core: Core, token: Token, name: str, agent_id: str = "") -> list[Agent]:
+    """The agents of a name, or the one of this id; the caller is refused if there is none."""
+    agents = [agent for agent in core.connected.get(name, {}).values() if agent_id in {"", agent.id}]
     if not agents:
         text = f"No worker called {name!r} is connected; the connected ones are listed under /worker/."
         core.commands.append(Refuse(token, UnknownWorkerError(text, worker=name)))

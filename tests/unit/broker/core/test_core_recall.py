@@ -1,6 +1,9 @@
 """Leases that wait behind others go to agents with idle slots."""
 
+import pytest
+
 from dart.broker.core.events import WorkersDrained
+from dart.errors import UnknownWorkerError
 from dart.wire.messages import Drain, Recall
 from harness.recorder import Recorder
 
@@ -193,6 +196,16 @@ def test_drain_by_a_client():
     assert len(a.given) == 6
     r.agent(key=b"b" * 32, slots=1, credit=1)
     assert a.take(Recall) == []
+
+
+def test_drain_of_one_agent():
+    """Of several agents of a name the one that is meant drains; one that is not there is refused by name."""
+    r, a = two()
+    b = r.agent(key=b"b" * 32, credit=1)
+    assert r.ask(WorkersDrained, "w", b.id) == 1
+    assert (len(a.take(Drain)), len(b.take(Drain))) == (0, 1)
+    with pytest.raises(UnknownWorkerError):
+        r.ask(WorkersDrained, "w", "f" * 64)
 
 
 def test_drain_splits_large_recalls():
