@@ -381,7 +381,7 @@ def _draw_behaviour(chance):
         seconds = chance.uniform(3.0, 15.0)
     return {
         "seconds": round(seconds, 4),
-        "fails": chance.choice((1, 2, 9)) if chance.random() < 0.15 else 0,
+        "fails": chance.choice((1, 2, 9)) if chance.random() < 0.3 else 0,
         "dies": 1 if chance.random() < 0.04 else 0,
         "talks": chance.random() < 0.35,
         "padding": chance.choice((0, 0, 40, 300)),

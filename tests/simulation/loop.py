@@ -28,13 +28,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._heard_at = 0.0
         self._tasks = weakref.WeakSet()
         self.dead = False
+        world.loops.append(self)
 
     def die(self):
         """The process is gone: nothing of it runs any more."""
         self.dead = True
-        self._world.after(0.0, self._bury)
+        self._world.after(0.0, self.bury)
 
-    def _bury(self):
+    def bury(self):
+        """End all coroutines, which would otherwise end whenever they are found to be garbage."""
         for task in list(self._tasks):
             # What their `finally` does is without effect. Some may end more than once, or wait for one another.
             with contextlib.suppress(Exception):

@@ -56,6 +56,9 @@ def simulate(seed, plan=None):
             raise
     else:
         _count(reach, cluster, plan)
+    finally:
+        for loop in world.loops:
+            loop.bury()
     reach.seeds = 1
     reach.events.append(world.events)
     return Outcome(seed, fault, reach, world.story() if fault else [])

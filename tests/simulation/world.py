@@ -44,6 +44,7 @@ class World:
         self.events = 0
         self.trace = deque(maxlen=TRACE_EVENTS)
         self.broken = ""
+        self.loops = []
         self._heap = []
         self._count = 0
 
