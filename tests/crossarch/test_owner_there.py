@@ -57,24 +57,15 @@ def owned(installation):
     return installation
 
 
-def test_limits_hold_there(owned):
-    """Descriptors, and a size of files beyond 32 bits."""
-    folder = owned.running.folder
-    file = policy(folder, "limits", isolation={"open_files": 64, "file_bytes": FILE_BYTES, "cpu_seconds": 100})
+def test_a_policy_and_limits_hold_there(owned):
+    """What it does not allow is refused by name; descriptors are counted, and files measured beyond 32 bits."""
+    isolation = {"open_files": 64, "file_bytes": FILE_BYTES, "cpu_seconds": 100}
+    file = policy(owned.running.folder, "limits", allow=["trying:limits"], isolation=isolation)
     agent = owned.start("limited", "--policy", str(file))
     (answer,) = owned.exchange("limits", [values.encode(None)], "limited", module="trying")
     assert isinstance(answer, bytes), answer
     assert values.decode(answer) == [64, FILE_BYTES, "EMFILE"]
-    assert owned.running.end(agent, seconds=RESULT_SECONDS) == 0
-
-
-def test_a_policy_decides_there(owned):
-    """What it does not allow is refused before it reaches a runner, by name and reason."""
-    file = policy(owned.running.folder, "modules", allow=["there:*"])
-    agent = owned.start("choosy", "--policy", str(file))
-    (allowed,) = owned.exchange("echo", [values.encode(1)], "choosy")
-    assert allowed == values.encode(1)
-    (refused,) = owned.exchange("limits", [values.encode(1)], "choosy", module="trying")
+    (refused,) = owned.exchange("echo", [values.encode(1)], "limited")
     assert isinstance(refused, str)
     assert "policy" in refused
     assert owned.running.end(agent, seconds=RESULT_SECONDS) == 0
