@@ -161,7 +161,7 @@ def test_what_cannot_be_had_stops_the_agent(tmp_path, isolation, told):
 def test_a_kernel_that_cannot_stops_the_agent(tmp_path, monkeypatch, member):
     """As on an old kernel, under an emulator or in a strict container."""
     monkeypatch.setattr(landlock, "version", lambda: 0)
-    monkeypatch.setattr("dart.agent.seccomp.own_filter", lambda: None)
+    monkeypatch.setattr("dart.agent.seccomp.own_filter", lambda **_: None)
     isolation = Isolation(**{member: member != "network"})
     with pytest.raises(ConfigError, match=r"Landlock|confined"):
         Confinement(isolation, Surroundings(home=tmp_path, module_prefix=tmp_path / "modules"))

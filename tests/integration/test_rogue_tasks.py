@@ -125,6 +125,16 @@ def test_a_task_cannot_signal_another_slot(rogue):
     assert rogue.run("kill", rogue.others())[0] == "EPERM"
 
 
+@pytest.mark.parametrize("whose", ["agent", "slot"])
+def test_a_task_sets_no_limits_of_others(rogue, whose):
+    """A second of processor time at most ends a process as a signal would; its own limits it may lower."""
+    if LANDLOCK < landlock.SIGNALS:
+        pytest.skip("this kernel lets a user's processes signal one another")
+    pid = rogue.pid if whose == "agent" else rogue.others()
+    assert rogue.run("choke", pid)[0] == "EPERM"
+    assert rogue.run("choke", 0)[0] == "got in"
+
+
 def test_a_task_holds_nothing_but_its_own_descriptors(rogue):
     """Of the agent's sockets, locks, spool and log it has none: three channels and standard input and output."""
     found = rogue.run("descriptors")
@@ -218,6 +228,14 @@ def test_a_user_of_its_own_cannot_change_modules_or_logs(separate):
 
 
 # ---- what stays out of reach of the defaults ----
+
+
+def test_without_a_user_of_their_own_modes_stay_out_of_reach_of_protection(default, separate):
+    """Landlock knows no chmod: the page for owners says so, and a user of its own helps."""
+    assert default.run("chmod", str(default.home / "agent.key"))[0] == "got in"
+    assert separate.run("chmod", str(separate.home / "agent.key"))[0] in REFUSED
+    page = (Path(__file__).parents[2] / "docs" / "isolation.md").read_text()
+    assert "| change modes, times and attributes of the agent's files | yes (7) | no |" in page
 
 
 def test_without_a_user_of_their_own_modules_and_other_scratch_stay_out_of_reach_of_protection(default):

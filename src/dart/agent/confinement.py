@@ -65,7 +65,9 @@ class Confinement:
         self._around = around
         self.user = task_user(isolation.user)
         self._landlock = 0 if isolation.new_privileges else landlock.version()
-        self._filter = None if isolation.network else seccomp.own_filter()
+        # Where a task may signal the agent it needs no limits to end it, and a filter would only cost.
+        watched = not isolation.network or self._landlock >= landlock.SIGNALS
+        self._filter = seccomp.own_filter(network=isolation.network) if watched else None
         self._hidden = self._what_to_hide()
         self._check()
         self._escaped = Escaped(adopt=around.home is not None)
@@ -221,10 +223,11 @@ class Confinement:
                 kernel_calls.prctl(kernel_calls.PR_SET_NO_NEW_PRIVS, 1)
         if self._landlock >= landlock.APART:
             self._enter_domain(scratch)
-        if not isolation.network:
-            if self._filter is None:
-                raise OSError(errno.ENOSYS, "no filter is known for this architecture")
-            seccomp.restrict_thread(self._filter)
+        if self._filter is not None:
+            with contextlib.suppress(*([OSError] if isolation.network else [])):
+                seccomp.restrict_thread(self._filter)
+        elif not isolation.network:
+            raise OSError(errno.ENOSYS, "no filter is known for this architecture")
 
     def _enter_domain(self, scratch: Path) -> None:
         """Without a wish of the owner a domain takes nothing away but the making of block devices."""

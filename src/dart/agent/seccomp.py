@@ -1,15 +1,20 @@
-"""A filter of system calls after which a thread, and all that it starts, has no network: unix sockets only.
+"""Filters of system calls for a thread and all that it starts: without network, and no limits set for others.
 
-It needs no privileges and works in containers. What is kept away: sockets of any other family, rings that make sockets
-past any filter, and calls in the manner of another architecture, whose numbers differ. Where sockets can also be made
-by an old call that packs its arguments where no filter can see them, it makes none of any family; what else it does
-goes on, since the C libraries of i386 and s390x do all with it that they do with sockets.
+A filter needs no privileges and works in containers. *Without network* there are unix sockets only. What is kept away:
+sockets of any other family, rings that make sockets past any filter, and calls in the manner of another architecture,
+whose numbers differ. Where sockets can also be made by an old call that packs its arguments where no filter can see
+them, it makes none of any family; what else it does goes on, since the C libraries of i386 and s390x do all with it
+that they do with sockets.
+
+*Limits of others* (`prlimit`): a process may set those of any process of its user, and one second of processor time
+ends an agent as a signal would. No domain holds that, so each filter does. Reading them, and one's own, goes on.
 """
 
 import ctypes
 import platform
 import struct
 import sys
+from typing import NamedTuple
 
 from dart.agent import kernel_calls
 
@@ -23,20 +28,35 @@ _X32 = 0x40000000
 _LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050001
 """Go on; fail with EPERM."""
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_AT, _THIRD_AT = 0, 4, 16, 32
+"""Where a filter finds what is called, and its arguments, 64 bits each."""
 
-_Step = tuple[int, int | str, int | str, int]
+_Step = tuple[int, int | str, int | str, int] | str
+"""Code, where to go on if it holds and if not, operand; or a place to go to."""
+
+
+class _Architecture(NamedTuple):
+    """The kernel's name of it, and its numbers of calls."""
+
+    audit: int
+    socket: int
+    socketcall: int | None
+    prlimit: int
+    runs: str = ""
+    """What a machine of it runs, too."""
+
+
 _ARCHITECTURES = {
-    "x86_64": (0xC000003E, 41, None),
-    "i386": (0x40000003, 359, 102),
-    "aarch64": (0xC00000B7, 198, None),
-    "arm": (0x40000028, 281, 102),
-    "riscv64": (0xC00000F3, 198, None),
-    "loongarch64": (0xC0000102, 198, None),
-    "s390x": (0x80000016, 359, 102),
-    "ppc64le": (0xC0000015, 326, 102),
-    "ppc64": (0x80000015, 326, 102),
+    "x86_64": _Architecture(0xC000003E, 41, None, 302, "i386"),
+    "i386": _Architecture(0x40000003, 359, 102, 340),
+    "aarch64": _Architecture(0xC00000B7, 198, None, 261, "arm"),
+    "arm": _Architecture(0x40000028, 281, 102, 369),
+    "riscv64": _Architecture(0xC00000F3, 198, None, 261),
+    "loongarch64": _Architecture(0xC0000102, 198, None, 261),
+    "s390x": _Architecture(0x80000016, 359, 102, 334),
+    "ppc64le": _Architecture(0xC0000015, 326, 102, 325),
+    "ppc64": _Architecture(0x80000015, 326, 102, 325),
 }
-"""The kernel's name of the architecture, and its numbers of `socket` and `socketcall`."""
 
 
 def architecture(machine: str, word_bits: int) -> str:
@@ -48,49 +68,81 @@ def architecture(machine: str, word_bits: int) -> str:
     return machine
 
 
-def no_network(name: str, byte_order: str) -> bytes:
+def program(name: str, byte_order: str, *, network: bool) -> bytes:
     """The filter as the kernel reads it.
 
     Args:
         name: From `architecture`.
         byte_order: `little` or `big`: where the low half of an argument lies.
+        network: Whether only limits are watched, and 32-bit programs run on.
 
     Raises:
         LookupError: The numbers of this architecture are not known here.
     """
-    audit, socket, socketcall = _ARCHITECTURES[name]
-    first_at = 16 if byte_order == "little" else 20
-    # Each test: how many of the following to skip if it holds, and if not. The two last are `allow` and `refuse`.
-    to_old: list[_Step] = [] if socketcall is None else [(_EQUAL, 3, 0, socketcall)]
-    old: list[_Step] = [] if socketcall is None else [(_LOAD, 0, 0, first_at), (_EQUAL, "refuse", "allow", _SYS_SOCKET)]
-    steps: list[_Step] = [
-        (_LOAD, 0, 0, 4),
-        (_EQUAL, 0, "refuse", audit),
-        (_LOAD, 0, 0, 0),
-        *([(_AT_LEAST, "refuse", 0, _X32)] if name == "x86_64" else []),
-        (_EQUAL, "refuse", 0, _IO_URING_SETUP),
-        *to_old,
-        (_EQUAL, 0, "allow", socket),
-        (_LOAD, 0, 0, first_at),
-        (_EQUAL, "allow", "refuse", _AF_UNIX),
-        *old,
+    own = _ARCHITECTURES[name]
+    low = 0 if byte_order == "little" else 4
+    steps: list[_Step] = [(_LOAD, 0, 0, _ARCHITECTURE_AT)]
+    if network and own.runs:
+        steps += [
+            (_EQUAL, 0, "own", _ARCHITECTURES[own.runs].audit),
+            *_watched(_ARCHITECTURES[own.runs].prlimit),
+            "own",
+        ]
+    steps += [(_EQUAL, 0, "allow" if network else "refuse", own.audit)]
+    if name == "x86_64":
+        steps += [(_LOAD, 0, 0, _NUMBER_AT), (_AT_LEAST, "refuse", 0, _X32)]
+    steps += _watched(own.prlimit, "allow" if network else "sockets")
+    if not network:
+        steps += ["sockets", *_sockets(own, _FIRST_AT + low)]
+    # What is asked of the limits, once it is known that others' may be meant.
+    halves = (_THIRD_AT + low, _THIRD_AT + 4 - low)
+    steps += [
+        "limits",
+        (_LOAD, 0, 0, _FIRST_AT + low),
+        (_EQUAL, "allow", 0, 0),
+        *(step for half in halves for step in ((_LOAD, 0, 0, half), (_EQUAL, 0, "refuse", 0))),
+        "allow",
         (_RETURN, 0, 0, _ALLOW),
+        "refuse",
         (_RETURN, 0, 0, _REFUSE),
     ]
-    ends = {"allow": len(steps) - 2, "refuse": len(steps) - 1}
-    prefix = "<" if byte_order == "little" else ">"
+    return _packed(steps, "<" if byte_order == "little" else ">")
+
+
+def _watched(prlimit: int, others: str = "allow") -> list[_Step]:
+    return [(_LOAD, 0, 0, _NUMBER_AT), (_EQUAL, "limits", others, prlimit)]
+
+
+def _sockets(own: _Architecture, first_at: int) -> list[_Step]:
+    steps: list[_Step] = [(_EQUAL, "refuse", 0, _IO_URING_SETUP)]
+    if own.socketcall is not None:
+        steps += [(_EQUAL, "old", 0, own.socketcall)]
+    steps += [(_EQUAL, 0, "allow", own.socket), (_LOAD, 0, 0, first_at), (_EQUAL, "allow", "refuse", _AF_UNIX)]
+    if own.socketcall is not None:
+        steps += ["old", (_LOAD, 0, 0, first_at), (_EQUAL, "refuse", "allow", _SYS_SOCKET)]
+    return steps
+
+
+def _packed(steps: list[_Step], prefix: str) -> bytes:
+    places: dict[str, int] = {}
+    plain: list[tuple[int, int | str, int | str, int]] = []
+    for step in steps:
+        if isinstance(step, str):
+            places[step] = len(plain)
+        else:
+            plain.append(step)
     packed = []
-    for at, (code, yes, no, value) in enumerate(steps):
-        jumps = [ends[jump] - at - 1 if isinstance(jump, str) else jump for jump in (yes, no)]
+    for at, (code, yes, no, value) in enumerate(plain):
+        jumps = [places[jump] - at - 1 if isinstance(jump, str) else jump for jump in (yes, no)]
         packed.append(struct.pack(prefix + "HBBI", code, *jumps, value))
     return b"".join(packed)
 
 
-def own_filter() -> bytes | None:
+def own_filter(*, network: bool) -> bytes | None:
     """The filter for programs of this process; None where its numbers are not known."""
     name = architecture(platform.machine(), struct.calcsize("P") * 8)
     try:
-        return no_network(name, sys.byteorder)
+        return program(name, sys.byteorder, network=network)
     except LookupError:
         return None
 
