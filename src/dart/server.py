@@ -133,6 +133,7 @@ class Server:
         self._flood_gate: FloodGate | None = None
         self._runner: web.AppRunner | None = None
         self._hosts: SshWorkers | None = None
+        self._is_for_good = False
         self._listener: Listener | None = None
         self.ready_line = ""
 
@@ -158,7 +159,7 @@ class Server:
             public_key=keys.pair.public,
             fingerprint=fingerprint,
         )
-        gateway = self.gateway = Gateway(service, limits=limits, stop=self._on_stop)
+        gateway = self.gateway = Gateway(service, limits=limits, stop=self._stop_for_good)
         admission.on_refusal = gateway.audit.refuse_agent
         self._admin_key.on_replaced = partial(gateway.audit.tell, "key.replace", "admin")
         await gateway.audit.note("server.start", f"dart {__version__}")
@@ -226,6 +227,11 @@ class Server:
                 self._store.close()
         log.info("The server has ended.")
 
+    def _stop_for_good(self) -> None:
+        """A client ends the server; a signal may mean that it is only started anew."""
+        self._is_for_good = True
+        self._on_stop()
+
     async def _finish(self) -> None:
         if self._runner is not None and self._service is not None:
             self.gateway.close()
@@ -233,6 +239,8 @@ class Server:
                 self.gateway.rotation.close()
             await self._runner.cleanup()
             if self._hosts is not None:
+                if self._is_for_good:
+                    await self._hosts.leave()
                 self._hosts.close()
             self.gateway.audit.count()
             try:

@@ -1,22 +1,32 @@
 """The server's part for agents on hosts over SSH: what REST asks for, done by the launcher with the broker's means."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dart.broker.config import SSH_PORT, SshDefaults
 from dart.broker.gateway import Gateway
 from dart.broker.hosts import HostsDone, NewWorkers, SshWanted
+from dart.deploy.kept_hosts import KeptHost, KeptHosts
 from dart.deploy.launcher import Launcher, NewAgent, Up
 from dart.deploy.plan import Wanted
-from dart.errors import InvalidRequestError
+from dart.errors import DartError, HostUnreachableError, InvalidRequestError
 from dart.ids import AgentId
 from dart.limits import Limits
 from dart.wire import curve
 
 KNOWN_HOSTS = "ssh_known_hosts"
 BUNDLES = "bundles"
+KEPT = "ssh_hosts.json"
+_LEAVE_SECONDS = 5.0
+"""All of `leave`: the server has promised to be gone in ten."""
+_LEAVE_DRAIN_SECONDS = 0.5
+_LEAVE_STOP_SECONDS = 2.5
+_log = logging.getLogger("dart.ssh")
 _SERVER_CHARS = 16
 
 
@@ -35,6 +45,7 @@ class SshWorkers:
         self._defaults = defaults
         self._folder = folder
         self._limits = limits
+        self._kept = KeptHosts(folder / KEPT)
         self._launcher = Launcher(_Broker(gateway), folder / BUNDLES, limits)
 
     async def add(self, wanted: NewWorkers, ssh: SshWanted) -> HostsDone:
@@ -46,16 +57,58 @@ class SshWorkers:
             shm_bytes=wanted.shm_bytes,
             config=wanted.config,
         )
-        return _told(await self._launcher.add(wanted.hosts, agent, self._options(ssh)))
+        options = self._options(ssh)
+        with self._keeping(ssh) as came_up:
+            done = await self._launcher.add(wanted.hosts, agent, options)
+            came_up += [one.host for one in done]
+        return _told(done)
 
     async def remove(self, hosts: Sequence[str], ssh: SshWanted) -> HostsDone:
         """Let this server's agents on these hosts leave."""
         options = self._options(ssh)
-        return _told(await self._launcher.remove(hosts, options, drain_seconds=self._limits.ssh_drain_seconds))
+        try:
+            done = await self._launcher.remove(hosts, options, drain_seconds=self._limits.ssh_drain_seconds)
+        except HostUnreachableError as error:
+            self._kept.forget(error.details.get("up", ()))
+            raise
+        self._kept.forget(one.host for one in done)
+        return _told(done)
+
+    async def leave(self) -> None:
+        """The server ends for good: let all agents leave that it started over SSH, as far as that can be done now."""
+        asked = [(kept.host, self._options(_wanted(kept))) for kept in self._kept.all()]
+        removing = (
+            self._launcher.remove([host], options, drain_seconds=_LEAVE_DRAIN_SECONDS, stop_seconds=_LEAVE_STOP_SECONDS)
+            for host, options in asked
+        )
+        try:
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                for (host, _), done in zip(asked, await asyncio.gather(*removing, return_exceptions=True), strict=True):
+                    if isinstance(done, DartError):
+                        _log.warning("Its agents wait for the server's return: %s", done.message)
+                    elif isinstance(done, BaseException):
+                        raise done
+                    else:
+                        self._kept.forget([host])
+        except TimeoutError:
+            _log.warning("Not all agents that were started over SSH left within %.0f s.", _LEAVE_SECONDS)
 
     def close(self) -> None:
         """Begin nothing new."""
         self._launcher.close()
+
+    @contextmanager
+    def _keeping(self, ssh: SshWanted) -> Iterator[list[str]]:
+        """Remember the hosts where agents came up, also if others failed."""
+        came_up: list[str] = []
+        try:
+            yield came_up
+        except HostUnreachableError as error:
+            came_up += error.details.get("up", ())
+            raise
+        finally:
+            kept = KeptHost("", ssh.username, ssh.port, ssh.private_key, ssh.host_keys)
+            self._kept.keep(kept._replace(host=host) for host in came_up)
 
     def _options(self, ssh: SshWanted) -> Any:
         from dart.deploy.ssh import SshOptions  # noqa: PLC0415 - fabric costs a server that needs none 20 MB
@@ -111,6 +164,10 @@ class _Broker:
     async def revoke(self, agent_ids: Sequence[str]) -> None:
         for agent_id in agent_ids:
             await self._gateway.enrolments.revoke_agent(AgentId(agent_id))
+
+
+def _wanted(kept: KeptHost) -> SshWanted:
+    return SshWanted(kept.username, kept.port, kept.private_key, host_keys=kept.host_keys)
 
 
 def _told(done: Sequence[Up]) -> HostsDone:

@@ -74,3 +74,55 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[tuple[Cluster, HistoricClient, Hosts]]:
+    """A server whose own options say how its host is reached."""
+    with sshds(tmp_path / "ssh", 1, **{MARK: str(tmp_path)}) as hosts:
+        options = (*hosts.options(), "--ssh-port", str(hosts.hosts[0].port))
+        with cluster(tmp_path, *options, environment=hosts.environment()) as running:
+            write_modules(hosts.hosts[0].home, **MODULES)
+            client = HistoricClient(running.server.url, running.server.key)
+            yield running, client, hosts
+            if running.server.process.poll() is None:
+                client.call("DELETE", "/worker/", hosts=["127.0.0.1"])
+
+
+def agents(running: Cluster) -> list[int]:
+    return [pid for pid in marked(MARK, str(running.folder)) if b"-m\0dart.agent" in _command(pid)]
+
+
+def test_the_very_body_of_an_old_program(one: tuple[Cluster, HistoricClient, Hosts]):
+    """Two workers by the server's own SSH options; members of old programs are ignored with a warning; odd names too.
+
+    Agents stay when the server is started anew, and leave when a client stops it for good.
+    """
+    running, client, _ = one
+    body = {
+        "name": "worker#name-:0", "hosts": ["127.0.0.1"], "workers_per_host": 2, "capabilities": ["local_cluster"],
+        "shm_size": 0, "ssh": {}, "python_home": "/opt/python", "output_directory": "/tmp",
+    }  # fmt: skip
+    answer = client.good("POST", "/worker/", **body)
+    assert {text.split("`")[1] for text in answer["warnings"]} == {"python_home", "output_directory"}
+    odd = "-n äöü 名前 # : . + " + "x" * 182
+    assert len(odd) == 200
+    client.good("POST", "/worker/", name=odd, hosts=["127.0.0.1"], capabilities=["großes Gerät", "-c=1"], shm_size=4096)
+    assert counts(client) == {"worker#name-:0": 2, odd: 1}
+    assert {worker["name"]: worker["capabilities"] for worker in client.workers()}[odd] == ["-c=1", "großes Gerät"]
+    client.add_job("count", "words", "count")
+    client.add_tasks("count", (odd, "a b"), ("worker#name-:0", "a"))
+    results = wait_until(lambda: len(found := client.results("count", 5)) == 2 and found, explain="two results")
+    assert {result["worker"]: result["success"] for result in results} == {odd: "2", "worker#name-:0": "1"}
+
+    began = agents(running)
+    assert len(began) == 2
+    assert running.end(running.server.process) == 0
+    running.start_server()
+    client = HistoricClient(running.server.url, running.server.key)
+    wait_until(lambda: len(client.workers()) == 2, explain="both come back to a server that was started anew")
+    assert agents(running) == began
+
+    client.good("DELETE", "/server/")
+    assert running.server.process.wait(10) == 0
+    assert agents(running) == []

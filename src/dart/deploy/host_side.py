@@ -119,7 +119,7 @@ def stop(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
             _signal(member, signal.SIGKILL)
         _remove(home)
     _sweep(folder)
-    if not _entries(folder / "agents"):
+    if request["is_last"] and not _entries(folder / "agents"):
         _remove(folder)
     return {"ids": [home.name for home in homes], "killed": killed}
 

@@ -110,18 +110,27 @@ class Launcher:
 
         return await self._all(hosts, one, done="Came up")
 
-    async def remove(self, hosts: Sequence[str], options: "SshOptions", *, drain_seconds: float) -> list[Up]:
+    async def remove(
+        self, hosts: Sequence[str], options: "SshOptions", *, drain_seconds: float, stop_seconds: float = 0.0
+    ) -> list[Up]:
         """Let all agents that this server started on these hosts leave, and remove what it put there.
 
         Those that were started otherwise are left alone. Repeated it does nothing.
+
+        Args:
+            hosts: Where.
+            options: How they are reached.
+            drain_seconds: How long agents may finish what they run.
+            stop_seconds: How long they may take to stop after that; 0: as the limits say.
 
         Raises:
             HostUnreachableError: Names each host that failed, where and why.
             InvalidRequestError: A host's name is none.
         """
+        stop = stop_seconds or self._limits.ssh_stop_seconds
 
         async def one(host: Host) -> Up:
-            return await self._with(host, options, lambda session: self._remove(session, drain_seconds))
+            return await self._with(host, options, lambda session: self._remove(session, drain_seconds, stop))
 
         return await self._all(hosts, one, done="Removed")
 
@@ -191,7 +200,7 @@ class Launcher:
         known = {one.id for one in facts.agents if self._broker.knows(one.id)}
         steps = plan(facts, wanted, address=f"{address}:{port}", known=known, now=time.time())
         if steps.stop:
-            await self._stop(session, steps.stop, seconds=0.0)
+            await self._stop(session, steps.stop, seconds=0.0, is_last=False)
         bundle = await self._install(session, facts)
         agent_id = await self._start(session, wanted, steps, bundle)
         return Up("", (agent_id,), steps.warnings)
@@ -253,17 +262,20 @@ class Launcher:
         except HostFaultError:
             return  # the next call finds it there, unknown to the broker
 
-    async def _remove(self, session: "Session", drain_seconds: float) -> Up:
+    async def _remove(self, session: "Session", drain_seconds: float, stop_seconds: float) -> Up:
         facts = await self._look(session, reach=False)
         ids = tuple(one.id for one in facts.agents)
         await self._broker.drain([one for one in ids if self._broker.is_connected(one)])
         await self._until(lambda: not any(map(self._broker.is_connected, ids)), drain_seconds)
-        gone = await self._stop(session, ids, seconds=self._limits.ssh_stop_seconds)
+        gone = await self._stop(session, ids, seconds=stop_seconds)
         await self._broker.revoke(gone)
         return Up("", tuple(gone), ())
 
-    async def _stop(self, session: "Session", ids: Sequence[str], *, seconds: float) -> list[str]:
-        request = {"action": "stop", "server": self._broker.server, "ids": list(ids), "seconds": seconds}
+    async def _stop(self, session: "Session", ids: Sequence[str], *, seconds: float, is_last: bool = True) -> list[str]:
+        """End these and remove what they had; if none is left and `is_last`, all that the server put there."""
+        request = {
+            "action": "stop", "server": self._broker.server, "ids": list(ids), "seconds": seconds, "is_last": is_last
+        }  # fmt: skip
         answer = await self._in_thread(lambda: session.call("stop", request, seconds=seconds))
         return [one for one in ids if one in answer.get("ids", ())]
 

@@ -27,14 +27,19 @@ _ANSWER_BYTES_MAX = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
 _KEEPALIVE_SECONDS = 10
 _LOADER = "import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),'dart','exec'))"
-_FIND_PYTHON = (
-    "for p in python3 python3.11 python3.12 python3.13 python3.14; do"
-    ' q=$(command -v "$p" 2>/dev/null) || continue;'
-    ' "$q" -c "import os,sys;t=sys.version_info;'
-    "e=sys.executable;"
-    "z=0\ntry:\n import zmq;z=1\nexcept Exception: pass\n"
-    'print(t[0],t[1],z,e)" 2>/dev/null; done; echo end'
-)
+_FIND_PYTHON = """\
+for name in python3 python3.11 python3.12 python3.13 python3.14; do
+    path=$(command -v "$name" 2> /dev/null) || continue
+    told=$("$path" -c "
+import sys
+try:
+    import zmq
+except Exception:
+    zmq = None
+print(sys.version_info[0], sys.version_info[1], int(zmq is not None))
+" < /dev/null 2> /dev/null) && echo "$told $path"
+done
+"""
 _known_hosts_lock = threading.Lock()
 
 
@@ -296,6 +301,9 @@ def _told(host: str) -> Any:
     except paramiko.ssh_exception.NoValidConnectionsError as error:
         raise HostFaultError("connection", "; ".join(sorted({str(one) for one in error.errors.values()}))) from None
     except paramiko.SSHException as error:
+        if "key" in str(error).lower() and "host key" not in str(error).lower():
+            reason = f"the private key cannot be used ({error}): a wrong passphrase, or a damaged file"
+            raise HostFaultError("authentication", reason) from None
         raise HostFaultError(
             "connection", f"{error}. Servers that know ssh-rsa with SHA-1 alone are too old and refused"
         ) from None
