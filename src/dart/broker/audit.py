@@ -9,10 +9,15 @@ from dart.broker.core.events import Noted, Signed
 from dart.broker.service import Service
 from dart.errors import UnavailableError
 from dart.limits import Limits
+from dart.networks import network
 
 WINDOW_SECONDS = 60.0
 SUBJECTS_MAX = 100
 """Of refusals in one window: further ones are counted together."""
+STRANGERS_MAX = 10
+"""The same of those who have shown no key that counts: they are not to push out what the audit is kept for."""
+_STRANGER = "nobody"
+_CONNECT = "agent.connect"
 
 
 @dataclass(slots=True)
@@ -30,7 +35,7 @@ class Audit:
     def __init__(self, service: Service, limits: Limits) -> None:
         self._service = service
         self._limits = limits
-        self._refusals: dict[tuple[str, str, str], _Refusals] = {}
+        self._refusals: dict[tuple[bool, str, str, str], _Refusals] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def note(self, what: str, target: str = "", outcome: str = "done") -> None:
@@ -51,9 +56,13 @@ class Audit:
     def refuse(self, what: str, target: str, why: str, actor: Actor | None = None) -> None:
         """Tell that somebody was refused: the first time at once, then their number once a minute."""
         actor = actor or ACTOR.get()
-        subject = (what, why, actor.address or actor.who)
-        if subject not in self._refusals and len(self._refusals) >= SUBJECTS_MAX:
-            subject = ("", "", "")
+        where = network(actor.address)
+        is_stranger = actor.who == _STRANGER or (what == _CONNECT and bool(where))
+        # Why an agent is turned away has in it what the agent says of itself.
+        subject = (is_stranger, what, "" if what == _CONNECT else why, where or actor.who)
+        alike = sum(known[0] is is_stranger for known in self._refusals)
+        if subject not in self._refusals and alike >= (STRANGERS_MAX if is_stranger else SUBJECTS_MAX):
+            subject = (is_stranger, "", "", "")
             actor, what, target, why = Actor("many"), "refusals", "", "of many others"
         known = self._refusals.get(subject)
         if known is not None:
@@ -66,7 +75,7 @@ class Audit:
 
     def refuse_agent(self, agent_id: str, why: str, address: str = "") -> None:
         """Tell that an agent was turned away."""
-        self.refuse("agent.connect", agent_id[:16], why, Actor(f"agent {agent_id[:16]}", address))
+        self.refuse(_CONNECT, agent_id[:16], why, Actor(f"agent {agent_id[:16]}", address))
 
     def count(self) -> None:
         """Tell how many refusals there were beside those told of, and begin anew."""

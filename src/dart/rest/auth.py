@@ -15,9 +15,10 @@ from dart.complaints import Complaints
 from dart.errors import LimitError, UnauthorizedError
 from dart.ids import KeyId
 from dart.limits import Limits
+from dart.networks import network
 from dart.rest import key_text
 from dart.rest.caller import NOBODY, Caller
-from dart.rest.failures import Failures, network
+from dart.rest.failures import Failures
 
 _log = logging.getLogger("dart.rest")
 ADMIN_ID = "admin"

@@ -1,17 +1,15 @@
 """Wrong keys: counted by address and over all, so that nobody guesses at will; in bounded memory."""
 
-import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from dart.limits import Limits
+from dart.networks import network
 
 _OVERALL_SECONDS: Final = 0.05
 """After so long one wrong key is forgiven over all."""
-_V6_PREFIX: Final = 64
-"""Whoever has one address of such a network has them all."""
 
 
 class _Level(NamedTuple):
@@ -59,16 +57,3 @@ class Failures:
         if level is None:
             return 0.0
         return max(0.0, level.failures - (self._clock() - level.at) / seconds)
-
-
-def network(address: str) -> str:
-    """What counts as one address; a unix socket has none, and counts as one."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((int(found), _V6_PREFIX), strict=False))
-    return str(found)

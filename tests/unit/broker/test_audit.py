@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from dart.broker import actors
-from dart.broker.audit import SUBJECTS_MAX, Audit
+from dart.broker.audit import STRANGERS_MAX, SUBJECTS_MAX, Audit
 from dart.broker.core.access import Actor, AuditEntry
 from dart.errors import UnavailableError
 from dart.limits import Limits
@@ -52,11 +52,30 @@ async def test_a_flood_from_everywhere_is_bounded(service):
     """So many subjects have entries of their own; all others share one."""
     audit = Audit(service, Limits())
     for number in range(10 * SUBJECTS_MAX):
-        audit.refuse("request", "GET /", "401", Actor("nobody", f"198.51.100.{number}"))
+        audit.refuse("request", "GET /", "403", Actor(f"key {number}", f"198.51.100.{number}"))
     assert len(audit._refusals) == SUBJECTS_MAX + 1
     audit.count()
     assert len(service.told) == SUBJECTS_MAX + 2
     assert service.told[-1] == ("many", "refusals", f"refused {9 * SUBJECTS_MAX - 1} more times: of many others")
+
+
+async def test_strangers_take_up_little_room(service):
+    """Many addresses, whole networks, keys drawn at will: they do not push out what the audit is kept for."""
+    audit = Audit(service, Limits())
+    for number in range(1000):
+        audit.refuse("request", "GET /", "401", Actor("nobody", f"2001:db8::{number:x}"))
+        audit.refuse_agent(f"{number:064x}", f"its key {number} is not enrolled", "203.0.113.7")
+    assert len(service.told) == 2
+    for number in range(1000):
+        audit.refuse("request", "GET /", "401", Actor("nobody", f"2001:db8:0:{number:x}::1"))
+        audit.refuse_agent(f"{number:064x}", f"its key {number} is not enrolled", f"203.0.113.{number % 250}")
+    assert len(service.told) == STRANGERS_MAX + 1
+    audit.refuse("request", "GET /", "403", Actor("key bob", "192.0.2.1"))
+    for number in range(100):
+        audit.refuse_agent("f" * 64, f"enrolled for 'w', not for '{number}'")
+    assert len(service.told) == STRANGERS_MAX + 3
+    audit.count()
+    assert len(service.told) <= 2 * (STRANGERS_MAX + 3)
 
 
 async def test_subjects_are_told_apart(service):

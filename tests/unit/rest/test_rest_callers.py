@@ -8,9 +8,10 @@ import pytest
 from dart.broker.core.access import NameRule, Scope
 from dart.errors import ForbiddenError, InvalidRequestError
 from dart.limits import Limits
+from dart.networks import network
 from dart.rest import caller, key_text
 from dart.rest.caller import Caller, allows
-from dart.rest.failures import Failures, network
+from dart.rest.failures import Failures
 
 LIMITS = Limits()
 
