@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OFFERED_MAX = 1000  # methods remembered as offered; then it is begun anew
+_LIBRARIES = ("site-packages", "dist-packages", "__pypackages__")
+_INSTALLED = "Libraries are for modules to import, not for tasks to call; write a module that offers what is wanted."
 
 
 class ModuleFaultError(Exception):
@@ -131,8 +133,12 @@ class Modules:
         if other is module:
             return True
         file = None if self._by_rules else getattr(other, "__dict__", {}).get("__file__")
+        if not isinstance(file, str):
+            return False
         places = tuple(place.rstrip("/") + "/" for place in (self._prefix, os.path.realpath(self._prefix)))
-        return isinstance(file, str) and file.startswith(places)
+        below = next((file[len(place) :] for place in places if file.startswith(place)), None)
+        # An environment of Python that lies there is not the owner's work.
+        return below is not None and not is_installed(below)
 
     def _load(self, relative: str) -> object:
         path, package = self._file(relative)
@@ -171,6 +177,8 @@ class Modules:
                         f"Module path {relative!r} leads out of the worker's module_prefix {root}, to {real}; "
                         "links may not do that."
                     )
+                if is_installed(os.path.relpath(real, root)):
+                    raise RefusedError(f"Module path {relative!r} leads to {real}. {_INSTALLED}")
                 return path, package
         raise NotThereError(
             f"There is no module {relative!r} on this worker; looked for {base}.py "
@@ -199,7 +207,21 @@ def relative_path(module_path: str) -> str:
         raise RefusedError(
             f"Module path {module_path!r} has a part with __ around it; a package is named by its folder."
         )
+    if is_installed(relative):
+        raise RefusedError(f"Module path {module_path!r} leads into an installed Python. {_INSTALLED}")
     return relative
+
+
+def is_installed(relative: str) -> bool:
+    """Whether a path leads into a Python's library: `lib/python3.11`, `site-packages` and the like.
+
+    Environments often lie below `module_prefix`. What is installed there offers a shell to whoever may choose a module.
+    """
+    parts = relative.casefold().split("/")  # some file systems do not tell upper from lower case
+    return any(
+        part in _LIBRARIES or (before in ("lib", "lib64") and part.startswith(("python", "pypy")))
+        for before, part in zip(["", *parts], parts)
+    )
 
 
 def plain_method(method: str) -> None:

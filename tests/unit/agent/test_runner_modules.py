@@ -258,6 +258,41 @@ def test_pythons_own_names_are_no_paths(path):
         relative_path(path)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".venv/lib/python3.12/site-packages/pip/_internal/cli/main",
+        "env/lib/python3.11/subprocess",
+        "/lib64/python3.9/os",
+        "pypy/lib/pypy3.10/os",
+        "dist-packages/a",
+        "ENV/LIB/Python3.11/subprocess",
+        "a/__pypackages__",
+    ],
+)
+def test_libraries_are_no_modules_of_the_owner(path):
+    """An environment below `module_prefix`, as projects have it, would offer a shell to every client."""
+    with pytest.raises(RefusedError, match=r"installed Python|__ around"):
+        relative_path(path)
+    for other in ("lib/model", "python3/model", "site-packages-mine/model", "lib/mine/python3.12"):
+        assert relative_path(other) == other
+
+
+def test_what_came_from_a_library_below_the_prefix_is_not_offered(modules, by_rules, write, monkeypatch):
+    """Wherever the environment lies: what a module imported from it is not its own; nor does a link lead there."""
+    library = write("env/lib/python3.12/site-packages/library_of_tests.py", "def shell(p): return 1").parent
+    monkeypatch.syspath_prepend(str(library))
+    write("own.py", "from library_of_tests import shell\ndef f(p): return shell(p)")
+    write("link.py", "").unlink()
+    (library.parents[3] / "link.py").symlink_to(library / "library_of_tests.py")
+    assert modules.find("own", "f")(0) == 1
+    for each in (modules, by_rules):
+        with pytest.raises(NotOfferedError, match="imported there from 'library_of_tests'"):
+            each.find("own", "shell")
+    with pytest.raises(RefusedError, match="Libraries are for modules to import"):
+        modules.find("link", "shell")
+
+
 def test_a_neighbours_function_is_offered_unless_there_are_rules(modules, by_rules, write):
     """Where names matter, a method counts under the module that made it, or under one whose `__all__` names it."""
     write("neighbour_r.py", "def secret(p): return 'secret'")
