@@ -134,6 +134,13 @@ def choke(pid):
     return attempt(lambda: resource.prlimit(pid, number, resource.prlimit(pid, number)))
 
 
+def forge(seconds):
+    """An answer of its own, with a time that no runner writes."""
+    import dart_task
+    dart_task._State.channel.send(2, dart_task._State.reference, 0, seconds, 1, 0, b"")
+    time.sleep(60)
+
+
 def chmod(path):
     return attempt(lambda: os.chmod(path, os.stat(path).st_mode))
 

@@ -337,3 +337,25 @@ async def test_an_answer_by_cursor_is_bounded_and_the_next_goes_on():
             found += [row["success"][0] for row in answer["results"]]
             cursor = answer["cursor"]
         assert found == list("01234")
+
+
+async def test_a_worker_cannot_write_into_others_results():
+    """Bytes that are more than a value, or none, stand for themselves: others' results are read all the same."""
+    forged = b"\x01\xa5error\x02\xa2id\x03"
+    async with (
+        rest() as stack,
+        await stack.broker.agent("honest") as honest,
+        await stack.broker.agent("rogue") as rogue,
+    ):
+        await honest.join()
+        await rogue.join()
+        await stack.define()
+        await stack.submit({"location": "rogue"}, {"location": "rogue"}, {"location": "honest"})
+        await stack.finish(rogue, forged, b"\xc1")
+        await stack.finish(honest, b"\x07")
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
+        answer = await stack.call("GET", "/job/j/results/?after=0", headers={**BEARER, "Accept": MESSAGEPACK})
+        results = values.decode(answer)["results"]
+        assert [row["worker"] for row in results] == ["rogue", "rogue", "honest"]
+        assert [row["success"]["__dart__"] for row in results[:2]] == ["damaged", "damaged"]
+        assert results[2]["success"] == 7

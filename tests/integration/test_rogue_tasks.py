@@ -135,6 +135,14 @@ def test_a_task_sets_no_limits_of_others(rogue, whose):
     assert rogue.run("choke", 0)[0] == "got in"
 
 
+@pytest.mark.parametrize("seconds", [-1.0, float("inf")])
+def test_a_task_cannot_forge_what_its_agent_could_never_send(default, seconds):
+    """The broker would refuse such a result, the agent send it for ever: its runner ends, everything else goes on."""
+    result = default.result("forge", seconds)
+    assert (result.success, result.error_code) == (False, TaskErrorCode.RUNNER_DIED)
+    assert default.run("me")
+
+
 def test_a_task_holds_nothing_but_its_own_descriptors(rogue):
     """Of the agent's sockets, locks, spool and log it has none: three channels and standard input and output."""
     found = rogue.run("descriptors")

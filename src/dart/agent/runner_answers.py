@@ -1,10 +1,12 @@
 """The agent's side of a runner's sockets, pure: tasks to bytes, bytes to answers, output to lines."""
 
+import math
 from typing import NamedTuple
 
 from dart.agent import runner_format as wire
 from dart.ids import Attempt, AttemptRef, TaskId
 from dart.wire.messages import Lease
+from dart.wire.schema import TIME_MS_MAX
 
 _BUFFER_BYTES = 64 * 1024
 
@@ -98,7 +100,7 @@ class AnswerReader:
         while self._filled - at >= wire.ANSWER.size:
             head = wire.ANSWER.unpack_from(self._buffer, at)
             size = head[8]
-            if not wire.READY <= head[0] <= wire.PROGRESS or size > self._payload_bytes_max:
+            if not _can_be(head) or size > self._payload_bytes_max:
                 raise BrokenStreamError
             start, end = at + wire.ANSWER.size, at + wire.ANSWER.size + size
             if end <= self._filled:
@@ -114,6 +116,14 @@ class AnswerReader:
         self._buffer[: self._filled - at] = self._buffer[at : self._filled]
         self._filled -= at
         return answers
+
+
+def _can_be(head: tuple[int, ...]) -> bool:
+    """Whether a runner writes such numbers. The broker takes no others, and one such result would hold up the rest."""
+    kind, _, _, _, start_ms, number, _, code, _ = head
+    return wire.READY <= kind <= wire.PROGRESS and (
+        kind != wire.ENDED or (abs(start_ms) <= TIME_MS_MAX and 0 <= number < math.inf and code >= 0)
+    )
 
 
 def _answer(head: tuple[int, ...], payload: bytes) -> Answer:

@@ -26,6 +26,8 @@ _PLAIN: Final = frozenset({str, int, bool, type(None)})
 _QUIET_NAN: Final = struct.pack(">d", math.nan)
 
 _encode = msgspec.json.Encoder().encode
+_one_value = msgspec.msgpack.Decoder(msgspec.Raw).decode
+"""Looks at the framing alone, which for bytes takes no time."""
 
 
 class JsonValue(msgspec.Struct):
@@ -49,10 +51,42 @@ def to_json(data: bytes) -> JsonValue:
     try:
         value = values.decode(data, opaque=True)
     except values.BadValue as error:
-        # Agents' bytes were never opened before; what they cannot be read as is shown as it is.
-        value = {TAG: "damaged", "reason": str(error), "base64": base64.b64encode(data).decode()}
-        return JsonValue(_encode(value))
+        return JsonValue(_encode(damaged(data, str(error))))
     return JsonValue(_encode(_tagged(value)))
+
+
+def damaged(data: bytes, reason: str) -> dict[str, str]:
+    """What stands for bytes that are no value: agents' bytes were never opened before, and may be anything."""
+    return {TAG: "damaged", "reason": reason, "base64": base64.b64encode(data).decode()}
+
+
+def to_messagepack(data: bytes) -> bytes:
+    """The same for MessagePack: the value as it is, if all clients can read it and it ends where it ends.
+
+    It is put between other results unopened: bytes that are more, or less, than one value would be read as those of
+    other workers, and one that no client can read would hide all others.
+    """
+    try:
+        if data and data[0] in _BIN_HEADS:
+            _one_value(data)
+        elif _holds_pickle(values.decode(data, opaque=True)):
+            return values.encode(damaged(data, "It holds a pickle; ask for JSON to see it."))
+    except (values.BadValue, msgspec.DecodeError) as error:
+        return values.encode(damaged(data, str(error)))
+    return data
+
+
+def _holds_pickle(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, values.Pickled):
+            return True
+        if type(value) is dict:
+            waiting += value.values()
+        elif type(value) is list:
+            waiting += value
+    return False
 
 
 def is_large_text(data: bytes) -> bool:

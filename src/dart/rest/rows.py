@@ -6,7 +6,7 @@ import msgspec
 
 from dart.broker.core.model import TaskState
 from dart.broker.gateway import FinishedTask
-from dart.rest.json_values import to_json
+from dart.rest.json_values import to_json, to_messagepack
 
 
 class Row(msgspec.Struct, omit_defaults=True):
@@ -29,7 +29,7 @@ class Row(msgspec.Struct, omit_defaults=True):
 
 
 def rows_of(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list[Row]:
-    """These outcomes of a job. For MessagePack the values are put in as they are, unopened."""
+    """These outcomes of a job. For MessagePack the values are put in as they are, once looked at."""
     return [row_of(job, task, messagepack=messagepack) for task in tasks]
 
 
@@ -37,7 +37,7 @@ def row_of(job: str, task: FinishedTask, *, messagepack: bool) -> Row:
     """One outcome."""
     encoding = ""
     if messagepack:
-        value = msgspec.Raw(task.payload or b"\xc0")
+        value = msgspec.Raw(to_messagepack(task.payload or b"\xc0"))
     else:
         json = to_json(task.payload)
         value = msgspec.Raw(json.text)

@@ -1,5 +1,7 @@
 """Tasks to bytes and a runner's stream to answers, without a runner."""
 
+import math
+
 import pytest
 
 from dart.agent import runner_format as wire
@@ -94,6 +96,18 @@ def test_foreign_bytes_are_noticed(data):
     """An unknown kind and a payload over the bound break the stream, before memory is taken for it."""
     with pytest.raises(BrokenStreamError):
         feed(AnswerReader(1000), data)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [(0, -1.0, 0), (0, math.nan, 0), (0, math.inf, 0), (1 << 60, 0.0, 0), (-(1 << 60), 0.0, 0), (0, 0.0, -1)],
+)
+def test_numbers_that_the_broker_would_refuse_are_noticed(numbers):
+    """A task can write its own answer; one that no broker takes would be sent for ever, and all others with it."""
+    start_ms, seconds, code = numbers
+    head = wire.ANSWER.pack(wire.ENDED, REF.task_id, *REF.attempt, start_ms, seconds, 1, code, 0)
+    with pytest.raises(BrokenStreamError):
+        feed(AnswerReader(1000), head)
 
 
 def test_error_codes_are_those_of_the_vocabulary():

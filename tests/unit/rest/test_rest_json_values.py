@@ -1,5 +1,6 @@
 """Portable values as JSON and back."""
 
+import base64
 import json
 import math
 import struct
@@ -135,6 +136,33 @@ def test_values_that_cannot_be_sent_name_the_place():
 def test_bytes_that_are_no_value_are_shown_as_they_are(data):
     """A damaged result is no reason to fail the whole list."""
     assert json.loads(json_values.to_json(data).text)["__dart__"] == "damaged"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xc1",
+        b"\x92\x01",
+        b"\x01\x02",
+        b"\xc4\x01ab",
+        b"\xc4\x05a",
+        b"\xa2\xff\xfe",
+        b"\xd4\x7f\x00",
+        b"\x91" * 5000 + b"\x01",
+        values.encode([{"a": values.Pickled("cpython", (3, 11), 4, b"x")}]),
+    ],
+)
+def test_what_no_client_can_read_is_put_into_no_list(data):
+    """Not as it is: it would be read as the results of others, or hide them."""
+    told = values.decode(json_values.to_messagepack(data))
+    assert (told["__dart__"], base64.b64decode(told["base64"])) == ("damaged", data)
+
+
+@pytest.mark.parametrize("value", [None, 1, 2**70, 1.5, "ü", b"x" * 100_000, [1, {"a": [2]}], {1: b"\xc1"}])
+def test_what_clients_can_read_stays_as_it_is(value):
+    """To the byte."""
+    assert json_values.to_messagepack(values.encode(value)) == values.encode(value)
 
 
 def test_text_that_is_not_utf_8_is_shown_with_replacements():
