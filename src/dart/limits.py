@@ -223,6 +223,10 @@ class Limits:
     """How long it may take to stop, before it is killed."""
     ssh_host_seconds: float = 180.0
     """All steps on one host."""
+    ssh_upgrade_drain_seconds: float = 600.0
+    """How long an agent that is to be replaced may finish what it runs; then its tasks run again elsewhere."""
+    ssh_upgrade_seconds: float = 3600.0
+    """Replacing all agents of one host."""
 
     # Bundles
     bundle_bytes_max: int = 64 * MIB

@@ -194,8 +194,10 @@ class Server:
         transport.start()
         listener.start()
         self._announce(address, b"")
-        gateway.hosts = self._hosts = SshWorkers(gateway, config.ssh, state.path, limits)
+        local = "127.0.0.1" if is_wildcard(config.agent_host) else config.agent_host
+        hosts = gateway.hosts = self._hosts = SshWorkers(gateway, config.ssh, state.path, limits, listens_at=local)
         await rotation.resume()
+        hosts.resume()
         self.ready_line = f"ready {gateway.address.url} agents {gateway.address.agents_url}"
         self._trim()
 

@@ -12,9 +12,10 @@ from dart.broker.config import SSH_PORT, SshDefaults
 from dart.broker.gateway import Gateway
 from dart.broker.hosts import HostsDone, NewWorkers, SshWanted
 from dart.deploy.kept_hosts import KeptHost, KeptHosts
-from dart.deploy.launcher import Launcher, NewAgent, Up
+from dart.deploy.launcher import HostsFailedError, Launcher
+from dart.deploy.one_host import NewAgent, Up
 from dart.deploy.plan import Wanted
-from dart.errors import DartError, HostUnreachableError, InvalidRequestError
+from dart.errors import DartError, InvalidRequestError
 from dart.ids import AgentId
 from dart.limits import Limits
 from dart.wire import curve
@@ -38,15 +39,18 @@ class SshWorkers:
         defaults: The server's own options.
         folder: The state directory.
         limits: All bounds.
+        listens_at: Where this machine finds the broker.
     """
 
-    def __init__(self, gateway: Gateway, defaults: SshDefaults, folder: Path, limits: Limits) -> None:
+    def __init__(
+        self, gateway: Gateway, defaults: SshDefaults, folder: Path, limits: Limits, *, listens_at: str
+    ) -> None:
         self._gateway = gateway
         self._defaults = defaults
         self._folder = folder
         self._limits = limits
         self._kept = KeptHosts(folder / KEPT)
-        self._launcher = Launcher(_Broker(gateway), folder / BUNDLES, limits)
+        self._launcher = Launcher(_Broker(gateway, listens_at), folder / BUNDLES, limits)
 
     async def add(self, wanted: NewWorkers, ssh: SshWanted) -> HostsDone:
         """Start an agent on each host."""
@@ -56,20 +60,37 @@ class SshWorkers:
             capabilities=wanted.capabilities,
             shm_bytes=wanted.shm_bytes,
             config=wanted.config,
+            via_ssh=wanted.via_ssh,
         )
         options = self._options(ssh)
         with self._keeping(ssh) as came_up:
-            done = await self._launcher.add(wanted.hosts, agent, options)
-            came_up += [one.host for one in done]
+            done = await self._launcher.add(wanted.hosts, agent, options, tunnel_port=self._tunnel_port)
+            came_up.update((one.host, one.tunnel_port) for one in done)
         return _told(done)
+
+    async def upgrade(self, hosts: Sequence[str], ssh: SshWanted, *, everyone: bool) -> HostsDone:
+        """Replace this server's agents on these hosts, one by one."""
+        options = self._options(ssh)
+        return _told(await self._launcher.upgrade(hosts, options, everyone=everyone, tunnel_port=self._tunnel_port))
+
+    def resume(self) -> None:
+        """Open the tunnels again that agents of an earlier run need."""
+        for kept in self._kept.all():
+            if kept.tunnel_port:
+                self._launcher.resume_tunnel(kept.host, self._options(_wanted(kept)), kept.tunnel_port)
 
     async def remove(self, hosts: Sequence[str], ssh: SshWanted) -> HostsDone:
         """Let this server's agents on these hosts leave."""
         options = self._options(ssh)
         try:
-            done = await self._launcher.remove(hosts, options, drain_seconds=self._limits.ssh_drain_seconds)
-        except HostUnreachableError as error:
-            self._kept.forget(error.details.get("up", ()))
+            done = await self._launcher.remove(
+                hosts,
+                options,
+                drain_seconds=self._limits.ssh_drain_seconds,
+                stop_seconds=self._limits.ssh_stop_seconds,
+            )
+        except HostsFailedError as error:
+            self._kept.forget(one.host for one in error.up)
             raise
         self._kept.forget(one.host for one in done)
         return _told(done)
@@ -97,18 +118,24 @@ class SshWorkers:
         """Begin nothing new."""
         self._launcher.close()
 
+    def _tunnel_port(self, host: str) -> int:
+        kept = self._kept.get(host)
+        return kept.tunnel_port if kept else 0
+
     @contextmanager
-    def _keeping(self, ssh: SshWanted) -> Iterator[list[str]]:
-        """Remember the hosts where agents came up, also if others failed."""
-        came_up: list[str] = []
+    def _keeping(self, ssh: SshWanted) -> Iterator[dict[str, int]]:
+        """Remember the hosts where agents came up, with the ports of their tunnels; also if others failed."""
+        came_up: dict[str, int] = {}
         try:
             yield came_up
-        except HostUnreachableError as error:
-            came_up += error.details.get("up", ())
+        except HostsFailedError as error:
+            came_up.update((one.host, one.tunnel_port) for one in error.up)
             raise
         finally:
-            kept = KeptHost("", ssh.username, ssh.port, ssh.private_key, ssh.host_keys)
-            self._kept.keep(kept._replace(host=host) for host in came_up)
+            like = KeptHost("", ssh.username, ssh.port, ssh.private_key, ssh.host_keys)
+            self._kept.keep(
+                like._replace(host=host, tunnel_port=port or self._tunnel_port(host)) for host, port in came_up.items()
+            )
 
     def _options(self, ssh: SshWanted) -> Any:
         from dart.deploy.ssh import SshOptions  # noqa: PLC0415 - fabric costs a server that needs none 20 MB
@@ -131,12 +158,16 @@ class SshWorkers:
 class _Broker:
     """What the launcher asks of the broker."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, listens_at: str) -> None:
         self._gateway = gateway
+        self._listens_at = listens_at
         self.server = str(gateway.server().store_id)[:_SERVER_CHARS]
 
     def address(self) -> tuple[str, int]:
         return self._gateway.address.agent_host, self._gateway.address.agent_port
+
+    def local_address(self) -> tuple[str, int]:
+        return self._listens_at, self._gateway.address.agent_port
 
     def knows(self, agent_id: str) -> bool:
         return self._gateway.enrolments.knows(AgentId(agent_id))

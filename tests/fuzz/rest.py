@@ -119,6 +119,8 @@ def _schemathesis(running: Cluster, task: str, seconds: int) -> tuple[int, str]:
             "workers.add",
             "--exclude-operation-id",
             "workers.remove",
+            "--exclude-operation-id",
+            "workers.upgrade",
             "--max-time",
             str(seconds),
             "--continue-on-failure",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.waiting import wait_until
@@ -97,8 +98,13 @@ class Host:
     def stop(self) -> None:
         """End it, and with it all its connections."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, 9)
+            # Each connection is a process with a session of its own.
+            connections = [
+                each for each in psutil.Process(self.process.pid).children(recursive=True) if each.name() == "sshd"
+            ]
+            for each in (*connections, self.process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
             self.process.wait(5)
             self.process = None
 

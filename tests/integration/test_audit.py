@@ -14,6 +14,7 @@ from harness.rest_stack import joined, rest
 SILENT = {
     ("POST", "/worker/{name}/ping/"): "it measures and changes nothing",
     ("POST", "/worker/"): "in tests/e2e/test_hosts.py; these servers reach no hosts",
+    ("POST", "/host/upgrade/"): "likewise",
     ("DELETE", "/worker/"): "likewise; and old programs send it for nothing",
     ("POST", "/server/rotation/"): "of whole servers only; its words are in the test of the core",
     ("POST", "/server/rotation/finish/"): "likewise",

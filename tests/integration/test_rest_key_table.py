@@ -23,6 +23,7 @@ TABLE = {
     ("GET", "/worker/"):                    "+ + +   + .   + .",
     ("POST", "/worker/"):                   "- - +   - .   - .",
     ("DELETE", "/worker/"):                 "- - +   - .   - .",
+    ("POST", "/host/upgrade/"):             "- - +   - .   - .",
     ("GET", "/worker/{name}/"):             "+ + +   + +   + -",
     ("POST", "/worker/{name}/drain/"):      "- - +   - -   - -",
     ("POST", "/worker/{name}/ping/"):       "- - +   - -   - -",
@@ -60,7 +61,7 @@ COLUMNS = (
     ("of-workers", "mine", "w"), ("of-workers", "mine", "x"),
 )  # fmt: skip
 ROTATION = (("GET", "/server/rotation/"), ("POST", "/server/rotation/"), ("POST", "/server/rotation/finish/"))
-NOT_HERE = (("POST", "/worker/"), ("DELETE", "/worker/"), *ROTATION)
+NOT_HERE = (("POST", "/worker/"), ("DELETE", "/worker/"), ("POST", "/host/upgrade/"), *ROTATION)
 """Checked and let through, but not offered by this version, or not by the stack of these tests: 503."""
 
 
@@ -104,6 +105,7 @@ def request_of(it, route, job, worker):
         ("POST", "/job/{job}/tasks/"): {"location_and_parameters": [{"location": worker, "parameter": 1}]},
         ("POST", "/worker/"): {"name": "n", "hosts": ["h"]},
         ("DELETE", "/worker/"): {"hosts": ["h"]},
+        ("POST", "/host/upgrade/"): {"hosts": ["h"]},
         ("POST", "/enroll/"): {"name": "n", "public_key": "0" * 40},
         ("POST", "/key/"): {"scope": "admin"},
         ("POST", "/token/"): {"name": "n", "local": True},

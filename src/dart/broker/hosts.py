@@ -26,6 +26,8 @@ class NewWorkers(NamedTuple):
     shm_bytes: int
     config: str = ""
     """Path of a worker.json there."""
+    via_ssh: bool = False
+    """Whether they reach the broker through a tunnel that the server keeps."""
 
 
 class HostsDone(NamedTuple):
@@ -44,3 +46,6 @@ class Hosts(Protocol):
 
     async def remove(self, hosts: Sequence[str], ssh: SshWanted) -> HostsDone:
         """Let those leave that were started there so, or `HostUnreachableError`."""
+
+    async def upgrade(self, hosts: Sequence[str], ssh: SshWanted, *, everyone: bool) -> HostsDone:
+        """Replace those by this server's version, one by one and without losing a task, or `HostUnreachableError`."""

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -223,6 +224,24 @@ class Session:
         if code:
             raise HostFaultError(step, f"it failed there with exit code {code}", err)
         return out, err
+
+    def forward(self, address: str, port: int, take: Callable[[paramiko.Channel], None]) -> int:
+        """Let connections to this address of the host come here; the port, chosen there if it is 0.
+
+        Raises:
+            HostFaultError: The host does not want that.
+        """
+
+        def taken(channel: paramiko.Channel, _origin: object, _server: object) -> None:
+            take(channel)
+
+        try:
+            return int(self.transport.request_port_forward(address, port, taken))
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            where = f"at port {port} " if port else ""
+            raise HostFaultError(
+                "tunnel", f"its SSH server opens no port {where}for us ({error}); is AllowTcpForwarding set there?"
+            ) from None
 
     def close(self) -> None:
         """End it; what runs on the host goes on."""

@@ -32,6 +32,7 @@ from dart.rest import (
     access_schemas,
     audit,
     enrolments,
+    host_schemas,
     jobs,
     keys,
     openapi,
@@ -66,11 +67,11 @@ ROUTES: Final = (
     Route("GET", "/worker/", workers.list_all, Scope.READ, historic=True, takes=Members, answers=shapes.Workers),
     Route(
         "POST", "/worker/", workers.add, Scope.ADMIN, historic=True,
-        takes=schemas.NewWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
+        takes=host_schemas.NewWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
     ),
     Route(
         "DELETE", "/worker/", workers.remove, Scope.ADMIN, historic=True,
-        takes=schemas.GoneWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
+        takes=host_schemas.GoneWorkers, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
     ),
     Route(
         "POST", "/job/", jobs.define, Scope.SUBMIT, historic=True,
@@ -112,6 +113,10 @@ ROUTES: Final = (
     Route(
         "POST", "/worker/{name}/revoke/", enrolments.revoke, Scope.ADMIN,
         takes=schemas.Revocation, answers=access_schemas.Revoked,
+    ),
+    Route(
+        "POST", "/host/upgrade/", workers.upgrade, Scope.ADMIN,
+        takes=host_schemas.Upgrade, answers=shapes.HostsDone, errors=(NotAvailableYetError, HostUnreachableError),
     ),
     Route(
         "POST", "/enroll/", enrolments.enroll, Scope.ADMIN, takes_token=True,

@@ -11,18 +11,14 @@ from dart.errors import InvalidRequestError
 from dart.rest.member_types import (
     INTEGER_MAX,
     SECONDS_MAX,
-    SHM_BYTES_MAX,
-    SLOTS_MAX,
     AgentDigits,
     Amount,
     AnyValue,
     ApiKey,
     BoundNames,
-    Capabilities,
     Count,
     Cursor,
     Flag,
-    Hosts,
     Integer,
     JobNames,
     JoinTokenText,
@@ -37,7 +33,6 @@ from dart.rest.member_types import (
     Number,
     OpaqueValue,
     Pattern,
-    Port,
     PortOrAny,
     Priority,
     PublicKey,
@@ -52,7 +47,6 @@ from dart.rest.member_types import (
     WhenLost,
     WhenOffline,
     WhenStopped,
-    whole,
 )
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
@@ -203,36 +197,6 @@ class JobPage(Members, kw_only=True):
 
     amount: Amount = 100
     after: str = ""
-
-
-class Ssh(msgspec.Struct):
-    """How hosts are reached; old programs write the names with hyphens."""
-
-    username: str = ""
-    port: Port | msgspec.UnsetType = msgspec.UNSET
-    public_key: str = ""
-    private_key: str = ""
-    passphrase: str = ""
-    host_keys: str = ""
-
-
-class NewWorkers(Members, kw_only=True):
-    """`POST /worker/`."""
-
-    name: Name
-    hosts: Hosts
-    workers_per_host: Annotated[Integer, whole(1, SLOTS_MAX)] = 1
-    capabilities: Capabilities = []
-    shm_size: Annotated[Integer, whole(0, SHM_BYTES_MAX, "bytes")] = 0
-    config: str = ""
-    ssh: Ssh = msgspec.field(default_factory=Ssh)
-
-
-class GoneWorkers(Members, kw_only=True):
-    """`DELETE /worker/`."""
-
-    hosts: list[str] | str | None = None
-    ssh: Ssh = msgspec.field(default_factory=Ssh)
 
 
 class PingWanted(Members, kw_only=True):

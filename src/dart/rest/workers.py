@@ -10,7 +10,7 @@ from dart.broker.config import HOST_KEYS, is_host_keys
 from dart.broker.core.views import AgentView, EnrolledView, WorkerView
 from dart.broker.hosts import Hosts, HostsDone, NewWorkers, SshWanted
 from dart.errors import DartError, InvalidRequestError, NotAvailableYetError, UnknownWorkerError
-from dart.rest import names, schemas
+from dart.rest import host_schemas, names, schemas
 from dart.rest.bodies import decode_members
 from dart.rest.call import Answer, Call
 from dart.rest.member_types import PORT_MAX, SHM_BYTES_MAX, SLOTS_MAX
@@ -71,7 +71,7 @@ async def ping(call: Call) -> Answer:
 
 async def add(call: Call) -> Answer:
     """`POST /worker/`: starts an agent on each host over SSH; answers when all of them are connected."""
-    wanted = await _with_ssh(call, schemas.NewWorkers)
+    wanted = await _with_ssh(call, host_schemas.NewWorkers)
     names.check_name(wanted.name, "name", call.limits)
     names.check_capabilities(wanted.capabilities, "capabilities", call.limits)
     slots = schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=SLOTS_MAX)
@@ -80,14 +80,22 @@ async def add(call: Call) -> Answer:
     if not wanted.hosts or not all(wanted.hosts):
         raise InvalidRequestError("Member `hosts` must name at least one host, none of them empty.", field="hosts")
     capabilities = tuple(filter(None, wanted.capabilities))
-    new = NewWorkers(wanted.name, tuple(wanted.hosts), slots, capabilities, shm_bytes, wanted.config)
+    new = NewWorkers(
+        wanted.name,
+        tuple(wanted.hosts),
+        slots,
+        capabilities,
+        shm_bytes,
+        wanted.config,
+        schemas.flag(wanted.via_ssh, "via_ssh"),
+    )
     hosts = _hosts(call, f"Start them there by hand: `dart agent start --server URL --name {wanted.name}`.")
     return await _done(call, lambda: hosts.add(new, ssh), "worker.add", f"{wanted.name} on {', '.join(wanted.hosts)}")
 
 
 async def remove(call: Call) -> Answer:
     """`DELETE /worker/`: nothing to stop is no error, since old programs rely on it."""
-    wanted = await _with_ssh(call, schemas.GoneWorkers)
+    wanted = await _with_ssh(call, host_schemas.GoneWorkers)
     ssh = _ssh(wanted.ssh)
     if not wanted.hosts or isinstance(wanted.hosts, str):
         _log.info(
@@ -97,6 +105,15 @@ async def remove(call: Call) -> Answer:
     gone = tuple(filter(None, wanted.hosts))
     hosts = _hosts(call, "Stop the agent there with `dart agent stop`, or drain it with `dart worker drain NAME`.")
     return await _done(call, lambda: hosts.remove(gone, ssh), "worker.remove", ", ".join(gone))
+
+
+async def upgrade(call: Call) -> Answer:
+    """`POST /host/upgrade/`: replaces the agents that were started over SSH by this version, one by one."""
+    wanted = await _with_ssh(call, host_schemas.Upgrade)
+    ssh = _ssh(wanted.ssh)
+    hosts = _hosts(call, "Start their agents anew by hand.")
+    named, everyone = tuple(wanted.hosts), schemas.flag(wanted.everyone, "everyone")
+    return await _done(call, lambda: hosts.upgrade(named, ssh, everyone=everyone), "worker.upgrade", ", ".join(named))
 
 
 def _hosts(call: Call, instead: str) -> Hosts:
@@ -122,7 +139,7 @@ async def _done(call: Call, do: Callable[[], Awaitable[HostsDone]], what: str, t
     return await call.once(lambda: call.tools.undisturbed.finish(noted()))
 
 
-def _ssh(wanted: schemas.Ssh) -> SshWanted:
+def _ssh(wanted: host_schemas.Ssh) -> SshWanted:
     port = 0
     if wanted.port is not msgspec.UNSET:
         port = schemas.integer(wanted.port, "ssh.port", minimum=1, maximum=PORT_MAX)

@@ -35,7 +35,8 @@ def refused(keys, text, address="", needed=Scope.READ):
 SCOPES = {
     ("GET", "/server/"): "read", ("DELETE", "/server/"): "admin",
     ("GET", "/server/backup/"): "admin", ("GET", "/worker/"): "read",
-    ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("GET", "/worker/{name}/"): "read",
+    ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("POST", "/host/upgrade/"): "admin",
+    ("GET", "/worker/{name}/"): "read",
     ("GET", "/audit/"): "admin", ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
     ("POST", "/worker/{name}/revoke/"): "admin", ("POST", "/token/"): "admin", ("GET", "/token/"): "admin",
     ("DELETE", "/token/{token_id}/"): "admin", ("GET", "/server/rotation/"): "admin",

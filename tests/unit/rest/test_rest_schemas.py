@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from dart.errors import InvalidRequestError
-from dart.rest import schemas
+from dart.rest import host_schemas, schemas
 
 
 @pytest.mark.parametrize(
@@ -15,8 +15,8 @@ from dart.rest import schemas
         ({"amount": [1]}, schemas.ResultsWanted, "expected a number or text, got a list", "amount"),
         ({"amount": None}, schemas.ResultsWanted, "got null", "amount"),
         ({"amount": True}, schemas.ResultsWanted, "got true or false", "amount"),
-        ({"name": "a", "hosts": ["a", 1]}, schemas.NewWorkers, "expected text", "hosts[1]"),
-        ({"name": "a", "hosts": [], "ssh": []}, schemas.NewWorkers, "expected an object", "ssh"),
+        ({"name": "a", "hosts": ["a", 1]}, host_schemas.NewWorkers, "expected text", "hosts[1]"),
+        ({"name": "a", "hosts": [], "ssh": []}, host_schemas.NewWorkers, "expected an object", "ssh"),
         ({"purge": 5}, schemas.StopJob, "true or false or text", "purge"),
     ],
 )
