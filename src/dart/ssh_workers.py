@@ -14,7 +14,7 @@ from dart.broker.hosts import HostsDone, NewWorkers, SshWanted
 from dart.deploy.kept_hosts import KeptHost, KeptHosts
 from dart.deploy.launcher import HostsFailedError, Launcher
 from dart.deploy.one_host import NewAgent, Up
-from dart.deploy.plan import Wanted
+from dart.deploy.plan import Host, Wanted
 from dart.errors import DartError, InvalidRequestError
 from dart.ids import AgentId
 from dart.limits import Limits
@@ -50,7 +50,7 @@ class SshWorkers:
         self._folder = folder
         self._limits = limits
         self._kept = KeptHosts(folder / KEPT)
-        self._launcher = Launcher(_Broker(gateway, listens_at), folder / BUNDLES, limits)
+        self._launcher = Launcher(Server(gateway, listens_at), folder / BUNDLES, limits)
 
     async def add(self, wanted: NewWorkers, ssh: SshWanted) -> HostsDone:
         """Start an agent on each host."""
@@ -155,29 +155,45 @@ class SshWorkers:
         )
 
 
-class _Broker:
-    """What the launcher asks of the broker."""
+class Server:
+    """Implements `dart.deploy.launcher.Server`."""
 
     def __init__(self, gateway: Gateway, listens_at: str) -> None:
         self._gateway = gateway
         self._listens_at = listens_at
+
+    def local_address(self) -> tuple[str, int]:
+        """Where this machine finds the broker."""
+        return self._listens_at, self._gateway.address.agent_port
+
+    def broker_of(self, host: Host) -> "_Broker":
+        """The broker for this host alone."""
+        return _Broker(self._gateway, host)
+
+
+class _Broker:
+    """What is asked for one host, which may lie: it can name no agents but its own."""
+
+    def __init__(self, gateway: Gateway, host: Host) -> None:
+        self._gateway = gateway
+        self._origin = f"ssh:{host.name.lower()}"
         self.server = str(gateway.server().store_id)[:_SERVER_CHARS]
 
     def address(self) -> tuple[str, int]:
         return self._gateway.address.agent_host, self._gateway.address.agent_port
 
-    def local_address(self) -> tuple[str, int]:
-        return self._listens_at, self._gateway.address.agent_port
-
     def knows(self, agent_id: str) -> bool:
-        return self._gateway.enrolments.knows(AgentId(agent_id))
+        return bool(self.name_of(agent_id))
+
+    def name_of(self, agent_id: str) -> str:
+        return self._gateway.enrolments.name_of(AgentId(agent_id), origin=self._origin)
 
     def is_connected(self, agent_id: str) -> bool:
-        return self._gateway.enrolments.is_connected(AgentId(agent_id))
+        return self.knows(agent_id) and self._gateway.enrolments.is_connected(AgentId(agent_id))
 
     async def admit(self, name: str, agents_url: str) -> NewAgent:
         pair = curve.KeyPair.make()
-        answer = await self._gateway.enrolments.enroll(pair.public, name)
+        answer = await self._gateway.enrolments.enroll(pair.public, name, origin=self._origin)
         enrolment = {
             "name": name,
             "agents_url": agents_url or answer.agent_url,
@@ -189,11 +205,11 @@ class _Broker:
         return NewAgent(answer.agent_id, {"agent.key": json.dumps(key), "enrolment.json": json.dumps(enrolment)})
 
     async def drain(self, agent_ids: Sequence[str]) -> None:
-        for agent_id in agent_ids:
+        for agent_id in filter(self.knows, agent_ids):
             await self._gateway.enrolments.drain(AgentId(agent_id))
 
     async def revoke(self, agent_ids: Sequence[str]) -> None:
-        for agent_id in agent_ids:
+        for agent_id in filter(self.knows, agent_ids):
             await self._gateway.enrolments.revoke_agent(AgentId(agent_id))
 
 

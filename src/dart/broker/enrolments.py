@@ -38,9 +38,10 @@ class Enrolments:
         self._service = service
         self._address = address
 
-    async def enroll(self, public_key: bytes, name: str) -> EnrolmentAnswer:
-        """Admit an agent's key for one name; repeated: the same answer."""
-        return self._answer(await self._service.ask(lambda token: events.AgentEnrolled(token, public_key, name)))
+    async def enroll(self, public_key: bytes, name: str, *, origin: str = "") -> EnrolmentAnswer:
+        """Admit an agent's key for one name; repeated: the same answer. `origin` says what brought it here."""
+        made = self._service.ask(lambda token: events.AgentEnrolled(token, public_key, name, origin))
+        return self._answer(await made)
 
     def is_genuine(self, token: JoinText) -> bool:
         """Whether this server made it, whatever has become of it since."""
@@ -139,9 +140,12 @@ class Enrolments:
         revoked: int = await self._service.ask(lambda token: events.AgentsRevoked(token, name, agent_id))
         return revoked
 
-    def knows(self, agent_id: AgentId) -> bool:
-        """Whether an agent with this id may connect."""
-        return self._service.knows(agent_id)
+    def name_of(self, agent_id: AgentId, *, origin: str) -> str:
+        """The name of an agent that may connect and was brought here by this; empty: there is none."""
+        known = self._service.reactor.state.enrolments.get(agent_id)
+        if known is None or known.revoked_at_ms or known.token_id != origin:
+            return ""
+        return known.name
 
     def is_connected(self, agent_id: AgentId) -> bool:
         """Whether it is connected now."""

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from dart.deploy.bundles import Bundles
 from dart.deploy.one_host import Broker, OneHost, Up
@@ -29,20 +29,30 @@ class HostsFailedError(HostUnreachableError):
         self.up = tuple(up)
 
 
+class Server(Protocol):
+    """What the server is asked for."""
+
+    def local_address(self) -> tuple[str, int]:
+        """Where this machine itself finds the broker; asked for in any thread."""
+
+    def broker_of(self, host: Host) -> Broker:
+        """The broker as it is there for one host."""
+
+
 class Launcher:
     """Adds, removes and replaces agents on hosts.
 
     Args:
-        broker: The server.
+        server: The server.
         folder: For bundles that were made.
         limits: Bounds of all waits, and of hosts at once.
     """
 
-    def __init__(self, broker: Broker, folder: Path, limits: Limits) -> None:
-        self._broker = broker
+    def __init__(self, server: Server, folder: Path, limits: Limits) -> None:
+        self._server = server
         self._limits = limits
         self._bundles = Bundles(folder, limits)
-        self._tunnels = Tunnels(broker.local_address, limits)
+        self._tunnels = Tunnels(server.local_address, limits)
         self._threads: ThreadPoolExecutor | None = None
         # One call after the other at each host: two would take each other's beginnings for leftovers.
         self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -159,6 +169,9 @@ class Launcher:
             return Failed(host.text, "all steps", f"took more than {seconds:.0f} s", "")
         except DartError as error:
             return Failed(host.text, "server", error.message, "")
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            # A host answers what it likes; that is no reason to leave the others alone.
+            return Failed(host.text, "answer", f"what came back cannot be understood ({type(error).__name__})", "")
 
     async def _with(self, host: Host, options: "SshOptions", do: Callable[[Host, OneHost], Awaitable[Up]]) -> Up:
         """Connect, do it, disconnect."""
@@ -166,7 +179,8 @@ class Launcher:
             session = await self._in_thread(lambda: _connect(host, options, self._limits))
             try:
                 await self._in_thread(session.find_python)
-                return await do(host, OneHost(session, self._broker, self._bundles, self._limits, self._in_thread))
+                broker = self._server.broker_of(host)
+                return await do(host, OneHost(session, broker, self._bundles, self._limits, self._in_thread))
             finally:
                 await asyncio.shield(self._in_thread(session.close))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from dart.deploy.bundles import Bundles
-from dart.deploy.plan import AgentThere, Facts, HostFaultError, Wanted, check_space, plan, read_facts
+from dart.deploy.plan import Facts, HostFaultError, Wanted, check_space, plan, read_facts
 from dart.deploy.tunnels import ADDRESS
 from dart.errors import DartError
 from dart.limits import Limits
@@ -20,7 +20,6 @@ _LOOK_SECONDS = 0.05
 _LOG_LINES = 6
 _BROKEN_SECONDS = 1.0
 """How long an agent may take to join after the connection that started it broke off."""
-_NAME = "--name="
 
 
 class NewAgent(NamedTuple):
@@ -32,7 +31,10 @@ class NewAgent(NamedTuple):
 
 
 class Broker(Protocol):
-    """What is asked of the server; on the loop."""
+    """What is asked of the server for one host; on the loop.
+
+    Ids come from the host, which may name any: those of agents that were not admitted for it are unknown here.
+    """
 
     server: str
     """Names this server for good: its folder on hosts."""
@@ -40,11 +42,11 @@ class Broker(Protocol):
     def address(self) -> tuple[str, int]:
         """Where agents connect, as others are told."""
 
-    def local_address(self) -> tuple[str, int]:
-        """Where this machine itself finds it; asked for in any thread."""
-
     def knows(self, agent_id: str) -> bool:
         """Whether such an agent may connect."""
+
+    def name_of(self, agent_id: str) -> str:
+        """The name that such an agent was admitted for; empty: it is unknown."""
 
     def is_connected(self, agent_id: str) -> bool:
         """Whether it has said HELLO and not left since."""
@@ -146,8 +148,9 @@ class OneHost:
         bundle = await self._install(facts)
         made = []
         for old in facts.agents:
-            name = _name(old)
-            if not old.running or not name or not self._broker.knows(old.id):
+            # Not the name that the host says: it would be given a key for whatever worker it likes.
+            name = self._broker.name_of(old.id)
+            if not old.running or not name:
                 continue
             if not everyone and old.start.get("bundle") == bundle:
                 continue
@@ -245,13 +248,6 @@ def _start(wanted: Wanted, bundle: str) -> dict[str, Any]:
         "config": wanted.config,
         "via_ssh": wanted.via_ssh,
     }
-
-
-def _name(agent: AgentThere) -> str:
-    """The worker's name of an agent that a host has; empty: its home is not whole."""
-    arguments = agent.start.get("arguments")
-    first = arguments[0] if isinstance(arguments, list) and arguments else ""
-    return first.removeprefix(_NAME) if isinstance(first, str) and first.startswith(_NAME) else ""
 
 
 def is_loopback(address: str) -> bool:

@@ -40,7 +40,7 @@ def on_agent_enrolled(core: Core, event: AgentEnrolled, now: float) -> None:
         core.commands.append(Refuse(event.token, fault))
         return
     if agent_id not in core.enrolments:
-        _admit(core, Enrolment(agent_id, event.public_key, event.name, milliseconds(now)))
+        _admit(core, Enrolment(agent_id, event.public_key, event.name, milliseconds(now), 0, JoinTokenId(event.origin)))
     core.commands.append(Reply(event.token, agent_id))
 
 

@@ -92,6 +92,8 @@ class AgentEnrolled:
     token: Token
     public_key: bytes
     name: str
+    origin: str = ""
+    """What brought it here, kept in the place of a join token; empty: nothing but an admin's word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,7 +257,7 @@ class Enrolment(NamedTuple):
     revoked_at_ms: int = 0
     """0: it is not."""
     token_id: JoinTokenId = JoinTokenId("")
-    """The token it came by; empty: an admin key let it in."""
+    """The token it came by, or `ssh:HOST` where the server brought it itself; empty: an admin key let it in."""
     name_is_pattern: bool = False
 
 
