@@ -9,7 +9,8 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 
@@ -18,6 +19,8 @@ from dart.errors import IdempotencyConflictError, InvalidRequestError
 from dart.limits import Limits
 
 KEY_CHARS_MAX = 255
+TASKS_REMEMBERED_MAX = 1_000_000
+"""Some 150 MB: submissions with `each` are answered with ids and names."""
 _LARGE_BYTES = 1 << 20
 
 
@@ -59,17 +62,27 @@ def _digest(head: bytes, body: bytes | bytearray) -> bytes:
     return digest.digest()
 
 
-class _Remembered(NamedTuple):
+@dataclass(slots=True)
+class _Remembered:
     digest: bytes
     answer: "asyncio.Future[Any]"
     expires_at_ms: int
+    tasks: int = 0
+    """Ids of tasks in it: what makes an answer large."""
 
 
 class Answers:
-    """Answers given to idempotency keys by this process, the latest of them."""
+    """Answers given to idempotency keys by this process, the latest of them.
 
-    def __init__(self, amount_max: int) -> None:
+    Args:
+        amount_max: So many.
+        tasks_max: Ids of tasks in all of them together; at least the latest answer is kept.
+    """
+
+    def __init__(self, amount_max: int, *, tasks_max: int = TASKS_REMEMBERED_MAX) -> None:
         self._amount_max = amount_max
+        self._tasks_max = tasks_max
+        self._tasks = 0
         self._remembered: OrderedDict[str, _Remembered] = OrderedDict()
 
     def check(self, idempotency: Idempotency) -> None:
@@ -92,15 +105,27 @@ class Answers:
             if not known.answer.cancelled():
                 return known.answer.result()
             known = self._remembered.get(idempotency.key)
+        self._forget(idempotency.key)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._remembered[idempotency.key] = _Remembered(idempotency.digest, answer, idempotency.expires_at_ms)
+        own = self._remembered[idempotency.key] = _Remembered(idempotency.digest, answer, idempotency.expires_at_ms)
         if len(self._remembered) > self._amount_max:
-            self._remembered.popitem(last=False)
+            self._forget(next(iter(self._remembered)))
         try:
             made = await make()
         except BaseException:
-            self._remembered.pop(idempotency.key, None)
+            if self._remembered.get(idempotency.key) is own:
+                self._forget(idempotency.key)
             answer.cancel()
             raise
         answer.set_result(made)
+        if self._remembered.get(idempotency.key) is own:
+            own.tasks = len(made.get("tasks", ())) if isinstance(made, dict) else 0
+            self._tasks += own.tasks
+            while self._tasks > self._tasks_max and len(self._remembered) > 1:
+                self._forget(next(iter(self._remembered)))
         return made
+
+    def _forget(self, key: str) -> None:
+        gone = self._remembered.pop(key, None)
+        if gone is not None:
+            self._tasks -= gone.tasks

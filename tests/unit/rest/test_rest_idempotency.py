@@ -54,6 +54,28 @@ async def test_the_same_key_answers_the_same():
     assert [await answers.once(None, make), await answers.once(None, make)] == [2, 3]
 
 
+async def test_large_answers_are_remembered_up_to_a_bound():
+    """By the tasks in them, the latest in any case: whoever submits much does not fill the memory for good."""
+    answers, made = Answers(100, tasks_max=10), []
+
+    async def make():
+        made.append(1)
+        return {"tasks": ["1"] * 4}
+
+    keys = [Idempotency(str(number), b"1", LATER) for number in range(5)]
+    for key in keys:
+        await answers.once(key, make)
+    assert (len(answers._remembered), answers._tasks) == (2, 8)
+    await answers.once(keys[-1], make)
+    assert len(made) == 5
+
+    async def make_many():
+        return {"tasks": ["1"] * 20}
+
+    await answers.once(Idempotency("many", b"1", LATER), make_many)
+    assert (list(answers._remembered), answers._tasks) == (["many"], 20)
+
+
 async def test_a_repetition_waits_for_the_first():
     """Both have the first one's answer; if it fails, the repetition tries itself."""
     answers, began, release = Answers(10), asyncio.Event(), asyncio.Event()
