@@ -9,6 +9,7 @@ from dart.wire.messages import Lease
 from dart.wire.schema import TIME_MS_MAX
 
 _BUFFER_BYTES = 64 * 1024
+_TEXT_BYTES_MAX = 64 * 1024
 
 
 class Answer(NamedTuple):
@@ -62,10 +63,12 @@ class AnswerReader:
 
     Args:
         payload_bytes_max: A runner that announces more is broken.
+        text_bytes_max: The same of what is no result.
     """
 
-    def __init__(self, payload_bytes_max: int) -> None:
+    def __init__(self, payload_bytes_max: int, *, text_bytes_max: int = _TEXT_BYTES_MAX) -> None:
         self._payload_bytes_max = payload_bytes_max
+        self._text_bytes_max = text_bytes_max
         self._buffer = bytearray(_BUFFER_BYTES)
         self._filled = 0
         self._head: tuple[int, ...] = ()
@@ -100,7 +103,7 @@ class AnswerReader:
         while self._filled - at >= wire.ANSWER.size:
             head = wire.ANSWER.unpack_from(self._buffer, at)
             size = head[8]
-            if not _can_be(head) or size > self._payload_bytes_max:
+            if not _can_be(head) or size > (self._payload_bytes_max if head[0] == wire.ENDED else self._text_bytes_max):
                 raise BrokenStreamError
             start, end = at + wire.ANSWER.size, at + wire.ANSWER.size + size
             if end <= self._filled:

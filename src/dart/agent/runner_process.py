@@ -22,6 +22,7 @@ _READ_BYTES_MAX = 1024 * 1024
 """Answers taken from one runner before the loop looks at the others."""
 _OUTPUT_BYTES = 64 * 1024
 """What a pipe holds: after reading so much, everything printed before is read."""
+_FACTS_CHARS_MAX = 16 * 1024
 _PASSED_AHEAD_MAX = 2
 """Large parameters given to a runner ahead; each takes a descriptor and its size in memory."""
 
@@ -43,7 +44,10 @@ class RunnerProcess:
         self._limits = plan.limits
         self._policy = plan.policy
         self._waiting: deque[Lease] = deque()
-        self._reader = AnswerReader(plan.limits.value_bytes_max + 1024)
+        limits = plan.limits
+        self._reader = AnswerReader(
+            limits.value_bytes_max + 1024, text_bytes_max=4 * max(limits.progress_chars_max, _FACTS_CHARS_MAX)
+        )
         with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
             self._tasks, self._tasks_theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             ours.callback(self._tasks.close)

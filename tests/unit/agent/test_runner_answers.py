@@ -90,12 +90,19 @@ def test_a_partial_answer_is_no_answer():
 
 
 @pytest.mark.parametrize(
-    "data", [answer_bytes(b"", kind=0), answer_bytes(b"", kind=4), answer_bytes(b"", announced=1001), b"\xff" * 100]
+    "data",
+    [
+        answer_bytes(b"", kind=0),
+        answer_bytes(b"", kind=4),
+        answer_bytes(b"", announced=1001),
+        answer_bytes(b"", kind=wire.PROGRESS, announced=101),
+        b"\xff" * 100,
+    ],
 )
 def test_foreign_bytes_are_noticed(data):
     """An unknown kind and a payload over the bound break the stream, before memory is taken for it."""
     with pytest.raises(BrokenStreamError):
-        feed(AnswerReader(1000), data)
+        feed(AnswerReader(1000, text_bytes_max=100), data)
 
 
 @pytest.mark.parametrize(
