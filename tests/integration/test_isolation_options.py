@@ -172,6 +172,7 @@ def test_an_old_kernel_runs_tasks_all_the_same(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(landlock, "version", lambda: 0)
     held = Confinement(Isolation(), Surroundings(module_prefix=tmp_path))
     assert held.without_domain
+    assert {"home", "other slots", "signals"} <= set(held.open_to_tasks)
     held.close()
 
 

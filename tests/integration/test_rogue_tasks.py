@@ -3,6 +3,7 @@
 What the defaults do not prevent is in `docs/isolation.md`; the tests named `..._out_of_reach...` hold that page to it.
 """
 
+import json
 import os
 import shutil
 import sys
@@ -91,6 +92,14 @@ def test_a_task_cannot_look_into_the_agent(rogue):
     """Not by ptrace, its memory, its descriptors, its pipes or its environment."""
     found = rogue.run("peek", rogue.pid)
     assert set(found.values()) <= REFUSED, sorted(found.items())
+
+
+@needs_domain
+def test_an_agent_tells_what_its_tasks_are_not_kept_from(default, separate):
+    """For `dart agent status`: nothing, where the kernel has all that is needed."""
+    for rogue in (default, separate):
+        told = json.loads((rogue.home / "agent.json").read_text())["open_to_tasks"]
+        assert told == ("" if LANDLOCK >= landlock.SIGNALS else "signals")
 
 
 def test_an_agent_keeps_to_itself_on_every_kernel(default):

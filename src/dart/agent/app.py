@@ -124,6 +124,11 @@ class Agent:
         )
         self._core = AgentCore(identity, limits, self._clock())
 
+    @property
+    def open_to_tasks(self) -> tuple[str, ...]:
+        """What tasks are not kept from on this machine."""
+        return self._supervisor.confinement.open_to_tasks
+
     def run(self) -> int:
         """Work until the core says that it is over.
 
@@ -324,7 +329,15 @@ def _run(config: AgentConfig, limits: Limits, arguments: Sequence[str]) -> int:
     try:
         enrolment = enrolment_of(config, arguments)
         keys = enrol.own_keys(config.home)
-        home.announce(name=config.name, slots=config.slots, policy=policy.path, policy_sha256=policy.sha256)
-        return Agent(config, policy, enrolment, keys, limits).run()
+        about: dict[str, str | int] = {
+            "name": config.name,
+            "slots": config.slots,
+            "policy": policy.path,
+            "policy_sha256": policy.sha256,
+        }
+        home.announce(**about)
+        agent = Agent(config, policy, enrolment, keys, limits)
+        home.announce(**about, open_to_tasks=", ".join(agent.open_to_tasks))
+        return agent.run()
     finally:
         home.close()

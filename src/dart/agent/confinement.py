@@ -79,6 +79,18 @@ class Confinement:
         """Nothing keeps a runner from looking into another, unless it says so itself."""
         return self._landlock < landlock.APART and not self._isolation.new_privileges
 
+    @property
+    def open_to_tasks(self) -> tuple[str, ...]:
+        """What tasks are not kept from here, of what the defaults keep them from on a new kernel; for people."""
+        apart = self._landlock if not self._isolation.new_privileges else 0
+        found = {
+            "everything, as root": self.user is None and os.geteuid() == 0,
+            "home": self.user is None and not self._hidden,
+            "other slots": apart < landlock.APART,
+            "signals": apart < landlock.SIGNALS,
+        }
+        return tuple(name for name, is_open in found.items() if is_open)
+
     def limits(self) -> dict[str, int]:
         """What a runner is to limit itself to before it loads any of the owner's code; 0: nothing."""
         return {

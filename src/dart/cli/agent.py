@@ -183,7 +183,7 @@ NAME = click.option("--name", metavar="NAME", help="The agent's name, if its hom
 def status(context: click.Context, home: str | None, name: str | None, output: Output) -> None:
     """The agents of this user on this machine; exit code 1 if none runs."""
     rows = [_about(path) for path in _homes(home, name)]
-    output.rows(rows, ("name", "state", "pid", "home", "policy", "policy_sha256"))
+    output.rows(rows, ("name", "state", "pid", "home", "policy", "policy_sha256", "open_to_tasks"))
     if not any(row["pid"] for row in rows):
         context.exit(1)
 
