@@ -67,13 +67,18 @@ def to_messagepack(data: bytes) -> bytes:
     other workers, and one that no client can read would hide all others.
     """
     try:
-        if data and data[0] in _BIN_HEADS:
+        if is_bytes(data):
             _one_value(data)
         elif _holds_pickle(values.decode(data, opaque=True)):
             return values.encode(damaged(data, "It holds a pickle; ask for JSON to see it."))
     except (values.BadValue, msgspec.DecodeError) as error:
         return values.encode(damaged(data, str(error)))
     return data
+
+
+def is_bytes(data: bytes) -> bool:
+    """Whether this begins as one bytes value, of which only the framing is looked at."""
+    return bool(data) and data[0] in _BIN_HEADS
 
 
 def _holds_pickle(value: Any) -> bool:

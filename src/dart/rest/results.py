@@ -45,7 +45,7 @@ async def list_all(call: Call) -> Answer:
     if by_cursor:
         page = await _page_or_wait(call, asked.worker_regex, wanted, wait)
         cursor = str(page[-1].sequence if page else after)
-        rows = rows_of(wanted.job.name, page, messagepack=call.messagepack)
+        rows = await rows_of(wanted.job.name, page, messagepack=call.messagepack)
         return call.answer(results=rows, job=_job(wanted.job), cursor=cursor)
     return await _all(call, wanted)
 
@@ -119,7 +119,7 @@ async def _all(call: Call, wanted: _Wanted) -> Answer:
     second = await anext(pages, []) if first and len(first) < wanted.amount else []
     size = sum(len(row.payload) for row in first)
     if not second and (call.messagepack or size < LARGE_BYTES):
-        rows = rows_of(wanted.job.name, first, messagepack=call.messagepack)
+        rows = await rows_of(wanted.job.name, first, messagepack=call.messagepack)
         return call.answer(results=rows, job=_job(wanted.job))
     if call.messagepack:
         return await _gathered(call, wanted, [*first, *second], pages)
@@ -139,7 +139,7 @@ async def _gathered(
                 f"The results have more than {call.limits.body_bytes_max} bytes; ask for them with `after` and the"
                 " `cursor` of each answer, or as JSON."
             )
-    return call.answer(results=rows_of(wanted.job.name, rows, messagepack=True), job=_job(wanted.job))
+    return call.answer(results=await rows_of(wanted.job.name, rows, messagepack=True), job=_job(wanted.job))
 
 
 async def _streamed(

@@ -1,12 +1,16 @@
 """Results as the contract has them, in its order of members, JSON or MessagePack."""
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
 
 from dart.broker.core.model import TaskState
 from dart.broker.gateway import FinishedTask
-from dart.rest.json_values import to_json, to_messagepack
+from dart.rest.json_values import is_bytes, to_json, to_messagepack
+
+_LOOKED_AT_BYTES = 64 * 1024
+"""From here on looking at values would hold the loop for milliseconds."""
 
 
 class Row(msgspec.Struct, omit_defaults=True):
@@ -28,8 +32,14 @@ class Row(msgspec.Struct, omit_defaults=True):
     tag: str = ""
 
 
-def rows_of(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list[Row]:
+async def rows_of(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list[Row]:
     """These outcomes of a job. For MessagePack the values are put in as they are, once looked at."""
+    if messagepack and sum(len(task.payload) for task in tasks if not is_bytes(task.payload)) >= _LOOKED_AT_BYTES:
+        return await asyncio.to_thread(_rows, job, tasks, messagepack=True)
+    return _rows(job, tasks, messagepack=messagepack)
+
+
+def _rows(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list[Row]:
     return [row_of(job, task, messagepack=messagepack) for task in tasks]
 
 

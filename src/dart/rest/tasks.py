@@ -90,7 +90,7 @@ async def _awaited(call: Call, job: str, wanted: Submission, ids: list[str]) -> 
     seconds = min(wanted.wait_seconds, call.limits.wait_seconds_max)
     ended = await call.waiting(call.gateway.wait_for_tasks(job, [TaskId(int(number)) for number in ids], seconds)) or []
     shown = [task for task in ended if task.state is not TaskState.CANCELLED]
-    return {"results": rows_of(job, shown, messagepack=call.messagepack)}
+    return {"results": await rows_of(job, shown, messagepack=call.messagepack)}
 
 
 async def list_all(call: Call) -> Answer:
