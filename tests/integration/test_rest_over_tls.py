@@ -115,7 +115,7 @@ def test_the_historic_calls_in_every_spelling(call, way, slash):
     ask("DELETE", f"/job/{name}/results/{tasks[0]}")
     assert ask("DELETE", f"/job/{name}")["job"]["status"] == 2
     answer = call("POST", "/worker" + slash, json=call.keyed(name="w", hosts=["localhost"], workers_per_host=2))
-    assert (answer.status_code, error_of(answer)["category"]) == (503, "not available")
+    assert (answer.status_code, error_of(answer)["category"]) == (502, "host unreachable")
     assert call("DELETE", "/worker" + slash, json=call.keyed(hosts="localhost", ssh={})).status_code == 200
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import jsonschema_rs
 import pytest
 
-from dart.errors import DartError, UnknownJobError
+from dart.errors import DartError, HostUnreachableError, UnknownJobError
 from dart.limits import Limits
 from dart.rest import answer_schemas as shapes
 from dart.rest import jobs, member_types, names, openapi, policies, schemas
@@ -90,6 +90,17 @@ def test_every_code_of_an_error_is_listed_with_its_status():
     for method, path, status in (("POST", "/job/", "409"), ("GET", "/server/", "401"), ("GET", "/job/{job}/", "404")):
         assert status in operation(method, path)["responses"]
     assert "401" not in operation("GET", "/healthz")["responses"]
+
+
+def test_errors_that_other_parts_refine_do_no_harm():
+    """With the same code, and made of what they like: the document has those of the vocabulary."""
+
+    class RefinedError(HostUnreachableError):
+        def __init__(self, one, other):
+            super().__init__(f"{one} {other}")
+
+    assert RefinedError not in openapi._error_classes()
+    assert HostUnreachableError in openapi._error_classes()
 
 
 def test_scopes_are_the_roles_that_a_key_needs():
