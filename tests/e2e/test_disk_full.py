@@ -35,7 +35,8 @@ MODULES = {
 @contextmanager
 def small_disk(path: Path, mebibytes: int) -> Iterator[Path]:
     """A file system of that size, for as long as it is needed."""
-    path.mkdir(mode=0o700, parents=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)  # of an agent: its home
+    path.mkdir(mode=0o700)
     size = f"size={mebibytes}m,mode=0700"
     mounted = subprocess.run(
         ["/usr/bin/mount", "-t", "tmpfs", "-o", size, "tmpfs", path], check=False, capture_output=True, text=True
