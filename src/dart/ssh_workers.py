@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dart.broker.config import SSH_PORT, SshDefaults
 from dart.broker.gateway import Gateway
@@ -15,6 +14,7 @@ from dart.deploy.kept_hosts import KeptHost, KeptHosts
 from dart.deploy.launcher import HostsFailedError, Launcher
 from dart.deploy.one_host import NewAgent, Up
 from dart.deploy.plan import Host, Wanted
+from dart.deploy.ssh_options import SshOptions
 from dart.errors import DartError, InvalidRequestError
 from dart.ids import AgentId
 from dart.limits import Limits
@@ -137,9 +137,7 @@ class SshWorkers:
                 like._replace(host=host, tunnel_port=port or self._tunnel_port(host)) for host, port in came_up.items()
             )
 
-    def _options(self, ssh: SshWanted) -> Any:
-        from dart.deploy.ssh import SshOptions  # noqa: PLC0415 - fabric costs a server that needs none 20 MB
-
+    def _options(self, ssh: SshWanted) -> SshOptions:
         key = Path(ssh.private_key).expanduser() if ssh.private_key else self._defaults.private_key
         if key is not None and not key.is_file():
             raise InvalidRequestError(

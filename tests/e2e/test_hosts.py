@@ -1,5 +1,7 @@
 """Agents on hosts over SSH: a real OpenSSH server for each host, a real server, real agents."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +128,38 @@ def test_the_very_body_of_an_old_program(one: tuple[Cluster, HistoricClient, Hos
     client.good("DELETE", "/server/")
     assert running.server.process.wait(10) == 0
     assert agents(running) == []
+
+
+def test_by_the_command_line(one: tuple[Cluster, HistoricClient, Hosts], tmp_path: Path):
+    """`dart worker add` with a file of kinds, `upgrade`, `remove`; a failing host is one sentence and exit code 1."""
+    running, client, _ = one
+    nodes = tmp_path / "nodes.json"
+    kinds = {
+        "gpu": {"capabilities": ["gpu"], "workers_per_node": 2, "shm_size": 4096, "hosts": ["127.0.0.1"]},
+        "cpu": {"hosts": ["127.0.0.1"]},
+    }
+    nodes.write_text(json.dumps(kinds))
+    added = dart(running, "worker", "add", "--file", str(nodes), "--output", "json")
+    assert added.returncode == 0, added.stderr
+    assert [(row["name"], row["host"]) for row in json.loads(added.stdout)] == [
+        ("gpu", "127.0.0.1"),
+        ("cpu", "127.0.0.1"),
+    ]
+    assert counts(client) == {"gpu": 2, "cpu": 1}
+    upgraded = dart(running, "worker", "upgrade", "127.0.0.1")
+    assert (upgraded.returncode, upgraded.stdout.split()) == (0, ["HOST", "AGENTS", "127.0.0.1"])
+    failed = dart(running, "worker", "add", "127.0.0.1", "--name", "x", "--ssh-port", "9")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("dart: 1 of 1 hosts failed. 127.0.0.1: connection: ")
+    assert dart(running, "worker", "add", "--name", "x").returncode == 2
+    assert dart(running, "worker", "add", "127.0.0.1").returncode == 2
+    removed = dart(running, "worker", "remove", "127.0.0.1", "--output", "json")
+    assert len(json.loads(removed.stdout)[0]["agents"]) == 2
+    assert counts(client) == {}
+
+
+def dart(running: Cluster, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*running.program, *arguments, "--state-dir", str(running.state_dir)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip

@@ -17,6 +17,9 @@ from dart_client.poller import Poller
 
 RUNNING = 1
 TIMEOUT_SECONDS = 60.0
+HOSTS_SECONDS = 240.0
+"""Hosts over SSH: longer than the server takes for one (its limit `ssh_host_seconds`)."""
+UPGRADE_SECONDS = 2 * 3600.0
 BACKUP_SECONDS = 3600.0
 """A server may copy a large database for so long before its first byte comes."""
 
@@ -160,6 +163,33 @@ class Client:
     def ping_worker(self, name: str) -> dict[str, Any]:
         """Round trips through the broker to each agent of that name."""
         return self._post_to(path("worker", name, "ping"), {})
+
+    def add_workers(self, name: str, hosts: Sequence[str], *, seconds: float = HOSTS_SECONDS, **members: Any) -> Any:
+        """Start an agent on each host over SSH; returns when all are connected.
+
+        Args:
+            name: Of the worker.
+            hosts: `[USER@]HOST[:PORT]`.
+            seconds: How long that may take.
+            members: `workers_per_host`, `capabilities`, `shm_size`, `config`, `via_ssh`; `ssh` {`username`, `port`,
+                `private_key`, `passphrase`, `host_keys`}.
+
+        Returns:
+            `hosts` [{`host`, `agents`}], and `warnings` if there are any.
+
+        Raises:
+            HostUnreachableError: `details["failed"]` has each host with step and reason, `details["up"]` the others.
+        """
+        body = {"name": name, "hosts": list(hosts), **members}
+        return self.connection.call("POST", path("worker"), body, seconds=seconds)
+
+    def remove_workers(self, hosts: Sequence[str], *, seconds: float = HOSTS_SECONDS, **members: Any) -> Any:
+        """Let the agents leave that were started on these hosts over SSH; as `add_workers`, with `ssh` alone."""
+        return self.connection.call("DELETE", path("worker"), {"hosts": list(hosts), **members}, seconds=seconds)
+
+    def upgrade_hosts(self, hosts: Sequence[str], *, seconds: float = UPGRADE_SECONDS, **members: Any) -> Any:
+        """Replace those agents by the server's version one by one; as `add_workers`, with `everyone` and `ssh`."""
+        return self.connection.call("POST", path("host", "upgrade"), {"hosts": list(hosts), **members}, seconds=seconds)
 
     def enroll(self, name: str, public_key: str) -> dict[str, Any]:
         """Admit an agent's public key (Z85) for one worker name."""

@@ -14,7 +14,7 @@ NOUNS = {
     "run": "dart.cli.run:run",
     "server": "dart.cli.server_unit:server",
     "agent": "dart.cli.agent_unit:agent",
-    "worker": "dart.cli.worker:worker",
+    "worker": "dart.cli.worker_hosts:worker",
     "job": "dart.cli.job:job",
     "task": "dart.cli.task:task",
     "result": "dart.cli.result:result",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from dart.deploy.bundles import Bundles
 from dart.deploy.one_host import Broker, OneHost, Up
 from dart.deploy.plan import Failed, Host, HostFaultError, Wanted, parse_host, report
+from dart.deploy.ssh_options import SshOptions
 from dart.deploy.tunnels import Tunnels
 from dart.errors import DartError, HostUnreachableError
 from dart.limits import Limits
 
 if TYPE_CHECKING:
-    from dart.deploy.ssh import Session, SshOptions
+    from dart.deploy.ssh import Session
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Launcher:
             self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def add(
-        self, hosts: Sequence[str], wanted: Wanted, options: "SshOptions", *, tunnel_port: Callable[[str], int]
+        self, hosts: Sequence[str], wanted: Wanted, options: SshOptions, *, tunnel_port: Callable[[str], int]
     ) -> list[Up]:
         """Start one agent on each host, and wait until the broker has welcomed all of them.
 
@@ -86,7 +87,7 @@ class Launcher:
         return await self._all(hosts, options, do, done="Came up", seconds=self._limits.ssh_host_seconds)
 
     async def remove(
-        self, hosts: Sequence[str], options: "SshOptions", *, drain_seconds: float, stop_seconds: float
+        self, hosts: Sequence[str], options: SshOptions, *, drain_seconds: float, stop_seconds: float
     ) -> list[Up]:
         """Let all agents that this server started on these hosts leave, and remove what it put there.
 
@@ -111,7 +112,7 @@ class Launcher:
         return await self._all(hosts, options, do, done="Removed", seconds=self._limits.ssh_host_seconds)
 
     async def upgrade(
-        self, hosts: Sequence[str], options: "SshOptions", *, everyone: bool, tunnel_port: Callable[[str], int]
+        self, hosts: Sequence[str], options: SshOptions, *, everyone: bool, tunnel_port: Callable[[str], int]
     ) -> list[Up]:
         """Replace this server's agents on these hosts by those of its own version, one by one on each host.
 
@@ -133,7 +134,7 @@ class Launcher:
 
         return await self._all(hosts, options, do, done="Upgraded", seconds=self._limits.ssh_upgrade_seconds)
 
-    def resume_tunnel(self, host: str, options: "SshOptions", port: int) -> None:
+    def resume_tunnel(self, host: str, options: SshOptions, port: int) -> None:
         """Open the tunnel of a host again, where agents of an earlier run look for the broker."""
         parsed = parse_host(host)
         self._tunnels.resume(parsed, lambda: _connect(parsed, options, self._limits), port=port)
@@ -143,7 +144,7 @@ class Launcher:
     async def _all(
         self,
         hosts: Sequence[str],
-        options: "SshOptions",
+        options: SshOptions,
         do: Callable[[Host, OneHost], Awaitable[Up]],
         *,
         done: str,
@@ -158,7 +159,7 @@ class Launcher:
         return up
 
     async def _one(
-        self, host: Host, options: "SshOptions", do: Callable[[Host, OneHost], Awaitable[Up]], seconds: float
+        self, host: Host, options: SshOptions, do: Callable[[Host, OneHost], Awaitable[Up]], seconds: float
     ) -> Up | Failed:
         try:
             async with asyncio.timeout(seconds):
@@ -173,7 +174,7 @@ class Launcher:
             # A host answers what it likes; that is no reason to leave the others alone.
             return Failed(host.text, "answer", f"what came back cannot be understood ({type(error).__name__})", "")
 
-    async def _with(self, host: Host, options: "SshOptions", do: Callable[[Host, OneHost], Awaitable[Up]]) -> Up:
+    async def _with(self, host: Host, options: SshOptions, do: Callable[[Host, OneHost], Awaitable[Up]]) -> Up:
         """Connect, do it, disconnect."""
         async with self._locks[host.name, host.port or options.port]:
             session = await self._in_thread(lambda: _connect(host, options, self._limits))
@@ -184,7 +185,7 @@ class Launcher:
             finally:
                 await asyncio.shield(self._in_thread(session.close))
 
-    async def _tunnel(self, host: Host, options: "SshOptions", port: int) -> int:
+    async def _tunnel(self, host: Host, options: SshOptions, port: int) -> int:
         connect = lambda: _connect(host, options, self._limits)  # noqa: E731 - given on as it is
         return await self._in_thread(lambda: self._tunnels.ensure(host, connect, port=port))
 
@@ -194,7 +195,7 @@ class Launcher:
         return await asyncio.get_running_loop().run_in_executor(self._threads, do)
 
 
-def _connect(host: Host, options: "SshOptions", limits: Limits) -> "Session":
+def _connect(host: Host, options: SshOptions, limits: Limits) -> "Session":
     from dart.deploy.ssh import Session  # noqa: PLC0415 - fabric costs a server that needs none of it 20 MB
 
     return Session(host, options, limits)

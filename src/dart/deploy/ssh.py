@@ -11,7 +11,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +19,9 @@ import paramiko
 from fabric import Config, Connection
 
 from dart.deploy.plan import Host, HostFaultError
+from dart.deploy.ssh_options import ACCEPT_NEW, KNOWN, SshOptions
 from dart.limits import Limits
 
-KNOWN, ACCEPT_NEW = "known", "accept-new"
 _SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 _ANSWER_BYTES_MAX = 1024 * 1024
 _PIECE_BYTES = 64 * 1024
@@ -42,22 +41,6 @@ print(sys.version_info[0], sys.version_info[1], int(zmq is not None))
 done
 """
 _known_hosts_lock = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SshOptions:
-    """How hosts are reached."""
-
-    username: str = ""
-    """Empty: as `~/.ssh/config` says, or the server's own user."""
-    port: int = 0
-    """0: as `~/.ssh/config` says, or 22."""
-    private_key: Path | None = None
-    passphrase: str = field(default="", repr=False)
-    host_keys: str = KNOWN
-    """`known`, `accept-new`, or fingerprints (`SHA256:...`) with commas between them."""
-    known_hosts: Path | None = None
-    """Where accepted keys are kept, beside the user's and the system's own files."""
 
 
 class HostKeyPolicy(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # it comes without types
