@@ -1,6 +1,7 @@
 """The server's part for agents on hosts over SSH: what REST asks for, done by the launcher with the broker's means."""
 
 import asyncio
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ _LEAVE_DRAIN_SECONDS = 0.5
 _LEAVE_STOP_SECONDS = 2.5
 _log = logging.getLogger("dart.ssh")
 _SERVER_CHARS = 16
+_NAME_CHARS = 8
 
 
 class SshWorkers:
@@ -175,7 +177,10 @@ class _Broker:
     def __init__(self, gateway: Gateway, host: Host) -> None:
         self._gateway = gateway
         self._origin = f"ssh:{host.name.lower()}"
-        self.server = str(gateway.server().store_id)[:_SERVER_CHARS]
+        # Of its own for each name of a host: under another name of the same machine its agents are strangers, and
+        # strangers in this folder are swept away.
+        digits = hashlib.sha256(self._origin.encode()).hexdigest()[:_NAME_CHARS]
+        self.server = f"{str(gateway.server().store_id)[:_SERVER_CHARS]}-{digits}"
 
     def address(self) -> tuple[str, int]:
         return self._gateway.address.agent_host, self._gateway.address.agent_port

@@ -117,6 +117,12 @@ def test_the_very_body_of_an_old_program(one: tuple[Cluster, HistoricClient, Hos
     results = wait_until(lambda: len(found := client.results("count", 5)) == 2 and found, explain="two results")
     assert {result["worker"]: result["success"] for result in results} == {odd: "2", "worker#name-:0": "1"}
 
+    # Another name of the same machine: neither its agents nor those of the first name are taken for leftovers.
+    client.good("POST", "/worker/", name="other", hosts=["localhost"], ssh={"host_keys": "accept-new"})
+    assert counts(client) == {"worker#name-:0": 2, odd: 1, "other": 1}
+    client.good("DELETE", "/worker/", hosts=["localhost"], ssh={"host_keys": "accept-new"})
+    assert counts(client) == {"worker#name-:0": 2, odd: 1}
+
     began = agents(running)
     assert len(began) == 2
     assert running.end(running.server.process) == 0

@@ -3,10 +3,13 @@
 import threading
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dart.deploy.bundle import BundleInfo, build, default_name
 from dart.deploy.platforms import Target
 from dart.limits import Limits
+
+if TYPE_CHECKING:
+    from dart.deploy.bundle import BundleInfo
 
 
 class Bundles:
@@ -23,13 +26,15 @@ class Bundles:
         self._made: dict[str, BundleInfo] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
-    def get(self, target: Target, *, host_pyzmq: bool) -> tuple[BundleInfo, bytes]:
+    def get(self, target: Target, *, host_pyzmq: bool) -> "tuple[BundleInfo, bytes]":
         """The bundle for such hosts, and its bytes.
 
         Raises:
             HostUnreachableError: It has to be put together from wheels, and pip failed.
             ConfigError: The folder cannot be written.
         """
+        from dart.deploy.bundle import build, default_name  # noqa: PLC0415 - archives and wheels: 2 MB
+
         name = f"{'host-pyzmq-' if host_pyzmq else ''}{default_name(target)}"
         with self._locks[name]:
             file = self._folder / name
