@@ -96,6 +96,7 @@ def start(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
         while _alive(process.pid) and not _joined(home, began) and time.monotonic() < end:
             time.sleep(_PAUSE_SECONDS)
         code = process.poll()
+        process.returncode = 0 if code is None else code  # it goes on, and is not ours to wait for
         told.append({"id": agent_id, "died": code is not None, "code": code or 0, "log": _log(home, began)})
     return {"agents": told}
 
