@@ -65,6 +65,11 @@ def test_added_removed_and_added_again(four: tuple[Cluster, HistoricClient, Host
     client.good("POST", "/worker/", **{**wanted, "hosts": hosts.names[:1], "workers_per_host": "1"})
     assert counts(client) == {"worker#name-:0": 3}
 
+    # Each call is in the audit, with who and with what.
+    entries = client.good("GET", "/audit/?amount=100")["audit"]
+    told = [entry["what"] for entry in entries if entry["outcome"] == "done" and entry["who"] == "key admin (admin)"]
+    assert (told.count("worker.add"), told.count("worker.remove")) == (3, 2), entries
+
 
 def _has_any(home: Path) -> bool:
     folder = home / ".local/state/dart/ssh"
