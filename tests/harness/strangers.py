@@ -72,6 +72,18 @@ class Strangers:
                 cut += 1
         return cut
 
+    def insist(self) -> int:
+        """Connect anew what has not got in, rather than leave it to the system, which asks ever more seldom."""
+        waiting = 0
+        for place, sock in enumerate(self.sockets):
+            try:
+                sock.getpeername()
+            except OSError:
+                sock.close()
+                self.sockets[place] = self._connect(place)
+                waiting += 1
+        return waiting
+
     def close(self) -> None:
         for sock in self.sockets:
             sock.close()
