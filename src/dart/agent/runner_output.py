@@ -1,6 +1,6 @@
 """What a runner printed, pure: the text for the log file, and lines with the task that printed them."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 from dart.agent import runner_format as wire
 from dart.ids import Attempt, AttemptRef, TaskId
@@ -33,11 +33,18 @@ class OutputSplitter:
         self._left_out = 0
 
     def split(
-        self, data: bytes, running: AttemptRef | None, now: float, ended: Container[AttemptRef] = ()
+        self,
+        data: bytes,
+        running: AttemptRef | None,
+        now: float,
+        ended: Container[AttemptRef] = (),
+        given: Sequence[AttemptRef] = (),
     ) -> tuple[bytes, PrintedLines]:
         """Text without marks, and lines in order; what follows the last mark is `running`'s.
 
-        `ended` are the tasks whose results came before this data was read: their marks have come too, if they have any.
+        `given` is all that the runner is known to have, in order: what follows the mark of one of them, whose result
+        has not come yet, is the next one's. `ended` are the tasks whose results came before this data was read: their
+        marks have come too, if they have any.
         """
         self._allowance = min(self._allowance + max(now - self._allowed_at, 0.0) * self._rate, float(self._rate))
         self._allowed_at = now
@@ -50,8 +57,11 @@ class OutputSplitter:
         while (at := data.find(self._mark)) >= 0 and len(data) - at >= self._mark_bytes:
             task_id, incarnation, number = wire.MARK.unpack_from(data, at + len(self._mark))
             text += data[:at]
-            self._take(data[:at], AttemptRef(TaskId(task_id), Attempt(incarnation, number)), lines, ended=True)
+            marked = AttemptRef(TaskId(task_id), Attempt(incarnation, number))
+            self._take(data[:at], marked, lines, ended=True)
             data = data[at + self._mark_bytes :]
+            if marked in given:
+                running = next(iter(given[given.index(marked) + 1 :]), None)
         keep = len(data) - at if at >= 0 else self._beginning_of_mark(data)
         if keep:
             data, self._unsure = data[:-keep], data[-keep:]

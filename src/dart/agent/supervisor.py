@@ -304,7 +304,7 @@ class Supervisor:
         # Nothing has ended since the last text was read, so what follows the last mark is the running task's.
         if output:
             ended = {answer.ref for answer in answers if answer.kind == wire.ENDED}
-            self._print(state, *splitter.split(output, runner.running, self._clock(), ended))
+            self._print(state, *splitter.split(output, runner.running, self._clock(), ended, tuple(runner.given)))
         self._tell(state, answers)
         self._refuse(state, runner.pass_on())
         if runner.output_over:

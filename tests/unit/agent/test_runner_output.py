@@ -23,6 +23,14 @@ def test_lines_belong_to_the_task_whose_mark_follows():
     assert lines == [(FIRST, ("one", "two")), (SECOND, ("three",))]
 
 
+def test_what_follows_a_mark_is_not_the_marked_tasks():
+    """Its result may not have been read yet; then the next one that the runner has is meant."""
+    _, lines = splitter().split(b"one\n" + mark(FIRST) + b"two\n", FIRST, 0.0, (), (FIRST, SECOND))
+    assert lines == [(FIRST, ("one",)), (SECOND, ("two",))]
+    _, lines = splitter().split(b"one\n" + mark(SECOND) + b"two\n", FIRST, 0.0, (), (FIRST, SECOND))
+    assert lines == [(SECOND, ("one",)), (None, ("two",))]
+
+
 def test_a_line_without_end_ends_with_its_task():
     """The next task's first line does not begin in it."""
     _, lines = splitter().split(b"no end" + mark(FIRST) + b"next\n", SECOND, 0.0)
