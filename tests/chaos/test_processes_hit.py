@@ -104,6 +104,14 @@ def test_a_killed_runner_costs_one_attempt(tmp_path: Path):
         assert agent.poll() is None
 
 
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; it may end while it is looked at."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_a_runner_is_killed_with_its_whole_group(tmp_path: Path):
     """What a task started dies with it, the agent does not."""
     with cluster(tmp_path) as running:
@@ -114,7 +122,7 @@ def test_a_runner_is_killed_with_its_whole_group(tmp_path: Path):
         (runner,) = children(agent.pid)
         (child,) = wait_until(lambda: psutil.Process(runner).children(), explain="the task starts a process")
         os.killpg(runner, signal.SIGKILL)
-        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, explain=str(child))
+        wait_until(lambda: is_gone(child), explain=str(child))
         assert scene.finish() == {"group": "group"}
         assert scene.lines() == ["begin group", "begin group", "end group"]
         assert agent.poll() is None
