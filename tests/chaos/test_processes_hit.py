@@ -11,7 +11,7 @@ import pytest
 from chaos.scene import SCALE, Scene, quick_limits
 from dart.agent.spool_file import read_segment
 from harness.cluster import cluster
-from harness.processes import children
+from harness.processes import children, is_gone
 from harness.waiting import wait_until
 
 
@@ -102,14 +102,6 @@ def test_a_killed_runner_costs_one_attempt(tmp_path: Path):
         assert "runner" in results["never"]
         assert [line for line in scene.lines() if line.endswith("again")] == ["begin again", "begin again", "end again"]
         assert agent.poll() is None
-
-
-def is_gone(process: psutil.Process) -> bool:
-    """Whether it has ended; it may end while it is looked at."""
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_runner_is_killed_with_its_whole_group(tmp_path: Path):

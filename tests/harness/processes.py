@@ -11,7 +11,15 @@ def children(pid: int) -> list[int]:
         found = psutil.Process(pid).children()
     except psutil.NoSuchProcess:
         return []
-    return [child.pid for child in found if child.status() != psutil.STATUS_ZOMBIE]
+    return [child.pid for child in found if not is_gone(child)]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; it may end while it is looked at."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def marked(variable: str, value: str) -> list[int]:
