@@ -1,4 +1,4 @@
-"""The audit as REST and the server need it: what is noted beside events, refusals in numbers, what can be read."""
+"""The audit as REST and the server need it: what is noted beside events, what is told in numbers, what can be read."""
 
 import asyncio
 from dataclasses import dataclass
@@ -29,6 +29,12 @@ class _Refusals:
     further: int = 0
 
 
+@dataclass(slots=True)
+class _Repeated:
+    actor: Actor
+    further: int = 0
+
+
 class Audit:
     """Notes and reads entries of one service."""
 
@@ -36,6 +42,7 @@ class Audit:
         self._service = service
         self._limits = limits
         self._refusals: dict[tuple[bool, str, str, str], _Refusals] = {}
+        self._repeated: dict[tuple[str, str, str], _Repeated] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def note(self, what: str, target: str = "", outcome: str = "done") -> None:
@@ -52,6 +59,27 @@ class Audit:
     def tell(self, what: str, target: str) -> None:
         """Tell of what the server did by itself; nobody waits for it."""
         self._post(SERVER, what, target, "done")
+
+    def is_repeated(self, what: str, target: str) -> bool:
+        """Whether this caller has done this to this target within the minute: then it needs no entry of its own.
+
+        What was done so is to be told to `repeated`.
+        """
+        actor = ACTOR.get()
+        subject = (actor.who, what, target)
+        if subject in self._repeated:
+            return True
+        if len(self._repeated) >= SUBJECTS_MAX:
+            self.count()
+        self._repeated[subject] = _Repeated(actor)
+        self._count_soon()
+        return False
+
+    def repeated(self, what: str, target: str) -> None:
+        """Count what was done without an entry; once a minute its number is told."""
+        actor = ACTOR.get()
+        self._repeated.setdefault((actor.who, what, target), _Repeated(actor)).further += 1
+        self._count_soon()
 
     def refuse(self, what: str, target: str, why: str, actor: Actor | None = None) -> None:
         """Tell that somebody was refused: the first time at once, then their number once a minute."""
@@ -70,15 +98,14 @@ class Audit:
             return
         self._refusals[subject] = _Refusals(actor, what, target, why)
         self._post(actor, what, target, f"refused: {why}")
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self.count)
+        self._count_soon()
 
     def refuse_agent(self, agent_id: str, why: str, address: str = "") -> None:
         """Tell that an agent was turned away."""
         self.refuse(_CONNECT, agent_id[:16], why, Actor(f"agent {agent_id[:16]}", address))
 
     def count(self) -> None:
-        """Tell how many refusals there were beside those told of, and begin anew."""
+        """Tell how much there was beside what was told of, and begin anew."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -86,6 +113,14 @@ class Audit:
         for one in refusals.values():
             if one.further:
                 self._post(one.actor, one.what, one.target, f"refused {one.further} more times: {one.why}")
+        repeated, self._repeated = self._repeated, {}
+        for (_, what, target), many in repeated.items():
+            if many.further:
+                self._post(many.actor, what, target, f"done, {many.further} more times")
+
+    def _count_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WINDOW_SECONDS, self.count)
 
     async def rows(self, *, after: int, amount: int, newest_first: bool) -> list[AuditRow]:
         """A page of what is kept; `after` is the cursor, 0 the begin in the order asked for."""

@@ -36,6 +36,7 @@ from dart.limits import Limits
 
 T = TypeVar("T")
 
+_DELETE = "result.delete"
 FINAL_STATES = frozenset(
     {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST}
 )
@@ -109,6 +110,7 @@ class Gateway:
     def close(self) -> None:
         """Say from now on that the server is stopping, and let nobody wait for results any more."""
         self._stopping = True
+        self.audit.count()
         self._backups.stop()
         self._waiters.wake_all()
 
@@ -308,8 +310,14 @@ class Gateway:
         return found
 
     async def delete_result(self, job: str, task_id: TaskId) -> None:
-        """Forget one result; unknown ones are no error."""
-        await self._service.ask(lambda token: events.ResultDeleted(token, job, task_id))
+        """Forget one result; unknown ones are no error.
+
+        Programs that delete each result they have read do so thousands of times: the audit has the first, and numbers.
+        """
+        counted = self.audit.is_repeated(_DELETE, job)
+        await self._service.ask(lambda token: events.ResultDeleted(token, job, task_id, counted))
+        if counted:
+            self.audit.repeated(_DELETE, job)
 
     async def recall_answer(self, idempotency: Idempotency) -> int | None:
         """The answer given before to this key and body; None: it is new; `IdempotencyConflictError`: other body.

@@ -93,6 +93,33 @@ async def test_subjects_are_told_apart(service):
     audit.count()
 
 
+async def test_what_is_done_again_and_again_is_told_in_numbers(service):
+    """The first has an entry of its own, whoever and whatever is another begins anew, and there is a bound."""
+    audit = Audit(service, Limits())
+    token = actors.ACTOR.set(Actor("key a", "127.0.0.1"))
+    try:
+        assert not audit.is_repeated("result.delete", "j")
+        for _ in range(500):
+            assert audit.is_repeated("result.delete", "j")
+            audit.repeated("result.delete", "j")
+        assert not audit.is_repeated("result.delete", "k")
+        audit.count()
+        assert service.told == [("key a", "result.delete", "done, 500 more times")]
+        audit.repeated("result.delete", "j")  # it was still on its way when the others were counted
+        audit.count()
+        assert service.told[1:] == [("key a", "result.delete", "done, 1 more times")]
+        for number in range(3 * SUBJECTS_MAX):
+            assert not audit.is_repeated("result.delete", f"j{number}")
+            audit.repeated("result.delete", f"j{number}")
+        assert len(audit._repeated) <= SUBJECTS_MAX
+        actors.ACTOR.set(Actor("key b", "127.0.0.1"))
+        assert not audit.is_repeated("result.delete", "j299")
+        audit.count()
+        assert len(service.told) == 2 + 3 * SUBJECTS_MAX
+    finally:
+        actors.ACTOR.reset(token)
+
+
 async def test_what_cannot_be_written_is_logged(service, caplog):
     """A backup of a server whose disk is full is told by its log line at least."""
     caplog.set_level(logging.INFO, logger="dart.audit")

@@ -74,7 +74,9 @@ _WORDS: dict[type, Callable[[Any, Any], Words | None]] = {
     events.TaskCancelled: lambda event, was_open: (
         "task.cancel", f"{event.job}/{event.task_id}", "done" if was_open else "done before: it was over"
     ),
-    events.ResultDeleted: lambda event, _: ("result.delete", f"{event.job}/{event.task_id}", "done"),
+    events.ResultDeleted: lambda event, _: (
+        None if event.counted else ("result.delete", f"{event.job}/{event.task_id}", "done")
+    ),
     events.AgentEnrolled: lambda event, agent_id: ("agent.enroll", event.name, f"done, key {str(agent_id)[:16]}"),
     events.AgentJoined: lambda event, agent_id: (
         "agent.join", event.name, f"done, key {str(agent_id)[:16]}, token {event.token_id}"

@@ -80,6 +80,8 @@ class ResultDeleted:
     token: Token
     job: str
     task_id: TaskId
+    counted: bool = False
+    """The audit has it in a number, so it needs no entry of its own."""
 
 
 @dataclass(frozen=True, slots=True)

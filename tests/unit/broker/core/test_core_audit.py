@@ -43,6 +43,7 @@ def test_what_clients_do(r):
         *_signed(r, events.TaskCancelled, "j", 2),
         *_signed(r, events.TaskCancelled, "j", 2),
         *_signed(r, events.ResultDeleted, "j", 2),
+        *_signed(r, events.ResultDeleted, "j", 3, True),
         *_signed(r, events.AgentEnrolled, b"k" * 32, "w2"),
         *_signed(r, events.WorkersDrained, "w"),
         *_signed(r, events.JobStopped, "j"),
