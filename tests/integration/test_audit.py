@@ -134,6 +134,21 @@ async def test_repetitions_of_a_request_are_told_once():
         assert [entry["what"] for entry in await _entries(stack)] == ["job.define", "task.submit"]
 
 
+async def test_deleting_result_after_result_is_few_entries():
+    """The first has its id; the others are one number, told when the server stops at the latest."""
+    async with rest() as stack:
+        await stack.define("j")
+        for number in range(1, 31):
+            await stack.call("DELETE", f"/job/j/results/{number}/")
+        stack.broker.gateway.close()
+        await stack.define("k")  # of a later turn, as below
+        told = [entry for entry in await _entries(stack) if entry["what"] == "result.delete"]
+        assert [(entry["target"], entry["outcome"]) for entry in sorted(told, key=lambda entry: int(entry["id"]))] == [
+            ("j/1", "done"), ("j", "done, 29 more times"),
+        ]  # fmt: skip
+        assert len({entry["who"] for entry in told}) == 1
+
+
 async def test_a_flood_of_wrong_keys_is_few_entries():
     """Its begin and its number; the known key whose scope is too small is named."""
     async with rest() as stack:
