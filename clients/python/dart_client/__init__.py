@@ -37,9 +37,11 @@ from dart_client.errors import (
     ValueNotPortableError,
     WorkerOfflineError,
 )
+from dart_client.executor import Executor
 from dart_client.futures import TaskFuture
 from dart_client.job import Job
 from dart_client.results import Result
+from dart_client.rounds import Round
 
 __all__ = [
     "Client",
@@ -48,6 +50,7 @@ __all__ = [
     "ConflictError",
     "DamagedFileError",
     "DartError",
+    "Executor",
     "ForbiddenError",
     "HostUnreachableError",
     "InvalidRequestError",
@@ -58,6 +61,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeError",
     "Result",
+    "Round",
     "ServerUnreachableError",
     "TaskCancelled",
     "TaskError",

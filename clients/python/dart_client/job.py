@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from dart_client import futures
 from dart_client.connection import path
 from dart_client.errors import DartError, NotFoundError, TaskCancelled
 from dart_client.futures import TaskFuture
 from dart_client.results import Result, result_of
+from dart_client.rounds import Round, run_round
 from dart_client.submission import Entry, body_of, encode_parameter, posts, prefix_of
 
 if TYPE_CHECKING:
@@ -128,6 +129,17 @@ class Job:
                 iterator is closed early.
         """
         source = ((item, location) for item in parameters) if locations is None else zip(parameters, locations)
+        return self.stream(source, look_ahead=look_ahead, patience=lambda: timeout, policy=policy)
+
+    def stream(
+        self,
+        source: Iterator[tuple[Any, str]],
+        *,
+        look_ahead: int,
+        patience: Callable[[], float | None],
+        policy: dict[str, Any],
+    ) -> Iterator[Any]:
+        """`map` over pairs of parameter and location; `patience` gives the seconds left for the next value."""
         waiting: deque[TaskFuture] = deque()
         chunk = max(1, min(MAP_CHUNK, look_ahead))
         try:
@@ -140,11 +152,35 @@ class Job:
                         self.submit_many([item for item, _ in piece], locations=[place for _, place in piece], **policy)
                     )
                 while waiting and (not more or len(waiting) + chunk > look_ahead):
-                    yield waiting.popleft().result(timeout)
+                    yield waiting.popleft().result(patience())
         finally:
             for future in waiting:
                 if not future.done():
                     future.cancel()
+
+    def round(
+        self,
+        parameters: Mapping[str, Any],
+        *,
+        quorum: int | None = None,
+        deadline: float | None = None,
+        cancel: bool = True,
+        **policy: Any,
+    ) -> Round:
+        """One task for each worker named, each with its own parameter; ends when enough have answered.
+
+        Args:
+            parameters: By the worker's name.
+            quorum: So many values are enough; all without it.
+            deadline: Seconds after which the round ends, whoever is missing.
+            cancel: Cancel the tasks of those that are late; else they go on, and their results are kept at the server.
+            policy: As for `submit`.
+
+        Raises:
+            ValueError: The quorum is larger than the number of workers, or less than 1.
+            DartError: The server refused the tasks; with `if_offline="fail"` also because a worker is not connected.
+        """
+        return run_round(self, parameters, quorum=quorum, deadline=deadline, cancel=cancel, **policy)
 
     def results(self, *, worker_regex: str = "", follow: bool = False) -> Iterator[Result]:
         """All results of the job, oldest first; those of others' tasks too.
