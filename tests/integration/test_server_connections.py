@@ -1,6 +1,7 @@
 """REST's connections: bounded in number, none may dawdle."""
 
 import asyncio
+import gc
 import ssl
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from dart.certificates import own_certificate, tls_context
 from dart.limits import Limits
-from dart.rest.connections import Listener
+from dart.rest.connections import Connection, Listener
 from harness.broker_stack import until
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -230,3 +231,31 @@ async def test_a_socket_that_was_put_in_our_place_stays(tmp_path):
     assert path.read_text() == "theirs"
     async with rest(Limits(), path=tmp_path / "ours"):
         assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\x00no HTTP\r\n\r\n", REQUEST, REQUEST + b"GET / HT", b"GET /unknown HTTP/1.1\r\n\r\n"]
+)
+@pytest.mark.parametrize("encrypted", [False, True])
+async def test_a_connection_that_is_over_leaves_nothing(tmp_path, encrypted, sent):
+    """Its memory is free at once: as garbage in cycles it would wait for a collection of all generations."""
+
+    def left():
+        return sum(isinstance(thing, Connection) for thing in gc.get_objects())
+
+    async with rest(Limits(), directory=tmp_path if encrypted else None) as it:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                reader, writer = await it.connect()
+                writer.write(sent)
+                await writer.drain()
+                if sent:
+                    await reader.read(100)
+                writer.close()
+                await until(lambda: len(it.listener) == 0)
+            del reader, writer
+            await until(lambda: left() == 0)
+        finally:
+            gc.enable()

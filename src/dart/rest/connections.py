@@ -87,6 +87,9 @@ class Connection(web.RequestHandler):
             raise ConnectionError("a part of the answer is out already") from exc
         if status >= 500:
             log.error("a request failed before its handler: %s", message, exc_info=exc)
+        elif exc is not None:
+            # Its frames hold aiohttp's record of it, which holds it: a cycle for every request that is no HTTP.
+            exc.__traceback__ = None
         refusal = from_http(status, NOT_HTTP)
         response = error_answer(refusal, messagepack=False)
         response.force_close()
@@ -107,6 +110,8 @@ class Connection(web.RequestHandler):
         """It is over."""
         self._listener.leave(self._place)
         super().connection_lost(exc)
+        # Neither holds the other from here on: cycles would stay until the next collection of all generations.
+        self._place.connection = None
 
 
 class Listener:
