@@ -41,6 +41,12 @@ def test_versions_and_what_probes_tell(tmp_path):
     assert faults == ()
 
 
+def test_a_probe_may_stand_beside_tasks(tmp_path):
+    """Its module may import what tasks import."""
+    (tmp_path / "both.py").write_text("import dart_task\n\ndef probe():\n    return {'worker': dart_task.worker}\n")
+    assert asked(tmp_path, [], ["both"]) == ({"worker": ""}, ())
+
+
 def asked(folder, libraries, probes, limits=LIMITS, python=PYTHON):
     return ask(python, folder, limits, libraries=libraries, probes=probes, environment={})
 

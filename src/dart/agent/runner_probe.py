@@ -52,8 +52,11 @@ def main(asked: dict[str, Any]) -> None:
     sys.path.insert(0, _HERE)
     import runner_files  # type: ignore[import-not-found]  # noqa: PLC0415 - beside this file, wherever that is
     import runner_modules  # type: ignore[import-not-found]  # noqa: PLC0415
+    import runner_task  # type: ignore[import-not-found]  # noqa: PLC0415
 
     del sys.path[0]
+    # A module may hold tasks beside its probe, and import what tasks may.
+    sys.modules["dart_task"] = sys.modules.pop("runner_task", runner_task)
     facts, faults = {}, []
     if asked["libraries"]:
         facts.update(library_facts(asked["libraries"]))
