@@ -62,6 +62,18 @@ class Network:
         """Lose this part of the packets and delay the others by so many seconds, each way."""
         self._order(host, BOTH, loss=loss, delay=delay)
 
+    def close_port(self, host: int, port: int) -> None:
+        """Drop what asks for connections from this host to this port of the server."""
+        self._order(host, ("server",), closed_port=port)
+
+    def only_outward(self, host: int) -> None:
+        """Drop everything toward this host but answers: nobody can begin a connection to it."""
+        self._order(host, ("host",), answers_only=True)
+
+    def address_of(self, host: int) -> str:
+        """Its address, which the server's side has a route to."""
+        return f"{self.address.rpartition('.')[0]}.{host + 1}"
+
     def heal(self, host: int) -> dict[str, int]:
         """As at the beginning; tells how many packets were forwarded and dropped so far."""
         return self._order(host, BOTH)

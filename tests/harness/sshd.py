@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.network import Network
 from harness.waiting import wait_until
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
@@ -21,7 +22,7 @@ needs_sshd = pytest.mark.skipif(SSHD is None, reason="there is no sshd: tools/in
 USER = pwd.getpwuid(os.getuid()).pw_name
 _CONFIG = """\
 Port {port}
-ListenAddress 127.0.0.1
+ListenAddress {address}
 HostKey {host_key}
 PidFile none
 AuthorizedKeysFile {folder}/authorized_keys
@@ -50,11 +51,14 @@ class Host:
     port: int
     process: "subprocess.Popen[bytes] | None" = None
     variables: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+    """Goes before the server's command: another network."""
 
     @property
     def name(self) -> str:
         """As it is given to `dart worker add`."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     @property
     def home(self) -> Path:
@@ -64,7 +68,7 @@ class Host:
     def known(self) -> str:
         """Its line in a known_hosts file."""
         kind, key = (self.folder / "host_key.pub").read_text().split()[:2]
-        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
+        return f"[{self.address}]:{self.port} {kind} {key}\n"
 
     def start(self) -> None:
         environment = {"HOME": str(self.home), **self.variables}
@@ -73,13 +77,17 @@ class Host:
         config = self.folder / "sshd_config"
         config.write_text(
             _CONFIG.format(
-                port=self.port, host_key=self.folder / "host_key", folder=self.folder.parent, environment=told
+                address=self.address,
+                port=self.port,
+                host_key=self.folder / "host_key",
+                folder=self.folder.parent,
+                environment=told,
             )
         )
         with (self.folder / "sshd.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(SSHD), "-D", "-e", "-f", str(config)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                [*self.prefix, str(SSHD), "-D", "-e", "-f", str(config)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         wait_until(self._listens, explain=lambda: self.log)
 
@@ -87,7 +95,7 @@ class Host:
         assert self.process is not None
         assert self.process.poll() is None, self.log
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", self.port), 0.2).close()
+            socket.create_connection((self.address, self.port), 0.2).close()
             return True
         return False
 
@@ -161,8 +169,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def sshds(folder: Path, number: int, **variables: str) -> Iterator[Hosts]:
-    """So many hosts that run; the Python that they find is the tests' own, which has pyzmq."""
+def sshds(folder: Path, number: int, *, lines: Network | None = None, **variables: str) -> Iterator[Hosts]:
+    """So many hosts that run; the Python that they find is the tests' own, which has pyzmq.
+
+    With `lines` each is in its own network, as host 1, 2 ... of it; else all are at 127.0.0.1.
+    """
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -173,6 +184,8 @@ def sshds(folder: Path, number: int, **variables: str) -> Iterator[Hosts]:
     try:
         for index in range(number):
             host = Host(folder / f"host{index}", free_port(), variables={"PATH": path, **variables})
+            if lines is not None:
+                host.address, host.prefix = lines.address_of(index + 1), lines.inside(index + 1)
             host.home.mkdir(parents=True)
             host.new_host_key()
             it.hosts.append(host)

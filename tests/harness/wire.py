@@ -2,9 +2,9 @@
 
 Started as `python wire.py SUBNET HOSTS SEED` (root is needed). Host 0 is where it is started, `SUBNET.1`; hosts 1 to
 HOSTS are fresh namespaces, `SUBNET.2` and on. The first line it prints are the descriptors of those namespaces. A line
-of JSON on stdin changes one direction of a host's link, `{"host": 1, "toward": "server" or "host", "cut": true,
-"loss": 0.1, "delay": 0.05}`; each is answered by a line with what was forwarded and dropped. It ends with its stdin,
-and nothing is left of the network then.
+of JSON on stdin changes one direction of a host's link, `{"host": 1, "toward": "server" or "host"}` and the members of
+`Way`; each is answered by a line with what was forwarded and dropped. It ends with its stdin, and nothing is left of
+the network then.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 TUNSETIFF = 0x400454CA
 IFF_TUN_NO_PI = 0x1001
 CLONE_NEWNET = 0x40000000
+TCP, SYN, ACK = 6, 2, 16
 PACKETS_PER_TURN = 64
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -34,6 +35,26 @@ class Way(NamedTuple):
     cut: bool = False
     loss: float = 0.0
     delay: float = 0.0
+    answers_only: bool = False
+    """Nothing but what belongs to TCP connections that the receiver began, as a home router does it."""
+    closed_port: int = 0
+    """Nobody gets a connection to this port of the receiver, as a firewall does it."""
+
+
+class Segment(NamedTuple):
+    """Of a TCP connection."""
+
+    source_port: int
+    port: int
+    begins: bool
+
+
+def segment(packet: bytes) -> Segment | None:
+    """What a packet is part of; None: not of TCP."""
+    start = (packet[0] & 15) * 4
+    if packet[9] != TCP or len(packet) < start + 14:
+        return None
+    return Segment(*struct.unpack_from("!HH", packet, start), packet[start + 13] & (SYN | ACK) == SYN)
 
 
 def check(result: int, what: str) -> None:
@@ -63,6 +84,8 @@ class Wire:
         self.late: list[tuple[float, int, int, bytes]] = []
         self.numbers = itertools.count()
         self.forwarded = self.dropped = 0
+        self.begun: set[tuple[int, int, int]] = set()
+        """Connections that somebody asked for: who, from which port, to which."""
         home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.tunnels = [open_tunnel(f"dart{os.getpid()}", f"{subnet}.1")]
         self.namespaces = []
@@ -88,12 +111,21 @@ class Wire:
         if not 0 <= host < len(self.tunnels) or host == source:
             return
         way = self.ways.get((source, host), Way())
-        if way.cut or (way.loss and self.chance.random() < way.loss):
+        if self.is_refused(way, source, host, packet) or way.cut or (way.loss and self.chance.random() < way.loss):
             self.dropped += 1
         elif way.delay:
             heapq.heappush(self.late, (now + way.delay, next(self.numbers), host, packet))
         else:
             self.write(host, packet)
+
+    def is_refused(self, way: Way, source: int, host: int, packet: bytes) -> bool:
+        """Whether a firewall at this link takes it away."""
+        part = segment(packet)
+        if part is not None and part.begins:
+            if part.port == way.closed_port:
+                return True
+            self.begun.add((source, part.source_port, part.port))
+        return way.answers_only and (part is None or (host, part.port, part.source_port) not in self.begun)
 
     def write(self, host: int, packet: bytes) -> None:
         try:
