@@ -41,8 +41,9 @@ QUIET_PART = 0.15
 """Of the run before the attack, and as much after it."""
 CALM_SECONDS = 10.0
 """After the attack, before it counts as quiet: handshakes run out."""
-GROWTH_MIB_PER_HOUR = 20.0
-"""In the last quarter of the attack: buffers of connections come and go by about a MiB."""
+GROWTH_MIB_PER_HOUR = 40.0
+"""In the last quarter of the attack. Buffers of connections come and go by about a MiB, which is as much in the last
+quarter of ten minutes."""
 JUDGED_SECONDS = 300.0
 """Shorter attacks tell nothing of memory."""
 WARM_UP_TASKS = 40_000
