@@ -52,7 +52,7 @@ class SshWorkers:
         self._folder = folder
         self._limits = limits
         self._kept = KeptHosts(folder / KEPT)
-        self._launcher = Launcher(Server(gateway, listens_at), folder / BUNDLES, limits)
+        self._launcher = Launcher(Server(gateway, listens_at), folder / BUNDLES, limits, defaults.wheelhouse)
 
     async def add(self, wanted: NewWorkers, ssh: SshWanted) -> HostsDone:
         """Start an agent on each host."""

@@ -14,7 +14,8 @@ from harness.foreign_root import UnavailableError
 ARCHITECTURES = os.environ.get("DART_CROSSARCH", "armhf").split(",")
 """32-bit ARM is what differs most among the machines that people have; `make crossarch` runs them all."""
 if "DART_CROSSARCH" not in os.environ:
-    collect_ignore = ["test_footprint.py"]  # says little where other tests are at work
+    # The one says little where other tests are at work, the other takes a while for what no architecture changes.
+    collect_ignore = ["test_footprint.py", "test_wheelhouse_there.py"]
 FIGURES = pytest.StashKey[list[str]]()
 
 

@@ -39,6 +39,8 @@ class SshDefaults:
     public_key: Path | None = None
     host_keys: str = "known"
     """`known`: those that known_hosts files have; `accept-new`; or fingerprints with commas between them."""
+    wheelhouse: Path | None = None
+    """A folder with wheels for hosts that lack pyzmq, in place of what pip is configured for."""
 
     def check(self) -> None:
         """Raise `ConfigError` that names the option."""
@@ -51,6 +53,8 @@ class SshDefaults:
                 raise ConfigError(f"{option} {path} is no file; give the path of a key on this machine.")
         if not is_host_keys(self.host_keys):
             raise ConfigError(f"--ssh-host-keys {self.host_keys!r} must be {HOST_KEYS}.")
+        if self.wheelhouse is not None and not self.wheelhouse.is_dir():
+            raise ConfigError(f"--ssh-wheelhouse {self.wheelhouse} is no folder; give one on this machine with wheels.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

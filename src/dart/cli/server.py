@@ -21,7 +21,7 @@ from dart_client import ServerUnreachableError
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
-_SSH_MEMBERS = ("username", "port", "private_key", "public_key", "host_keys")
+_SSH_MEMBERS = ("username", "port", "private_key", "public_key", "host_keys", "wheelhouse")
 _SSH = "Default for adding workers over SSH:"
 START_OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option(
@@ -56,6 +56,11 @@ START_OPTIONS: tuple[Callable[..., Any], ...] = (
         show_default=True,
         metavar="WHICH",
         help=f"{_SSH} known, accept-new, or fingerprints SHA256:... with commas between them.",
+    ),
+    click.option(
+        "--ssh-wheelhouse",
+        metavar="DIR",
+        help="Wheels for hosts over SSH that lack pyzmq, in place of what pip is configured for.",
     ),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
 )
@@ -92,7 +97,7 @@ def config_of(options: dict[str, Any]) -> ServerConfig:
     """The server's configuration from the options of `start`."""
     given = {**options, **{name: _path(options[name]) for name in ("state_dir", "tls_cert", "tls_key")}}
     ssh = {name: given.pop(f"ssh_{name}") for name in _SSH_MEMBERS}
-    keys = {name: _path(ssh[name]) for name in ("private_key", "public_key")}
+    keys = {name: _path(ssh[name]) for name in ("private_key", "public_key", "wheelhouse")}
     return ServerConfig(**given, ssh=SshDefaults(**{**ssh, **keys}))
 
 

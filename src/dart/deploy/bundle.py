@@ -66,7 +66,8 @@ def build(target: Target, file: Path, limits: Limits, *, wheelhouse: Path | None
     if pyzmq is None and not host_pyzmq and wheelhouse is not None:
         raise ConfigError(
             f"{wheelhouse} has no wheel of pyzmq {LEAST['pyzmq']} or later for {target.platform} and Python "
-            f"{target.python_text}; put one there, or use the host's own with --host-pyzmq."
+            f"{target.python_text}; put one there, or install the host's own (python3-zmq), which dart bundle takes "
+            "with --host-pyzmq."
         )
     msgpack = (None if pyzmq is None else fetch("msgpack", target, wheelhouse)) or installed_msgpack()
     packages = [package for package in (pyzmq, msgpack) if package is not None]

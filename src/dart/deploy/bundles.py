@@ -18,11 +18,13 @@ class Bundles:
     Args:
         folder: Where they are made.
         limits: Bound of their size.
+        wheelhouse: A folder with wheels, in place of what pip is configured for.
     """
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, wheelhouse: Path | None = None) -> None:
         self._folder = folder
         self._limits = limits
+        self._wheelhouse = wheelhouse
         self._made: dict[str, BundleInfo] = {}
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -31,7 +33,7 @@ class Bundles:
 
         Raises:
             HostUnreachableError: It has to be put together from wheels, and pip failed.
-            ConfigError: The folder cannot be written.
+            ConfigError: The folder cannot be written, or the wheelhouse has no wheel for such hosts.
         """
         from dart.deploy.bundle import build, default_name  # noqa: PLC0415 - archives and wheels: 2 MB
 
@@ -40,5 +42,5 @@ class Bundles:
             file = self._folder / name
             if name not in self._made or not file.is_file():
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._made[name] = build(target, file, self._limits, wheelhouse=None, host_pyzmq=host_pyzmq)
+                self._made[name] = build(target, file, self._limits, wheelhouse=self._wheelhouse, host_pyzmq=host_pyzmq)
             return self._made[name], file.read_bytes()

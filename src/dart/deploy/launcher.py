@@ -47,12 +47,13 @@ class Launcher:
         server: The server.
         folder: For bundles that were made.
         limits: Bounds of all waits, and of hosts at once.
+        wheelhouse: What bundles are made of, in place of what pip is configured for.
     """
 
-    def __init__(self, server: Server, folder: Path, limits: Limits) -> None:
+    def __init__(self, server: Server, folder: Path, limits: Limits, wheelhouse: Path | None = None) -> None:
         self._server = server
         self._limits = limits
-        self._bundles = Bundles(folder, limits)
+        self._bundles = Bundles(folder, limits, wheelhouse)
         self._tunnels = Tunnels(server.local_address, limits)
         self._threads: ThreadPoolExecutor | None = None
         # One call after the other at each host: two would take each other's beginnings for leftovers.

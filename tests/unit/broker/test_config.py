@@ -36,6 +36,7 @@ from dart.errors import ConfigError
         ({"ssh": SshDefaults(username="-oProxyCommand=x")}, "--ssh-username"),
         ({"ssh": SshDefaults(private_key=Path("/no/key"))}, "--ssh-private-key"),
         ({"ssh": SshDefaults(public_key=Path("/"))}, "--ssh-public-key"),
+        ({"ssh": SshDefaults(wheelhouse=Path(__file__))}, "--ssh-wheelhouse"),
     ],
 )
 def test_what_cannot_be_is_refused(options, named):

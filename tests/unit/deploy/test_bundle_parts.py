@@ -1,5 +1,6 @@
 """What goes into a bundle: platforms and their wheels, the agent's files, and the check that runs on the host."""
 
+import hashlib
 import io
 import json
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import dart
 from dart.deploy import bundle, bundle_check, wheels
 from dart.deploy.agent_files import agent_files
+from dart.deploy.bundles import Bundles
 from dart.deploy.platforms import NAMES, Target, target
 from dart.deploy.wheels import LEAST, installed_msgpack, read_wheel, runs_from
 from dart.errors import ConfigError, DamagedFileError, HostUnreachableError
@@ -184,6 +186,20 @@ def test_a_wheelhouse_without_a_wheel_is_an_error(tmp_path):
         build(tmp_path, wheelhouse=tmp_path, host_pyzmq=False)
     with pytest.raises(ConfigError, match="is no folder"):
         build(tmp_path, wheelhouse=tmp_path / "none", host_pyzmq=False)
+
+
+def test_a_server_takes_wheels_from_its_wheelhouse(tmp_path, monkeypatch):
+    """Once for each kind of host, and only where the host has no pyzmq of its own."""
+    made = {name: wheels.Package(name, "27.0", f"{name}-27.0-py3-none-any.whl", {}) for name in LEAST}
+    asked = []
+    monkeypatch.setattr(bundle, "fetch", lambda name, _, wheelhouse: asked.append((name, wheelhouse)) or made[name])
+    bundles = Bundles(tmp_path / "made", Limits(), tmp_path)
+    assert bundles.get(ARM, host_pyzmq=True)[0].needs == "pyzmq >= 24.0.1"
+    assert asked == []
+    info, data = bundles.get(ARM, host_pyzmq=False)
+    assert (info.needs, info.sha256) == ("", hashlib.sha256(data).hexdigest())
+    assert bundles.get(ARM, host_pyzmq=False) == (info, data)
+    assert asked == [("pyzmq", tmp_path), ("msgpack", tmp_path)]
 
 
 def test_an_index_that_cannot_be_reached_is_no_index_without_wheels(monkeypatch):
