@@ -218,6 +218,8 @@ class TaskErrorCode:
     """The policy of the worker's owner does not let this run, or its result leave."""
     OUT_OF_MEMORY: ClassVar[int] = 107
     """It needed more memory than there is, or than the agent's owner allows."""
+    MODULE_DIFFERS: ClassVar[int] = 108
+    """The module here is not the one whose SHA-256 the job names."""
     LOST: ClassVar[int] = 110
     """The agent was lost and no retry was left."""
     EXPIRED: ClassVar[int] = 111

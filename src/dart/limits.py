@@ -195,6 +195,12 @@ class Limits:
     """Large parameters and results that wait to be hashed; what comes beyond that is hashed at once."""
     policy_bytes_max: int = 256 * KIB
     """The file of the owner's policy."""
+    module_bytes_max: int = 8 * MIB
+    """All files of a pushed module together."""
+    module_files_max: int = 1000
+    """Files of a pushed module."""
+    pushed_modules_max: int = 100
+    """Pushed modules that an agent keeps."""
     probe_seconds_max: float = 30.0
     """How long an agent waits at its start for the probes that its owner asked for."""
     runner_retry_seconds_max: float = 30.0

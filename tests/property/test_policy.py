@@ -38,6 +38,7 @@ MEMBERS = {
     "memory_bytes_max": st.integers(0, 1 << 70),
     "accept_pickle": st.booleans(),
     "accept_code": st.booleans(),
+    "accept_modules": st.booleans(),
     "environment": st.lists(
         st.text("ABD_*=", max_size=5) | st.sampled_from(("PATH", "LC_*", "DART_KEY", "PYTHON*")), max_size=4
     ),

@@ -61,6 +61,8 @@ MESSAGES = {
     messages.Log: st.builds(messages.Log, st.lists(st.tuples(REFS, TEXTS), max_size=3).map(tuple)),
     messages.Results: st.builds(messages.Results, st.lists(RESULTS, max_size=5).map(tuple), st.none() | CREDITS),
     messages.BlobGet: st.builds(messages.BlobGet, BYTES_32, COUNTS, IDS),
+    messages.Told: st.builds(messages.Told, IDS, TEXTS, FACTS),
+    messages.Ask: st.builds(messages.Ask, IDS, NAMES, NAMES | st.just(""), PAYLOADS),
     messages.Welcome: st.builds(
         messages.Welcome,
         st.integers(1, 255),

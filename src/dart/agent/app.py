@@ -14,12 +14,14 @@ from dart.agent.addresses import Addresses
 from dart.agent.audit_log import AuditLog
 from dart.agent.config import USAGE, AgentConfig, read_config
 from dart.agent.core import AgentCore, Identity, SpoolMode
+from dart.agent.desk import Desk, versions_of
 from dart.agent.home import Home, secret_folders
 from dart.agent.joining import enrolment_of, hide_token
 from dart.agent.link import Link
 from dart.agent.policy import Policy
 from dart.agent.policy_file import find_policy
 from dart.agent.probing import facts_of
+from dart.agent.pushed_modules import PushedModules
 from dart.agent.runner_plan import SupervisorOptions
 from dart.agent.signals import handled
 from dart.agent.spool import Spool
@@ -100,6 +102,12 @@ class Agent:
             unregister=self._unregister,
             emit=self._events.append,
             clock=self._clock,
+        )
+        self._desk = Desk(
+            policy,
+            PushedModules(config.module_prefix, limits),
+            lambda: versions_of(config, policy, limits, self._supervisor.confinement),
+            self._from_thread,
         )
         self._link = Link(
             find=self._addresses.find,
@@ -197,6 +205,8 @@ class Agent:
 
     def _carry_out_rare(self, command: events.Command) -> None:
         match command:
+            case events.Answer(question):
+                self._desk.take(question)
             case events.Connect():
                 self._link.connect()
                 self._sent = True
@@ -276,6 +286,7 @@ class Agent:
 
     def _close(self) -> None:
         self._complaints.close()
+        self._desk.close()
         self._supervisor.close()
         if not self._spool.close():
             _LOG.error("not all results could be written to the spool; their tasks run again")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dart.ids import AttemptRef, StoreId
-from dart.wire.messages import AgentMessage, BrokerMessage, Buffer, Lease, NextServer, Result
+from dart.wire.messages import AgentMessage, Ask, BrokerMessage, Buffer, Lease, NextServer, Result
 
 Slot = int
 """0..slots-1."""
@@ -103,6 +103,16 @@ class TaskPrinted:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """The answer to a question of the broker. `renew`: modules were switched, runners of before are to end."""
+
+    nonce: int
+    error: str
+    facts: dict[str, str]
+    renew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RunnerDied:
     """A runner ended. All its results came before this."""
 
@@ -175,6 +185,7 @@ Event = (
     | TaskProgressed
     | TaskPrinted
     | RunnerDied
+    | Answered
     | TakenBack
     | SpoolSynced
     | SpoolFull
@@ -248,6 +259,13 @@ class SpoolForget:
     refs: tuple[AttemptRef, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer this question; `Answered` follows."""
+
+    question: Ask
+
+
 class AuditEntry(NamedTuple):
     """One attempt that has ended, or was refused."""
 
@@ -316,6 +334,7 @@ Command = (
     | SpoolWrite
     | SpoolForget
     | Audit
+    | Answer
     | Say
     | Joined
     | Remember

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from dart.agent.isolation import Isolation, read_isolation
 from dart.agent.policy_rules import Rule, canonical, matches, read_rule
-from dart.agent.runner_modules import ModuleFaultError, plain_method, relative_path
+from dart.agent.runner_modules import ModuleFaultError, demand, plain_method, relative_path
 from dart.errors import ConfigError, TaskErrorCode
 
 ENVIRONMENT: Final = (
@@ -51,6 +51,8 @@ class Policy:
     """Whether parameters may hold pickles, which run code when they are read."""
     accept_code: bool = False
     """Whether a task may bring its own code."""
+    accept_modules: bool = False
+    """Whether the server's administrators may push modules, to lie below `pushed/`."""
     environment: tuple[str, ...] = ENVIRONMENT
     """Names and patterns of the agent's variables that tasks get."""
     audit: bool = True
@@ -111,7 +113,7 @@ class Policy:
 
     def names(self, module_path: str, method: str) -> bool:
         """Whether a rule without patterns allows just this: the owner wants it to run, whatever it is."""
-        return bool(self._named) and (module_path.removeprefix("/"), method) in self._named
+        return bool(self._named) and (demand(module_path)[0].removeprefix("/"), method) in self._named
 
     def result_refusal(self, result_bytes: int, *, least: int = 0) -> Refusal | None:
         """Why this result does not leave; None: it may. So many bytes as `least` may in any case."""
@@ -229,6 +231,7 @@ _READERS: Final[dict[str, Callable[[str, object], object]]] = {
     "memory_bytes_max": _memory,
     "accept_pickle": _yes_or_no,
     "accept_code": _yes_or_no,
+    "accept_modules": _yes_or_no,
     "environment": _variables,
     "audit": _yes_or_no,
     "isolation": _isolation,

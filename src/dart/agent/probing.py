@@ -30,18 +30,7 @@ def facts_of(config: AgentConfig, policy: Policy, limits: Limits, confinement: C
     """
     facts = probe()
     if config.libraries or config.probes:
-        python = config.python_home / "bin" / "python3" if config.python_home else Path(sys.executable)
-        scratch = confinement.fresh_scratch(0)
-        found, faults = ask(
-            python,
-            config.module_prefix,
-            limits,
-            libraries=config.libraries,
-            probes=config.probes,
-            environment=policy.passed_on(os.environ) | confinement.environment(scratch),
-            start=partial(confinement.start, scratch),
-        )
-        confinement.drop_scratch(scratch)
+        found, faults = asked(config, policy, limits, confinement, libraries=config.libraries, probes=config.probes)
         for fault in faults:
             log.warning("a probe failed, its facts are left out: %.500s", fault)
         facts.update(_acceptable(found, limits, room=limits.facts_max - len(facts) - _RUNNER_FACTS))
@@ -50,6 +39,37 @@ def facts_of(config: AgentConfig, policy: Policy, limits: Limits, confinement: C
 
 _RUNNER_FACTS = 2
 """Python and its implementation, told by the first runner."""
+
+
+def asked(
+    config: AgentConfig,
+    policy: Policy,
+    limits: Limits,
+    confinement: Confinement,
+    *,
+    libraries: Sequence[str],
+    probes: Sequence[str],
+    about: bool = False,
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """What `ask` tells of the Python of this agent's tasks, confined as they are.
+
+    Raises:
+        OSError: There is no room for its scratch directory.
+    """
+    scratch = confinement.fresh_scratch(0)
+    try:
+        return ask(
+            config.python_home / "bin" / "python3" if config.python_home else Path(sys.executable),
+            config.module_prefix,
+            limits,
+            libraries=libraries,
+            probes=probes,
+            environment=policy.passed_on(os.environ) | confinement.environment(scratch),
+            start=partial(confinement.start, scratch),
+            about=about,
+        )
+    finally:
+        confinement.drop_scratch(scratch)
 
 
 def ask(
@@ -61,11 +81,18 @@ def ask(
     probes: Sequence[str],
     environment: Mapping[str, str],
     start: "Callable[..., subprocess.Popen[bytes]]" = subprocess.Popen,
+    about: bool = False,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Facts and faults, as the owner's Python tells them."""
+    """Facts and faults, as the owner's Python tells them; with `about` also which Python that is."""
     # A file in memory: a pipe would hold up whoever tells much, and stay open in what a probe leaves running.
     with open(os.memfd_create("dart-probe"), "rb") as answer:  # noqa: PTH123 - a descriptor, not a path
-        asked = {"prefix": str(module_prefix), "libraries": libraries, "probes": probes, "out": answer.fileno()}
+        asked = {
+            "prefix": str(module_prefix),
+            "libraries": libraries,
+            "probes": probes,
+            "about": about,
+            "out": answer.fileno(),
+        }
         try:
             process = start(
                 [str(python), str(_PROBE), json.dumps(asked)],

@@ -97,6 +97,50 @@ def open_below(root: str, relative: str, *, exact: bool) -> int:
     return folder
 
 
+def module_hash(files: dict[str, bytes]) -> str:
+    """SHA-256 of a module in hex: of its one file, or of a package's paths (from its folder on) and files.
+
+    Args:
+        files: By path; one without `/` is a module of one file.
+    """
+    import hashlib  # noqa: PLC0415 - needed where somebody asks for it only
+
+    if len(files) == 1 and "/" not in next(iter(files)):
+        return hashlib.sha256(next(iter(files.values()))).hexdigest()
+    whole = hashlib.sha256()
+    for path in sorted(files):
+        whole.update(path.encode() + b"\0" + hashlib.sha256(files[path]).digest())
+    return whole.hexdigest()
+
+
+def hash_on_disk(root: str, relative: str, *, package: bool) -> str:
+    """`module_hash` of what lies below `root`: a file, or all of a package's folder but what Python compiled.
+
+    Raises:
+        OSError: Something cannot be read.
+    """
+    if not package:
+        return module_hash({os.path.basename(relative): _content(root, relative)})
+    folder = os.path.dirname(relative)
+    above = os.path.dirname(folder)
+    found: dict[str, bytes] = {}
+    for place, folders, names in os.walk(os.path.join(root, folder)):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for name in names:
+            if not name.endswith((".pyc", ".pyo")):
+                path = os.path.relpath(os.path.join(place, name), os.path.join(root, above))
+                found[path] = _content(root, os.path.join(above, path))
+    return module_hash(found)
+
+
+def _content(root: str, relative: str) -> bytes:
+    descriptor = open_below(os.path.realpath(root), relative, exact=False)
+    try:
+        return _read(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _read(descriptor: int) -> bytes:
     pieces: list[bytes] = []
     while True:

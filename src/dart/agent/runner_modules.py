@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OFFERED_MAX = 1000  # methods remembered as offered; then it is begun anew
+PUSHED = "pushed"
+"""Modules that a server sent lie below this folder of the prefix."""
+_DEMAND = "@sha256:"
 _LIBRARIES = ("site-packages", "dist-packages", "__pypackages__")
 _INSTALLED = "Libraries are for modules to import, not for tasks to call; write a module that offers what is wanted."
 
@@ -45,6 +48,12 @@ class NotOfferedError(ModuleFaultError):
     code = 106
 
 
+class DiffersError(ModuleFaultError):
+    """The module here is another than the job names."""
+
+    code = 108
+
+
 class Modules:
     """The modules of one runner, each imported once and kept.
 
@@ -63,6 +72,7 @@ class Modules:
         self._by_rules = by_rules
         self._kept: dict[str, object] = {}
         self._offered: dict[tuple[str, str], object] = {}
+        self._hashes: dict[str, str] = {}
 
     def find(self, module_path: str, method: str, *, named: bool = False) -> object:
         """The callable of this name in this module.
@@ -73,6 +83,7 @@ class Modules:
             RefusedError: The path leads out of the prefix.
             NotThereError: No such file, or no such callable in it.
             NotOfferedError: The module does not offer it.
+            DiffersError: The path demands a module with another SHA-256.
             BaseException: Whatever the module raised while it was imported; it is tried again next time.
         """
         offered = self._offered.get((module_path, method))
@@ -84,6 +95,7 @@ class Modules:
             module = self._kept.get(relative)
             if module is None:
                 module = self._kept[relative] = self._load(relative)
+            self._check_demand(relative, demand(module_path)[1])
             self._kept[module_path] = module
         try:
             found = getattr(module, method)
@@ -98,6 +110,21 @@ class Modules:
                     self._offered.clear()
                 self._offered[module_path, method] = found
         return found
+
+    def _check_demand(self, relative: str, wanted: str) -> None:
+        """Let pass a module that is what the job wants it to be."""
+        if not wanted:
+            return
+        found = self._hashes.get(relative)
+        if found is None:
+            path, package = self._file(relative)
+            found = self._files.hash_on_disk(self._prefix, os.path.relpath(path, self._prefix), package=package)
+            self._hashes[relative] = found
+        if found != wanted:
+            raise DiffersError(
+                f"Module {relative!r} of this worker has SHA-256 {found}, the job wants {wanted}. "
+                "`dart module push` brings workers the same one, `dart module list` shows what each has."
+            )
 
     def _check_offered(self, module: object, module_path: str, method: str, found: object) -> None:
         """Let pass what the module's `__all__` names, and public things that it made itself."""
@@ -167,7 +194,7 @@ class Modules:
         return sys.modules.get(name, module)
 
     def _file(self, relative: str) -> tuple[str, bool]:
-        base = os.path.join(self._prefix, relative)
+        base = os.path.join(self._prefix, version_of(self._prefix, relative))
         for path, package in ((os.path.join(base, "__init__.py"), True), (base + ".py", False)):
             if os.path.isfile(path):
                 real = os.path.realpath(path)
@@ -186,13 +213,36 @@ class Modules:
         )
 
 
+def demand(module_path: str) -> tuple[str, str]:
+    """The path alone, and the SHA-256 that it demands as in `train@sha256:9f86..`; empty: none."""
+    path, mark, wanted = module_path.rpartition(_DEMAND)
+    return (path, wanted) if mark else (module_path, "")
+
+
+def version_of(prefix: str, relative: str) -> str:
+    """Where the present version of a pushed module lies; of others, the path itself.
+
+    A file beside it names the version, so that one rename switches all of a package at once.
+    """
+    folder, _, rest = relative.partition("/")
+    if folder != PUSHED:
+        return relative
+    name, slash, inner = rest.partition("/")
+    try:
+        with open(os.path.join(prefix, PUSHED, name + ".version"), encoding="ascii") as file:
+            version = file.read(64)
+    except (OSError, ValueError):
+        return relative
+    return f"{PUSHED}/{name}.{version}/{name}{slash}{inner}" if version.isalnum() else relative
+
+
 def relative_path(module_path: str) -> str:
-    """The path without its one allowed leading `/`.
+    """The path without its one allowed leading `/`, and without what it demands.
 
     Raises:
         RefusedError: It is absolute, climbs out, or is no path at all.
     """
-    relative = module_path.removeprefix("/")
+    relative = demand(module_path)[0].removeprefix("/")
     if relative.startswith("/"):
         raise RefusedError(f"Module path {module_path!r} is absolute; give it relative to the worker's module_prefix.")
     parts = relative.split("/")

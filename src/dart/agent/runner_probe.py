@@ -28,6 +28,17 @@ def library_facts(names: list[str]) -> dict[str, str]:
     return found
 
 
+def python_facts() -> dict[str, str]:
+    """Which Python this is, as runners name it."""
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "implementation": sys.implementation.name,
+        "executable": sys.executable,
+        "architecture": os.uname().machine,
+        "byte_order": sys.byteorder,
+    }
+
+
 def told_facts(told: Any) -> dict[str, str]:
     """What a probe returned, as texts: None is left out, true and false are written so.
 
@@ -57,7 +68,7 @@ def main(asked: dict[str, Any]) -> None:
     del sys.path[0]
     # A module may hold tasks beside its probe, and import what tasks may.
     sys.modules["dart_task"] = sys.modules.pop("runner_task", runner_task)
-    facts, faults = {}, []
+    facts, faults = (python_facts() if asked["about"] else {}), []
     if asked["libraries"]:
         facts.update(library_facts(asked["libraries"]))
     modules = runner_modules.Modules(asked["prefix"], runner_files)

@@ -1,5 +1,6 @@
 """What the gateway answers: plain values, some of them joined from core, store and configuration."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from dart.broker.config import in_url
@@ -53,6 +54,10 @@ class Ping(NamedTuple):
     host: str
     milliseconds: float
     """-1: no answer in time."""
+    error: str = ""
+    """Why a question could not be answered."""
+    facts: Mapping[str, str] = {}
+    """What it told, if it was asked for more than a sign of life."""
 
 
 class Address(NamedTuple):

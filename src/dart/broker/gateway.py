@@ -33,6 +33,7 @@ from dart.broker.waiters import Waiters, set_in_time
 from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError
 from dart.ids import JobId, TaskId
 from dart.limits import Limits
+from dart.wire.messages import Ask, Told
 
 T = TypeVar("T")
 
@@ -40,6 +41,10 @@ _DELETE = "result.delete"
 FINAL_STATES = frozenset(
     {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST}
 )
+
+
+def _nonce() -> int:
+    return secrets.randbits(52) + 1
 
 
 class Gateway:
@@ -134,18 +139,37 @@ class Gateway:
 
     async def ping(self, names: Sequence[str], seconds: float) -> list[Ping]:
         """Round trips to all agents of these names."""
+        nonce = _nonce()
+        return await self._collect(
+            names, nonce, seconds, lambda name: partial(events.WorkersPinged, name=name, nonce=nonce)
+        )
+
+    async def ask(
+        self, names: Sequence[str], what: str, seconds: float, *, name: str = "", data: bytes = b""
+    ) -> list[Ping]:
+        """Ask all agents of these names; `wire.messages.Ask` says what there is to ask."""
+        question = Ask(_nonce(), what, name, data)
+        return await self._collect(
+            names, question.nonce, seconds, lambda worker: partial(events.WorkersAsked, name=worker, question=question)
+        )
+
+    async def _collect(
+        self, names: Sequence[str], nonce: int, seconds: float, event: Callable[[str], Callable[[int], events.Event]]
+    ) -> list[Ping]:
+        """Send all agents of these names something, and wait for the answers."""
         wanted = dict.fromkeys(names)
         workers = [worker for worker in await self.workers() if worker.name in wanted]
         agents = {agent.id: agent for worker in workers for agent in worker.agents}
-        nonce = secrets.randbits(52) + 1
         with self._pings.expect(nonce, list(agents)) as answers:
             for name in wanted:
-                await self._service.ask(partial(events.WorkersPinged, name=name, nonce=nonce))
+                await self._service.ask(event(name))
             await answers.wait(min(seconds, self._limits.wait_seconds_max))
-        return [
-            Ping(agent.id, agent.name, agent.host, answers.milliseconds.get(agent.id, -1.0))
-            for agent in agents.values()
-        ]
+        found = []
+        for agent in agents.values():
+            told = answers.told.get(agent.id, Told(nonce, "", {}))
+            waited = answers.milliseconds.get(agent.id, -1.0)
+            found.append(Ping(agent.id, agent.name, agent.host, waited, told.error, told.facts))
+        return found
 
     # ---- jobs ----
 

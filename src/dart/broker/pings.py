@@ -1,11 +1,13 @@
-"""Round trips to agents: who was asked with which nonce, and when each answered."""
+"""Questions to agents: who was asked with which nonce, when each answered, and what."""
 
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from dart.broker.core.commands import Answered
 from dart.ids import AgentId
+from dart.wire.messages import Told
 
 
 class Answers:
@@ -17,12 +19,17 @@ class Answers:
         self._complete = asyncio.Event()
         self.milliseconds: dict[AgentId, float] = {}
         """How long each took that answered."""
+        self.told: dict[AgentId, Told] = {}
+        """What those told that were asked for more than a sign of life."""
         if not self._missing:
             self._complete.set()
 
-    def take(self, agent_id: AgentId) -> None:
+    def take(self, answered: Answered) -> None:
         """This one answered."""
+        agent_id = answered.agent_id
         if agent_id in self._missing:
+            if answered.told is not None:
+                self.told[agent_id] = answered.told
             self._missing.remove(agent_id)
             self.milliseconds[agent_id] = (time.monotonic() - self._asked_at) * 1000
             if not self._missing:
@@ -52,8 +59,8 @@ class Pings:
         finally:
             del self._open[nonce]
 
-    def answered(self, agent_id: AgentId, nonce: int) -> None:
+    def answered(self, answered: Answered) -> None:
         """An agent answered; nonces that nobody waits for are ignored."""
-        answers = self._open.get(nonce)
+        answers = self._open.get(answered.nonce)
         if answers is not None:
-            answers.take(agent_id)
+            answers.take(answered)

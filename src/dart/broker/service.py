@@ -112,8 +112,8 @@ class Service:
         """Why nothing can be done now; empty: all is well."""
         self.on_results: Callable[[JobId], None] = lambda _job: None
         """Called when outcomes of a job are durable."""
-        self.on_answer: Callable[[AgentId, int], None] = lambda _agent, _nonce: None
-        """Called when an agent answers a HEARTBEAT with this nonce."""
+        self.on_answer: Callable[[out.Answered], None] = lambda _answered: None
+        """Called when an agent answers a HEARTBEAT or a question."""
 
     async def start(self, gate: Gate, *, forget_jobs: bool = False) -> None:
         """Build the core and take events. Raises `StoreError`."""
@@ -132,7 +132,7 @@ class Service:
             out.Reply: self._questions.reply,
             out.Refuse: self._questions.refuse,
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
-            out.Answered: lambda answered: self.on_answer(answered.agent_id, answered.nonce),
+            out.Answered: lambda answered: self.on_answer(answered),  # noqa: PLW0108 - set after the start
             out.Note: self.notes.show,
             out.Audited: lambda audited: show(audited.entry),
             Barrier: lambda barrier: barrier.call(False),

@@ -18,6 +18,7 @@ NOUNS = {
     "job": "dart.cli.job:job",
     "task": "dart.cli.task:task",
     "result": "dart.cli.result:result",
+    "module": "dart.cli.module:module",
     "key": "dart.cli.key:key",
     "bundle": "dart.cli.bundle:bundle",
     "audit": "dart.cli.audit:audit",

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import click
 
 OutputFormat = Literal["table", "json", "jsonl"]
-CELL_WIDTH_MAX = 60
+CELL_WIDTH_MAX = 64
 """A longer text is cut in tables; JSON has all of it."""
 
 

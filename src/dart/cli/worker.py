@@ -1,12 +1,17 @@
 """`dart worker`: the workers that are connected, through the broker."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import click
 
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
+
+PINGS_AT_ONCE = 16
+VERSIONS = ("agent_version", "architecture", "python", "agent_python", "pyzmq", "libzmq", "msgpack", "numpy")
+"""Of what workers tell, the columns of tables."""
 
 
 @click.group("worker")
@@ -58,22 +63,49 @@ def revoke(name: str, agent: str, server: ServerChoice, output: Output) -> None:
 
 @worker.command("ping", epilog="Example: dart worker ping 'raspberry-.*'")
 @click.argument("regex", default=".*")
+@click.option("--broker-only", is_flag=True, help="Do not start the workers' Python: only the round trip.")
+@click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for each worker.")
 @SERVER
 @OUTPUT
 @click.pass_context
-def ping(context: click.Context, regex: str, server: ServerChoice, output: Output) -> None:
-    """Round trip through the broker to each agent of the workers whose whole name matches REGEX."""
+def ping(
+    context: click.Context,
+    regex: str,
+    *,
+    broker_only: bool,
+    wait: float,
+    server: ServerChoice,
+    output: Output,
+) -> None:
+    """Have each agent of the workers whose whole name matches REGEX start its Python, as for a task; all versions.
+
+    Exit code 1 if one does not answer, or its Python does not start.
+    """
     try:
         pattern = re.compile(regex)
     except re.error as error:
         raise click.UsageError(f"{regex!r} is not a regular expression: {error}.") from error
-    rows: list[dict[str, Any]] = []
     with server.client() as client:
         names = [entry["name"] for entry in client.workers() if pattern.fullmatch(entry["name"])]
         if not names:
             raise click.ClickException(f"No connected worker's name matches {regex!r}; `dart worker list` shows them.")
-        for name in names:
-            rows.extend({"name": name, **entry} for entry in client.ping_worker(name).get("agents", []))
-    output.rows(rows, ("name", "host", "milliseconds"))
-    if any(row.get("milliseconds", -1) < 0 for row in rows):
+
+        def answers(name: str) -> list[dict[str, Any]]:
+            found = client.ping_worker(name, runner=not broker_only, seconds=wait).get("agents", [])
+            return [{"name": name, **entry} for entry in found]
+
+        with ThreadPoolExecutor(PINGS_AT_ONCE) as threads:
+            rows = [row for found in threads.map(answers, names) for row in found]
+    fine = [row["answered"] and not row.get("error") and "fault" not in row.get("versions", {}) for row in rows]
+    if output.form == "table":
+        rows = [{**row, **row.get("versions", {}), "problem": _problem(row)} for row in rows]
+    columns = ("name", "host", "milliseconds", *(() if broker_only else VERSIONS), *(() if all(fine) else ("problem",)))
+    output.rows(rows, columns)
+    if not all(fine):
         context.exit(1)
+
+
+def _problem(row: dict[str, Any]) -> str:
+    if not row["answered"]:
+        return "no answer"
+    return str(row.get("error") or row.get("versions", {}).get("fault", ""))

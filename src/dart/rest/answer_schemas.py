@@ -141,6 +141,8 @@ class Pinged(TypedDict):
     host: str
     answered: bool
     milliseconds: NotRequired[Annotated[float, Meta(extra_json_schema={"minimum": 0})]]
+    versions: NotRequired[dict[str, str]]
+    error: NotRequired[str]
 
 
 class Pings(Answer):

@@ -35,6 +35,8 @@ from dart.rest import (
     host_schemas,
     jobs,
     keys,
+    module_schemas,
+    modules,
     openapi,
     results,
     rotation,
@@ -113,6 +115,18 @@ ROUTES: Final = (
     Route(
         "POST", "/worker/{name}/revoke/", enrolments.revoke, Scope.ADMIN,
         takes=schemas.Revocation, answers=access_schemas.Revoked,
+    ),
+    Route(
+        "GET", "/module/", modules.list_all, Scope.READ,
+        takes=module_schemas.ModulesWanted, answers=module_schemas.Modules,
+    ),
+    Route(
+        "POST", "/module/", modules.push, Scope.ADMIN,
+        takes=module_schemas.PushedModule, answers=module_schemas.Modules,
+    ),
+    Route(
+        "DELETE", "/module/{name}/", modules.remove, Scope.ADMIN,
+        takes=module_schemas.ModulesWanted, answers=module_schemas.Modules,
     ),
     Route(
         "POST", "/host/upgrade/", workers.upgrade, Scope.ADMIN,

@@ -38,7 +38,7 @@ from dart.rest.schemas import BETWEEN_MEMBERS, Members, NewTask
 _SCHEMAS: Final = "#/components/schemas/"
 _RESPONSES: Final = "#/components/responses/"
 _HEADERS: Final = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
-_BOUNDS: Final = ("minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum")
+_BOUNDS: Final = ("minLength", "maxLength", "minItems", "maxItems", "maxProperties", "minimum", "maximum")
 _NAMES: Final = {
     "job": ("name of a job", UnknownJobError),
     "name": ("name of a worker", UnknownWorkerError),

@@ -203,6 +203,8 @@ class PingWanted(Members, kw_only=True):
     """`POST /worker/{name}/ping/`."""
 
     wait: Seconds = 5
+    runner: Flag = False
+    """Also start the owner's Python as for a task, and tell all versions."""
 
 
 class NewKey(Members, kw_only=True):

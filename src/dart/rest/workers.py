@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from dart.broker.answers import Ping
 from dart.broker.config import HOST_KEYS, is_host_keys
 from dart.broker.core.views import AgentView, EnrolledView, WorkerView
 from dart.broker.hosts import Hosts, HostsDone, NewWorkers, SshWanted
@@ -56,17 +57,24 @@ async def ping(call: Call) -> Answer:
     wanted = await call.members(schemas.PingWanted)
     await call.idempotency()
     wait = min(schemas.seconds(wanted.wait, "wait"), call.limits.wait_seconds_max)
-    pings = await call.waiting(call.gateway.ping([call.part("name")], wait)) or []
-    agents = [
-        {
-            "agent": one.agent_id,
-            "host": one.host,
-            "answered": one.milliseconds >= 0,
-            **({"milliseconds": round(one.milliseconds, 3)} if one.milliseconds >= 0 else {}),
-        }
-        for one in pings
-    ]
+    named = [call.part("name")]
+    if schemas.flag(wanted.runner, "runner"):
+        pings = await call.waiting(call.gateway.ask(named, "about", wait)) or []
+    else:
+        pings = await call.waiting(call.gateway.ping(named, wait)) or []
+    agents = [pinged(one) | ({"versions": dict(one.facts)} if one.facts else {}) for one in pings]
     return call.answer(worker={"name": call.part("name")}, agents=agents)
+
+
+def pinged(one: Ping) -> dict[str, Any]:
+    """How an agent answered."""
+    return {
+        "agent": one.agent_id,
+        "host": one.host,
+        "answered": one.milliseconds >= 0,
+        **({"milliseconds": round(one.milliseconds, 3)} if one.milliseconds >= 0 else {}),
+        **({"error": one.error} if one.error else {}),
+    }
 
 
 async def add(call: Call) -> Answer:

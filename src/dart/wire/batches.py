@@ -9,7 +9,7 @@ from typing import Any
 from dart.ids import Attempt, AttemptRef
 from dart.limits import Limits
 from dart.wire.cold import CREDIT, INT32_MAX
-from dart.wire.messages import Blob, Lease, Result, Results, Tasks
+from dart.wire.messages import Ask, Blob, Lease, Result, Results, Tasks
 from dart.wire.payloads import Packer, Slicer
 from dart.wire.schema import BYTES_32, ID_MAX, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
 
@@ -138,5 +138,26 @@ def read_blob(body: Any, slicer: Slicer, limits: Limits) -> Blob:
         BYTES_32.read(sha256, "sha256", limits),
         whole(offset, "offset"),
         whole(total, "total"),
+        slicer.take(0, whole(size, "size")),
+    )
+
+
+def write_ask(message: Ask, packer: Packer, _limits: Limits) -> list[Any]:
+    """`[nonce, what, name, size]`, with the data as the one payload."""
+    _, size = packer.add(message.data)
+    return [message.nonce, message.what, message.name, size]
+
+
+def read_ask(body: Any, slicer: Slicer, limits: Limits) -> Ask:
+    """The opposite of `write_ask`.
+
+    Raises:
+        Wrong: Something is not as specified.
+    """
+    nonce, what, name, size = leading(body, "ASK", 4)
+    return Ask(
+        whole(nonce, "nonce", least=1),
+        text(what, "what", least=1, most=limits.name_chars_max),
+        text(name, "name", most=limits.name_chars_max),
         slicer.take(0, whole(size, "size")),
     )

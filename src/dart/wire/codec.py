@@ -16,6 +16,7 @@ from dart.wire.messages import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSIONS,
     AgentMessage,
+    Ask,
     Blob,
     BrokerMessage,
     Buffer,
@@ -58,6 +59,7 @@ _FORMS = (
     _Form(7, Results, batches.write_results, batches.read_results),
     _Form(34, Tasks, batches.write_tasks, batches.read_tasks),
     _Form(38, Blob, batches.write_blob, batches.read_blob),
+    _Form(39, Ask, batches.write_ask, batches.read_ask),
 )
 _BY_CLASS = {form.message: form for form in _FORMS}
 _FROM_AGENT = {form.number: form for form in _FORMS if form.message in AgentMessage.__args__}

@@ -1,4 +1,4 @@
-"""Bodies of all messages but TASKS and RESULTS: a table of members, in the order they are written.
+"""Bodies of all messages but those with payloads: a table of members, in the order they are written.
 
 `docs/protocol.md` is this table in words; new members go to the end of a body, where older receivers ignore them.
 """
@@ -92,6 +92,7 @@ COLD = (
     Cold(5, messages.Progress, record(messages.Progress, reports=several(_REPORT))),
     Cold(6, messages.Log, record(messages.Log, lines=several(_LINE))),
     Cold(8, messages.BlobGet, record(messages.BlobGet, sha256=BYTES_32, offset=integer(), size=integer(1))),
+    Cold(9, messages.Told, record(messages.Told, nonce=integer(1), error=prose(), facts=FACTS)),
     Cold(33, messages.Welcome, WELCOME),
     Cold(35, messages.Recall, record(messages.Recall, attempts=_ATTEMPTS)),
     Cold(36, messages.Ack, record(messages.Ack, attempts=_ATTEMPTS)),

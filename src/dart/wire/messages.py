@@ -123,6 +123,15 @@ class BlobGet(NamedTuple):
     size: int
 
 
+class Told(NamedTuple):
+    """The answer to an ASK."""
+
+    nonce: int
+    error: str
+    """Why it was not done; empty: it was."""
+    facts: dict[str, str]
+
+
 # ---- broker -> agent ----
 
 
@@ -211,6 +220,18 @@ class Blob(NamedTuple):
     data: Buffer
 
 
+class Ask(NamedTuple):
+    """Asks the agent itself for something, beside all tasks. TOLD with the same `nonce` answers, if anything does."""
+
+    nonce: int
+    what: str
+    """`about`: versions here, and as the owner's Python tells them. `modules`: those that were pushed, by name, with
+    their SHA-256. `push`: take the modules in `data`. `remove`: drop the one called `name`."""
+    name: str
+    data: Buffer
+    """For `push`: a portable value, a map from path to bytes."""
+
+
 # ---- both ways ----
 
 
@@ -266,9 +287,9 @@ class ErrorCode:
 
 
 AgentMessage = (
-    Hello | Credit | Released | Started | Progress | Log | Results | BlobGet | Heartbeat | Drain | Bye | Error
+    Hello | Credit | Released | Started | Progress | Log | Results | BlobGet | Told | Heartbeat | Drain | Bye | Error
 )
-BrokerMessage = Welcome | Tasks | Recall | Ack | Cancel | Blob | Heartbeat | Drain | Bye | Error
+BrokerMessage = Welcome | Tasks | Recall | Ack | Cancel | Blob | Ask | Heartbeat | Drain | Bye | Error
 Message = AgentMessage | BrokerMessage
 
 

@@ -39,6 +39,7 @@ def test_without_a_file_whatever_lies_below_the_prefix_may_run():
     assert not policy.has_rules
     assert not policy.accept_pickle
     assert not policy.accept_code
+    assert not policy.accept_modules
 
 
 def test_a_smaller_time_limit_wins():

@@ -2,10 +2,12 @@
 
 import pytest
 
+from dart.broker.core.commands import Answered
 from dart.broker.pings import Pings
 from dart.broker.waiters import Waiters
 from dart.errors import LimitError
 from dart.ids import AgentId, JobId
+from dart.wire.messages import Told
 
 
 async def test_a_job_wakes_its_own():
@@ -37,16 +39,18 @@ async def test_pings_end_when_all_have_answered():
     pings = Pings()
     one, two = AgentId("1"), AgentId("2")
     with pings.expect(5, [one, two]) as answers:
-        pings.answered(one, 6)
+        pings.answered(Answered(one, 6))
         assert answers.milliseconds == {}
-        pings.answered(one, 5)
+        pings.answered(Answered(one, 5))
         first = dict(answers.milliseconds)
-        pings.answered(one, 5)
+        pings.answered(Answered(one, 5))
         assert answers.milliseconds == first
-        pings.answered(two, 5)
+        told = Told(5, "", {"python": "3.9"})
+        pings.answered(Answered(two, 5, told))
         await answers.wait(60)
-    pings.answered(one, 5)
+    pings.answered(Answered(one, 5))
     assert set(answers.milliseconds) == {one, two}
+    assert answers.told == {two: told}
 
 
 async def test_pings_of_nobody_end_at_once():

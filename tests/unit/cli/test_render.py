@@ -34,7 +34,7 @@ def test_control_characters_of_strangers_never_reach_the_terminal():
 def test_long_cells_are_cut_in_tables_only(capsys):
     """JSON has all of it."""
     row = {"name": "x" * 500}
-    assert len(table([row], ("name",)).split("\n")[1]) == 60
+    assert len(table([row], ("name",)).split("\n")[1]) == 64
     Output("json").rows([row], ("name",))
     assert json.loads(capsys.readouterr().out) == [row]
 

@@ -38,6 +38,7 @@ SCOPES = {
     ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("POST", "/host/upgrade/"): "admin",
     ("GET", "/worker/{name}/"): "read",
     ("GET", "/audit/"): "admin", ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
+    ("GET", "/module/"): "read", ("POST", "/module/"): "admin", ("DELETE", "/module/{name}/"): "admin",
     ("POST", "/worker/{name}/revoke/"): "admin", ("POST", "/token/"): "admin", ("GET", "/token/"): "admin",
     ("DELETE", "/token/{token_id}/"): "admin", ("GET", "/server/rotation/"): "admin",
     ("POST", "/server/rotation/"): "admin", ("POST", "/server/rotation/finish/"): "admin",

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from dart.agent.core import auditing, credit, dispatch, leaving, outcomes, reports, session, slots
+from dart.agent.core import auditing, credit, dispatch, leaving, outcomes, questions, reports, session, slots
 from dart.agent.core.state import Identity, State, new_state
 from dart.agent.events import (
+    Answered,
     AuditGoesOn,
     AuditStuck,
     Command,
@@ -112,6 +113,8 @@ class AgentCore:
                 session.on_first_runner(state)
             case RunnerDied():
                 slots.on_runner_died(state, event)
+            case Answered():
+                questions.on_answered(state, event)
             case SpoolFull() | SpoolRoom() | AuditStuck() | AuditGoesOn():
                 _on_disk(state, event)
             case Started():
@@ -141,6 +144,7 @@ def _settle(state: State) -> None:
     slots.end_overdue(state)
     slots.hold_back_if_stuck(state)
     session.keep_alive(state)
+    questions.renew_runners(state)
     dispatch.dispatch(state)
     auditing.hand_over(state)
     outcomes.spool(state)

@@ -26,7 +26,7 @@ def dispatch(state: State) -> None:
 
 
 def _usable(slot: SlotState) -> bool:
-    return slot.ready and not slot.killed and not slot.taking
+    return slot.ready and not slot.killed and not slot.taking and not slot.stale
 
 
 def _move(state: State, number: int, slot: SlotState) -> Lease:

@@ -2,7 +2,7 @@
 
 from operator import itemgetter
 
-from dart.agent.core import credit, leaving, outcomes, reports, slots
+from dart.agent.core import credit, leaving, outcomes, questions, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.core.terms import within_bounds
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp, Remember, Revoked
@@ -10,6 +10,7 @@ from dart.wire.messages import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSIONS,
     Ack,
+    Ask,
     BrokerMessage,
     Bye,
     Cancel,
@@ -153,6 +154,8 @@ def _act(state: State, sequence: int, message: BrokerMessage) -> None:
             slots.abandon(state, message.attempts)
         case Recall():
             slots.recall(state, message.attempts)
+        case Ask():
+            questions.on_ask(state, message)
         case Heartbeat():
             _on_heartbeat(state, message)
         case Drain():

@@ -124,7 +124,7 @@ def hold_back_if_stuck(state: State) -> None:
 def on_runner_ready(state: State, event: RunnerReady) -> None:
     """A slot can work."""
     slot = state.slots[event.slot]
-    slot.ready, slot.failed, slot.killed = True, False, False
+    slot.ready, slot.failed, slot.killed, slot.stale = True, False, False, False
     state.facts.update(event.facts)
 
 

@@ -92,6 +92,8 @@ class SlotState:
     """Kill was asked for; RunnerDied follows."""
     taking: bool = False
     """TakeBack was asked for; TakenBack follows."""
+    stale: bool = False
+    """Modules were switched since its runner began; it takes nothing more and is replaced when it is done."""
     pipeline: deque[AttemptRef] = field(default_factory=deque)
     began_at: float = 0.0
     """When the first of the pipeline began."""
@@ -155,6 +157,8 @@ class State:
     identity: Identity
     limits: Limits
     slots: tuple[SlotState, ...]
+    questions: int = 0
+    """Of the broker, which wait for an answer."""
     now: float = 0.0
     """Time of the present call."""
     commands: list[Command] = field(default_factory=list)

@@ -103,6 +103,7 @@ UNTOLD = (
     events.KeysSeen,
     events.SubmissionAbandoned,
     events.WorkersPinged,
+    events.WorkersAsked,
     events.FrameArrived,
     events.SessionLost,
     events.TasksShortened,

@@ -11,7 +11,7 @@ from dart.broker.core.events import Token
 from dart.broker.core.records import Record
 from dart.errors import DartError
 from dart.ids import AgentId, AttemptRef, JobId, SessionId
-from dart.wire.messages import BrokerMessage
+from dart.wire.messages import BrokerMessage, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,11 @@ class ResultsRecorded:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A HEARTBEAT reply came with this nonce."""
+    """A HEARTBEAT reply came with this nonce, or a TOLD."""
 
     agent_id: AgentId
     nonce: int
+    told: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)

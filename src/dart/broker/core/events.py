@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dart.broker.core.access import Actor, ApiKey, JoinToken
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
 from dart.ids import AgentId, JoinTokenId, KeyId, SessionId, TaskId
-from dart.wire.messages import AgentMessage, NextServer
+from dart.wire.messages import AgentMessage, Ask, NextServer
 
 Token = int
 
@@ -206,6 +206,18 @@ class WorkersPinged:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersAsked:
+    """Sends an ASK to each agent of a name; answers come as `Answered` commands with its nonce.
+
+    Replies with their session ids, or `UnknownWorkerError`.
+    """
+
+    token: Token
+    name: str
+    question: Ask
+
+
+@dataclass(frozen=True, slots=True)
 class FrameArrived:
     """A frame of an agent whose identity the transport has established."""
 
@@ -283,6 +295,7 @@ Event = (
     | ServerMoves
     | WorkersDrained
     | WorkersPinged
+    | WorkersAsked
     | FrameArrived
     | SessionLost
     | TasksShortened

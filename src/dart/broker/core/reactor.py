@@ -38,6 +38,7 @@ from dart.broker.core.events import (
     TasksShortened,
     TasksSubmitted,
     TimePassed,
+    WorkersAsked,
     WorkersDrained,
     WorkersPinged,
 )
@@ -53,7 +54,13 @@ from dart.broker.core.retention import keep_up, note_outcomes
 from dart.broker.core.sessions import on_frame_arrived, on_session_lost
 from dart.broker.core.state import Core, persist, send
 from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
-from dart.broker.core.workers import on_server_moves, on_stopping, on_workers_drained, on_workers_pinged
+from dart.broker.core.workers import (
+    on_server_moves,
+    on_stopping,
+    on_workers_asked,
+    on_workers_drained,
+    on_workers_pinged,
+)
 from dart.limits import Limits
 from dart.wire.messages import Cancel
 
@@ -138,6 +145,7 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     ServerMoves: on_server_moves,
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,
+    WorkersAsked: on_workers_asked,
     Stopping: on_stopping,
     Noted: on_noted,
 }

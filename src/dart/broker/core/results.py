@@ -18,6 +18,7 @@ _NEVER_RETRIED = frozenset(
         TaskErrorCode.NOT_PORTABLE,
         TaskErrorCode.TOO_LARGE,
         TaskErrorCode.POLICY_REFUSED,
+        TaskErrorCode.MODULE_DIFFERS,
     )
 )
 """Errors that another run would meet again."""

@@ -24,6 +24,7 @@ from dart.wire.messages import (
     Released,
     Results,
     Started,
+    Told,
 )
 
 
@@ -70,6 +71,10 @@ def _on_heartbeat(core: Core, agent: Agent, message: Heartbeat, now: float) -> N
     recall_answered(core, agent)
 
 
+def _on_told(core: Core, agent: Agent, message: Told, _now: float) -> None:
+    core.commands.append(Answered(agent.id, message.nonce, message))
+
+
 def _on_drain(core: Core, agent: Agent, message: Drain, _now: float) -> None:
     agent.draining = True
     core.ripe[agent.id] = None
@@ -95,6 +100,7 @@ _HANDLERS: dict[type, Callable[[Core, Agent, Any, float], None]] = {
     Released: on_released,
     Progress: on_progress,
     Heartbeat: _on_heartbeat,
+    Told: _on_told,
     Drain: _on_drain,
     Error: _on_error,
     Bye: _on_bye,

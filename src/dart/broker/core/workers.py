@@ -1,7 +1,7 @@
 """What clients do to workers: drain, ping; and what the server itself does: it moves, it ends."""
 
 from dart.broker.core.commands import Refuse, Reply
-from dart.broker.core.events import ServerMoves, Stopping, Token, WorkersDrained, WorkersPinged
+from dart.broker.core.events import ServerMoves, Stopping, Token, WorkersAsked, WorkersDrained, WorkersPinged
 from dart.broker.core.hello import refuse_session
 from dart.broker.core.liveness import end_session
 from dart.broker.core.model import Agent
@@ -29,6 +29,16 @@ def on_workers_pinged(core: Core, event: WorkersPinged, now: float) -> None:
     sessions = []
     for agent in _connected(core, event.token, event.name):
         send(core, agent, Heartbeat(event.nonce, reply=False, load=0.0), now)
+        sessions.append(session_of(agent).id)
+    if sessions:
+        core.commands.append(Reply(event.token, tuple(sessions)))
+
+
+def on_workers_asked(core: Core, event: WorkersAsked, now: float) -> None:
+    """Send each agent of a name a question."""
+    sessions = []
+    for agent in _connected(core, event.token, event.name):
+        send(core, agent, event.question, now)
         sessions.append(session_of(agent).id)
     if sessions:
         core.commands.append(Reply(event.token, tuple(sessions)))

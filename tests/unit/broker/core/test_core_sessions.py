@@ -8,13 +8,14 @@ from dart.broker.core.events import (
     FrameArrived,
     SessionLost,
     Stopping,
+    WorkersAsked,
     WorkersDrained,
     WorkersPinged,
 )
 from dart.broker.core.model import Enrolment, TaskState
 from dart.broker.core.records import EnrolmentAdded
 from dart.errors import ConflictError, UnknownWorkerError
-from dart.wire.messages import Bye, Credit, Drain, Error, ErrorCode, Heartbeat, Hello, Log, Welcome
+from dart.wire.messages import Ask, Bye, Credit, Drain, Error, ErrorCode, Heartbeat, Hello, Log, Told, Welcome
 from harness.recorder import Recorder
 
 
@@ -256,6 +257,19 @@ def test_pings():
         r.ask(WorkersPinged, "v", 42)
     with pytest.raises(UnknownWorkerError):
         r.ask(WorkersDrained, "v")
+
+
+def test_questions():
+    """Each agent of a name is asked; what one tells is passed on."""
+    r = Recorder()
+    a, b = r.agent(key=b"a" * 32), r.agent(key=b"b" * 32)
+    question = Ask(42, "modules", "", b"")
+    assert r.ask(WorkersAsked, "w", question) == (a.session, b.session)
+    assert a.take(Ask) == b.take(Ask) == [question]
+    told = Told(42, "", {"m": "1"})
+    assert a.say(told) == [Answered(a.id, 42, told)]
+    with pytest.raises(UnknownWorkerError):
+        r.ask(WorkersAsked, "v", question)
 
 
 def test_drain_is_repeated_to_an_agent_that_missed_it():

@@ -1,0 +1,35 @@
+"""What requests and answers say of pushed modules; see `schemas.py` and `answer_schemas.py`."""
+
+from typing import NotRequired
+
+from dart.rest.answer_schemas import Answer, Pinged
+from dart.rest.member_types import ModuleFiles, Pattern, Seconds
+from dart.rest.schemas import Members
+
+
+class PushedModule(Members, kw_only=True):
+    """`POST /module/`."""
+
+    files: ModuleFiles
+    worker_regex: Pattern = ""
+    wait: Seconds = 30
+
+
+class ModulesWanted(Members, kw_only=True):
+    """`GET /module/`, `DELETE /module/{name}/`."""
+
+    worker_regex: Pattern = ""
+    wait: Seconds = 10
+
+
+class ModulesOfAgent(Pinged):
+    """Pushed modules of one agent."""
+
+    worker: str
+    modules: NotRequired[dict[str, str]]
+
+
+class Modules(Answer):
+    """`POST /module/`, `GET /module/`, `DELETE /module/{name}/`."""
+
+    agents: list[ModulesOfAgent]
