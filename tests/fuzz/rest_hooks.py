@@ -2,7 +2,6 @@
 
 import keyword
 import os
-import re
 
 import msgpack
 import schemathesis
@@ -31,7 +30,6 @@ def without_slash(*, least=1):
 
 FOLDERS = st.text(printable("/\\"), min_size=1, max_size=20).filter(lambda text: text not in (".", ".."))
 IDENTIFIERS = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,20}\Z") | st.sampled_from([*keyword.kwlist, "größe"])
-FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,15}")
 TASK_ID = os.environ.get("FUZZ_TASK_ID", "1")
 """Of a task of job `j`."""
 PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^w$", "a|b", "(?=w)w", r"(a|aa)b\1"])
@@ -71,16 +69,10 @@ def map_path_parameters(context, path_parameters):
 
 @schemathesis.hook
 def map_body(_context, body):
-    """What the document says in words.
-
-    `if_offline` is the same for all entries of a request, admins are not bound, files make one module.
-    """
+    """What the document says in words: `if_offline` is the same for all entries of a request, admins are not bound."""
     if isinstance(body, dict) and body.get("scope") == "admin":
         for member in ("jobs", "job_regex", "workers", "worker_regex"):
             body.pop(member, None)
-    files = body.get("files") if isinstance(body, dict) else None
-    if isinstance(files, dict) and files and all(map(FILE.fullmatch, files)):
-        body["files"] = {"m.py": next(iter(files.values()))}
     entries = body.get("location_and_parameters") if isinstance(body, dict) else None
     if isinstance(entries, list):
         for entry in entries:

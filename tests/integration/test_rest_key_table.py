@@ -110,7 +110,7 @@ def request_of(it, route, job, worker):
         ("DELETE", "/worker/"): {"hosts": ["h"]},
         ("POST", "/host/upgrade/"): {"hosts": ["h"]},
         ("GET", "/module/"): {"wait": 0},
-        ("POST", "/module/"): {"files": {"m.py": ""}, "wait": 0},
+        ("POST", "/module/"): {"name": "m", "wait": 0},
         ("DELETE", "/module/{name}/"): {"wait": 0},
         ("POST", "/enroll/"): {"name": "n", "public_key": "0" * 40},
         ("POST", "/key/"): {"scope": "admin"},

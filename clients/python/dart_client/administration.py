@@ -127,16 +127,30 @@ class Administration:
         return dict(answer["rotation"])
 
     def push_module(
-        self, files: Mapping[str, str], *, worker_regex: str = "", seconds: float = 30.0
+        self,
+        name: str,
+        source: str,
+        files: Mapping[str, str] | None = None,
+        *,
+        worker_regex: str = "",
+        seconds: float = 30.0,
     ) -> list[dict[str, Any]]:
         """Give a module to the workers that match; how each of their agents answered.
 
         Args:
-            files: Texts by path: one `NAME.py`, or all of a package below `NAME/`.
+            name: Jobs find it as `pushed/NAME`.
+            source: The text of `NAME.py`; with `files` of `NAME/__init__.py`.
+            files: Further files of a package: texts by their paths in it.
             worker_regex: All connected ones without it.
             seconds: To wait for their answers.
         """
-        body = {"files": dict(files), "worker_regex": worker_regex, "wait": seconds}
+        body = {
+            "name": name,
+            "source": source,
+            "files": dict(files or {}),
+            "worker_regex": worker_regex,
+            "wait": seconds,
+        }
         return self._agents("POST", path("module"), body, seconds)
 
     def remove_module(self, name: str, *, worker_regex: str = "", seconds: float = 30.0) -> list[dict[str, Any]]:

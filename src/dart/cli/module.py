@@ -36,9 +36,9 @@ def push(  # noqa: PLR0917 - click passes them by name
     Tasks that run go on with what they began with; each later one gets the new module. The SHA-256 that is shown may be
     demanded by a job: --module pushed/NAME@sha256:... is refused by workers that have another one.
     """
-    files = read_files(path)
+    name, source, files = read_module(path)
     with server.client() as client:
-        agents = client.push_module(files, worker_regex=regex, seconds=wait)
+        agents = client.push_module(name, source, files, worker_regex=regex, seconds=wait)
     _show(context, agents, output)
 
 
@@ -74,21 +74,26 @@ def remove(  # noqa: PLR0917 - click passes them by name
     output.note(f"{done} agents have removed {name}.")
 
 
-def read_files(path: Path) -> dict[str, str]:
-    """The files of a module as the server takes them."""
+def read_module(path: Path) -> tuple[str, str, dict[str, str]]:
+    """Name, source and further files of a module that lies here."""
     path = path.resolve()
-    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    files = {}
-    for file in found:
-        if any(part.endswith(_LEFT_OUT) for part in file.parts):
-            continue
-        try:
-            files[file.relative_to(path.parent).as_posix()] = file.read_bytes().decode()
-        except UnicodeDecodeError:
-            raise click.ClickException(
-                f"{file} is no text in UTF-8; a pushed module has none but such files."
-            ) from None
-    return files
+    if path.is_file():
+        return path.stem, _text(path), {}
+    files = {
+        file.relative_to(path).as_posix(): _text(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not any(part.endswith(_LEFT_OUT) for part in file.parts)
+    }
+    if "__init__.py" not in files:
+        raise click.ClickException(f"{path} is no package: it has no __init__.py.")
+    return path.name, files.pop("__init__.py"), files
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise click.ClickException(f"{file} is no text in UTF-8, as all files of a module must be.") from None
 
 
 def _show(context: click.Context, agents: list[dict[str, Any]], output: Output) -> None:

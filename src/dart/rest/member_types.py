@@ -201,12 +201,12 @@ KeyText = Annotated[
 BoundNames = Annotated[list[Name], _shown("with the pattern beside it: all that the key may touch", maxItems=1000)]
 OpaqueValue = Annotated[Raw, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
 AnyValue = Annotated[Any, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
+ModuleName = Annotated[str, _shown("a name as Python has them", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 ModuleFiles = Annotated[
     dict[str, str],
     _shown(
-        "texts by path: one `NAME.py`, or all files of a package below `NAME/`, `NAME/__init__.py` among them",
-        minProperties=1,
+        "further files of a package, texts by their paths in it",
         maxProperties="module_files_max",
-        propertyNames={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,15}$"},
+        propertyNames={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,14}$"},
     ),
 ]

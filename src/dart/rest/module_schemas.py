@@ -3,14 +3,17 @@
 from typing import NotRequired
 
 from dart.rest.answer_schemas import Answer, Pinged
-from dart.rest.member_types import ModuleFiles, Pattern, Seconds
+from dart.rest.member_types import ModuleFiles, ModuleName, Pattern, Seconds
 from dart.rest.schemas import Members
 
 
 class PushedModule(Members, kw_only=True):
     """`POST /module/`."""
 
-    files: ModuleFiles
+    name: ModuleName
+    source: str = ""
+    """Of NAME.py; with `files` of NAME/__init__.py."""
+    files: ModuleFiles = {}
     worker_regex: Pattern = ""
     wait: Seconds = 30
 

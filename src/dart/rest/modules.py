@@ -20,7 +20,10 @@ async def list_all(call: Call) -> Answer:
 async def push(call: Call) -> Answer:
     """`POST /module/`: gives a module to the matching agents, which use it from their next task on."""
     wanted = await call.members(module_schemas.PushedModule)
-    files = {path: text.encode() for path, text in wanted.files.items()}
+    texts = {f"{wanted.name}.py": wanted.source}
+    if wanted.files:
+        texts = {f"{wanted.name}/{path}": text for path, text in {"__init__.py": wanted.source, **wanted.files}.items()}
+    files = {path: text.encode() for path, text in texts.items()}
     name = name_of(files, call.limits)
     workers = await _workers(call, wanted.worker_regex)
     data = values.encode(files, bytes_max=call.limits.value_bytes_max)
