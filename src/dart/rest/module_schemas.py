@@ -2,6 +2,8 @@
 
 from typing import NotRequired
 
+import msgspec
+
 from dart.rest.answer_schemas import Answer, Pinged
 from dart.rest.member_types import ModuleFiles, ModuleName, Pattern, Seconds
 from dart.rest.schemas import Members
@@ -13,7 +15,7 @@ class PushedModule(Members, kw_only=True):
     name: ModuleName
     source: str = ""
     """Of NAME.py; with `files` of NAME/__init__.py."""
-    files: ModuleFiles = {}
+    files: ModuleFiles = msgspec.field(default_factory=dict)
     worker_regex: Pattern = ""
     wait: Seconds = 30
 
