@@ -37,6 +37,7 @@ class AgentProcess:
         self.spool = Spool(self.world, host.card, self._emit, gather=host.mode is not SpoolMode.BEFORE_SEND)
         self.runners = Runners(self.world, self._chance, host.ledger, self._emit, host.slots)
         self.runners.name = f"{host.label}.{number}"
+        self.runners.agent_id = host.agent_id
         self.runners.clock = self._clock
         self.runners.failing = host.bad_python
         self.limits = host.limits
@@ -224,6 +225,11 @@ class AgentHost:
         self.process = None
         self.last_exit_code = None
         self._boots = 0
+
+    @property
+    def revoked(self):
+        """Whether its key counts no more: what it has stays with it."""
+        return self.agent_id in self.ledger.revoked
 
     def start(self, clock_offset=0.0):
         """Start the agent, if it does not run."""

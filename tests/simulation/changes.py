@@ -1,4 +1,4 @@
-"""What people do to an installation: agents come, are copied and drained, the broker gets another key."""
+"""What people do to an installation: agents come, are copied, drained and revoked, the broker gets another key."""
 
 
 def new_agent(cluster, host, amount, seconds):
@@ -13,6 +13,12 @@ def drain(cluster, host, amount, seconds):
     name = cluster.host(host).name
     cluster.client.drain(name)
     cluster.later(1.0 + seconds, cluster.start_all, name)
+
+
+def revoke(cluster, host, amount, seconds):
+    """Its key was stolen, say; the machine of that name joins with another one."""
+    machine = cluster.host(host)
+    cluster.client.revoke(machine, lambda: cluster.add_host(machine.name))
 
 
 def change_key(cluster, host, amount, seconds):

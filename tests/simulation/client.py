@@ -8,10 +8,12 @@ from dart.broker.core.tokens import token_of
 from dart.errors import (
     ConflictError,
     DartError,
+    ForbiddenError,
     JobExistsError,
     LimitError,
     UnavailableError,
     UnknownJobError,
+    UnknownWorkerError,
 )
 from dart.wire.messages import NextServer
 from simulation.world import EPOCH
@@ -52,11 +54,31 @@ class Client:
         def done(_value, error):
             if error is None:
                 enrolled()
-            else:
+            elif not (isinstance(error, ForbiddenError) and host.revoked):
                 self._again(ask)
 
         def ask():
             self._ask("enroll", lambda gateway: gateway.enrolments.enroll(host.public_key, host.name), done)
+
+        ask()
+
+    def revoke(self, host, then):
+        """Let a machine's key count no more; repeated until it does not."""
+
+        def verify(_amount):
+            if not host.revoked:
+                self.world.fail(f"the revocation of {host.label} was answered before it was durable")
+
+        def done(_amount, error):
+            # A repeated request finds nobody any more; an early one nobody yet.
+            if error is None or (isinstance(error, UnknownWorkerError) and host.revoked):
+                then()
+            else:
+                self._again(ask)
+
+        def ask():
+            what = f"revoke {host.label}"
+            self._ask(what, lambda gateway: gateway.enrolments.revoke(host.name, host.agent_id), done, verify)
 
         ask()
 

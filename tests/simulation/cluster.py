@@ -115,7 +115,7 @@ class Cluster:
             key=key or label,
             slots=self._chance.choice((1, 1, 2, 4)),
             mode=mode,
-            capabilities=self._chance.choice((ALL_CAPABILITIES, ("gpu",), ())),
+            capabilities=ALL_CAPABILITIES if self.healing else self._chance.choice((ALL_CAPABILITIES, ("gpu",), ())),
         )
         self._hosts.append(host)
         self.client.enroll(host, host.start)
@@ -212,7 +212,8 @@ class Cluster:
         if self.client.pending:
             return f"clients wait for {self.client.pending} answers"
         for host in self._hosts:
-            if host is not but and (host.process is not None or not self._is_clone(host)):
+            # Whose key was revoked has nobody to give it to.
+            if host is not but and not host.revoked and (host.process is not None or not self._is_clone(host)):
                 restless = host.restlessness()
                 if restless:
                     return restless

@@ -289,6 +289,7 @@ FAULTS: dict[str, Callable] = {
     "new agent of an old name": changes.new_agent,
     "cloned agent": changes.clone,
     "drain": changes.drain,
+    "agent revoked": changes.revoke,
     "broker's key changes": changes.change_key,
     "cancel": _cancel,
     "stop": _stop,
@@ -326,7 +327,11 @@ def draw_plan(chance):
     kinds = [kind for kind in FAULTS if chance.random() < OFTEN.get(kind, 0.17)]
     for kind in kinds:
         # Harm to clients' own work is done once, or little would be left to be harmed otherwise.
-        times = 1 if kind in {"stop", "purge", "cloned agent", "new agent of an old name"} else chance.randint(1, 3)
+        times = (
+            1
+            if kind in {"stop", "purge", "cloned agent", "new agent of an old name", "agent revoked"}
+            else chance.randint(1, 3)
+        )
         for _ in range(times):
             arguments = {
                 "host": chance.randrange(12),

@@ -44,9 +44,11 @@ class Ledger:
         """Standing jobs and the workers that got them."""
         self.done = set()
         """And those that have done them."""
+        self.revoked = set()
+        """Agents whose keys count no more."""
         # What happened
         self.runs = {}
-        """What each run of a task produced: payload -> (task, attempt, success)."""
+        """What each run of a task produced: payload -> (task, attempt, success, agent)."""
         self.begun = {}
         """Attempts of each task that began to run."""
         self.forbidden = ""
@@ -132,6 +134,9 @@ class Ledger:
             if known is None or known < ref.attempt:
                 self.latest[ref.task_id] = ref.attempt
 
+    def _revoked(self, record):
+        self.revoked.add(record.agent_id)
+
     def _attempts_counted(self, record):
         errors, _losses = self.counted.get(record.id, (0, 0))
         if record.errors > errors:
@@ -191,7 +196,13 @@ class Ledger:
         run = self.runs.get(record.payload)
         if run is None:
             return "no run produced it"
-        task, attempt, success = run
+        return self._fault_of_run(record, run)
+
+    def _fault_of_run(self, record, run):
+        latest = self.latest.get(record.id)
+        task, attempt, success, agent_id = run
+        if agent_id in self.revoked:
+            return "the key of the agent that produced it was revoked before"
         if task != record.id or success != (record.state is TaskState.SUCCEEDED):
             return f"it is what task {task} produced"
         if attempt != latest:
@@ -211,8 +222,8 @@ class Ledger:
         elif known[2] != parameter:
             self.world.fail(f"task {ref.task_id} runs with the parameter {parameter!r}, submitted was {known[2]!r}")
 
-    def run_ended(self, ref, payload, *, success):
-        self.runs[payload] = (ref.task_id, ref.attempt, success)
+    def run_ended(self, ref, payload, agent_id, *, success):
+        self.runs[payload] = (ref.task_id, ref.attempt, success, agent_id)
 
     def told_done(self, refs, agent_id, core, what):
         """The broker tells an agent that these results are durable or not wanted."""
@@ -310,7 +321,7 @@ _APPLY = {
     r.LeasesClosed: lambda _ledger, _record: None,
     r.EnrolmentAdded: lambda _ledger, _record: None,
     r.EnrolmentNamed: lambda _ledger, _record: None,
-    r.EnrolmentRevoked: lambda _ledger, _record: None,
+    r.EnrolmentRevoked: Ledger._revoked,
     r.KeyAdded: lambda _ledger, _record: None,
     r.KeyRevoked: lambda _ledger, _record: None,
     r.KeysUsed: lambda _ledger, _record: None,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dart.agent.core import outcomes, session, slots
 from dart.broker import committer, outbox
-from dart.broker.core import reconciliation, recovery, results
+from dart.broker.core import enrolments, reconciliation, recovery, results
 from simulation.run import plan_of, simulate
 from simulation.shrink import shrink
 
@@ -89,6 +89,11 @@ PLANTS = (
         "the policy is not asked",
         60,
         (Change(slots.on_tasks, "if refusal is not None:", "if refusal is not None and refusal.error_code != 106:"),),
+    ),
+    Plant(
+        "what a revoked agent holds waits for it",
+        300,
+        (Change(enrolments._revoke, "reversed(list(agent.leases.values()))", "()"),),
     ),
     Plant(
         "credit taken for told although its frame was lost",

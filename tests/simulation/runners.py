@@ -59,6 +59,7 @@ class Runners:
         self.failing = False
         self.clock = lambda: 0.0
         self.name = ""
+        self.agent_id = ""
 
     def start(self):
         for slot in self._slots:
@@ -146,7 +147,7 @@ class Runners:
     def _finish(self, slot, lease, seconds, success):
         self._runs += 1
         payload = msgpack.packb([self.name, self._runs, lease.ref.task_id])
-        self._ledger.run_ended(lease.ref, payload, success=success)
+        self._ledger.run_ended(lease.ref, payload, self.agent_id, success=success)
         slot.pipeline.pop(0)
         slot.timers = [timer for timer in slot.timers if not timer.cancelled() and timer.when > self._world.now]
         start_ms = int((self.clock() - seconds) * 1000)
