@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+from collections import Counter
 
 import pytest
 
@@ -85,6 +86,25 @@ def test_what_is_forgotten_at_once_is_never_written(tmp_path):
     wait_until(lambda: SpoolSynced(1) in told)
     assert spool.close()
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_many_results_cost_few_calls(bench, monkeypatch):
+    """What waits is written and synced together, however many results and turns it came in; nothing is lost by that."""
+    calls = Counter()
+    for name in ("write", "fdatasync"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (calls.update([name]), real(*given))[1])
+    spool = Spool(bench.folder, Limits(), bench.told.append)
+    for number in range(100):
+        spool.write(number, STORE, tuple(result(number * 100 + n, b"x" * 20) for n in range(100)))
+    wait_until(lambda: SpoolSynced(99) in bench.told)
+    written_bytes = sum(path.stat().st_size for path in bench.files())
+    assert spool.close()
+    # The loop's hundred calls may fall into two gatherings, or a few where the machine is busy.
+    assert calls["write"] <= 2 * written_bytes // (64 * 1024) + 20
+    assert calls["fdatasync"] <= 10
+    bench.open()
+    assert bench.stored_ids() == list(range(10_000))
 
 
 def test_an_emptied_segment_is_used_again(bench):
