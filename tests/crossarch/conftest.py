@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crossarch.installation import Installation, installed
+from harness import foreign_root
 from harness.foreign import PROJECT, ForeignPython, python_of
 from harness.foreign_root import UnavailableError
 
@@ -16,7 +17,15 @@ ARCHITECTURES = os.environ.get("DART_CROSSARCH", "armhf").split(",")
 if "DART_CROSSARCH" not in os.environ:
     # The one says little where other tests are at work, the other takes a while for what no architecture changes.
     collect_ignore = ["test_footprint.py", "test_wheelhouse_there.py"]
+MADE_EARLY = () if "DART_CROSSARCH" in os.environ else ("armhf", "i386")
+"""Those of an ordinary run: other tests come before, and making them takes a while where no cache has them."""
 FIGURES = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_finish(session):
+    """Before the first test."""
+    if MADE_EARLY and not session.config.option.collectonly:
+        foreign_root.begin(MADE_EARLY)
 
 
 @pytest.fixture
@@ -48,6 +57,7 @@ def installation(foreign, tmp_path_factory) -> Iterator[Installation]:
     folder: Path = tmp_path_factory.mktemp(f"crossarch-{foreign.architecture}")
     with installed(folder, foreign) as it:
         shutil.copy(PROJECT / "examples/count_words/count_words_worker.py", folder / "modules")
-        it.start("plain")
-        it.start("numpy", "--python-home", str(foreign.with_numpy))
+        it.start("plain", wait=False)
+        it.start("numpy", "--python-home", str(foreign.with_numpy), wait=False)
+        it.wait_for("plain", "numpy")
         yield it

@@ -16,6 +16,7 @@ from dart_client.submission import Entry, body_of, prefix_of
 from harness.cluster import Cluster, cluster
 from harness.foreign import ForeignPython
 from harness.modules import write_modules
+from harness.waiting import wait_until
 
 MESSAGEPACK = "application/msgpack"
 JOIN_SECONDS = 120.0
@@ -92,6 +93,14 @@ class Installation:
             seconds=JOIN_SECONDS,
         )  # fmt: skip
         return self.agents[name]
+
+    def wait_for(self, *names: str) -> None:
+        """Until agents of these names have joined; they start beside each other."""
+        with self.client() as client:
+            wait_until(
+                lambda: {worker["name"] for worker in client.workers()}.issuperset(names),
+                timeout=JOIN_SECONDS, explain=client.workers,
+            )  # fmt: skip
 
     def client(self) -> dart_client.Client:
         return dart_client.Client(state_dir=self.running.state_dir)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from crossarch.installation import JOIN_SECONDS, RESULT_SECONDS, installed
+from crossarch.installation import JOIN_SECONDS, RESULT_SECONDS
 from dart.wire import values
 from harness import foreign_root
 from harness.bundled import built, clean_environment, dart, unpacked
@@ -33,24 +33,23 @@ def host(foreign, folder: Path, *without: str) -> ForeignPython:
     return ForeignPython(foreign.architecture, root)
 
 
-def test_a_task_runs_from_the_bundle(foreign, bundle, tmp_path):
+def test_a_task_runs_from_the_bundle(installation, foreign, bundle, tmp_path):
     """It joins by a token, on a host with Python, with its own pyzmq where needed, and nothing else."""
     bare = host(foreign, tmp_path, "msgpack", *(() if foreign.architecture in OF_HOST else ("zmq",)))
     missing = bare.run("-c", "import msgpack", environment={"PYTHONPATH": ""})
     assert "No module named 'msgpack'" in missing.stderr
-    with installed(tmp_path, foreign) as it:
-        with it.client() as client:
-            token = client.make_token("bundled", local=True)["text"]
-        # As on another machine: it knows nothing of the server but the token.
-        agent, log = it.running._spawn(
-            "host", str(bundle / "dart-agent"), "--config", str(it.config), "--home", str(tmp_path / "home"),
-            environment=clean_environment(DART_PYTHON=str(bare.python), DART_JOIN_TOKEN=token),
-        )  # fmt: skip
-        assert read_line(agent, seconds=JOIN_SECONDS, log=log) == "joined bundled slots 1"
-        value = {"weights": [1.5, -0.0, 2**64 - 1], "name": "é"}
-        (back,) = it.exchange("echo", [values.encode(value)], "bundled")
-        assert back == values.encode(value)
-        assert it.running.end(agent, seconds=RESULT_SECONDS) == 0
+    with installation.client() as client:
+        token = client.make_token("bundled", local=True)["text"]
+    # As on another machine: it knows nothing of the server but the token.
+    agent, log = installation.running._spawn(
+        "host", str(bundle / "dart-agent"), "--config", str(installation.config), "--home", str(tmp_path / "home"),
+        environment=clean_environment(DART_PYTHON=str(bare.python), DART_JOIN_TOKEN=token),
+    )  # fmt: skip
+    assert read_line(agent, seconds=JOIN_SECONDS, log=log) == "joined bundled slots 1"
+    value = {"weights": [1.5, -0.0, 2**64 - 1], "name": "é"}
+    (back,) = installation.exchange("echo", [values.encode(value)], "bundled")
+    assert back == values.encode(value)
+    assert installation.running.end(agent, seconds=RESULT_SECONDS) == 0
 
 
 def test_a_host_without_pyzmq_is_told_what_to_install(foreign, bundle, tmp_path):

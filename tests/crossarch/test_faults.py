@@ -38,7 +38,7 @@ def wait_for_start(client, future) -> None:
 def test_a_killed_runner_costs_one_attempt(fragile):
     """Its task runs again in a fresh runner; the agent lives."""
     with fragile.client() as client:
-        future = client.job("rest", "there", "nap").submit(2.0, "hit", retries=1)
+        future = client.job("rest", "there", "nap").submit(1.0, "hit", retries=1)
         wait_for_start(client, future)
         os.kill(runner_of(fragile), signal.SIGKILL)
         assert future.result(RESULT_SECONDS) == "rested"
@@ -49,7 +49,7 @@ def test_a_killed_runner_costs_one_attempt(fragile):
 def test_a_killed_agent_takes_its_runner_along_and_comes_back(fragile):
     """No runner is left, and the agent that starts in the same home runs the task again."""
     with fragile.client() as client:
-        future = client.job("rest", "there", "nap").submit(2.0, "hit", retries=1)
+        future = client.job("rest", "there", "nap").submit(1.0, "hit", retries=1)
         wait_for_start(client, future)
         runner = runner_of(fragile)
         fragile.agents["hit"].kill()

@@ -51,24 +51,37 @@ def policy(folder: Path, name: str, **members: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def owned(installation):
-    """The installation, with a module that tries things."""
-    write_modules(installation.running.folder, trying=MODULE)
+def owned(installation, foreign):
+    """The installation, with a module that tries things, and agents of owners who decide; these start together."""
+    folder = installation.running.folder
+    write_modules(folder, trying=MODULE)
+    isolation = {"open_files": 64, "file_bytes": FILE_BYTES, "cpu_seconds": 100}
+    limits = policy(folder, "limits", allow=["trying:limits", "there:*_shared"], isolation=isolation)
+    installation.start("limited", "--policy", str(limits), "--shm-size", "4096", wait=False, slots=2)
+    if foreign.emulated:
+        unconfined = policy(folder, "unconfined", isolation=CONFINED)
+        installation.start("unconfined", "--policy", str(unconfined), wait=False)
+    installation.wait_for("limited")
     return installation
+
+
+def test_slots_share_memory(owned):
+    """What two runners of one agent write, each of them reads."""
+    pids = owned.exchange("mark_shared", [values.encode(place) for place in range(4)], "limited")
+    assert len(set(pids)) == 2, pids
+    (seen,) = owned.exchange("read_shared", [values.encode(5)], "limited")
+    assert seen == values.encode(b"\1\1\1\1\0")
 
 
 def test_a_policy_and_limits_hold_there(owned):
     """What it does not allow is refused by name; descriptors are counted, and files measured beyond 32 bits."""
-    isolation = {"open_files": 64, "file_bytes": FILE_BYTES, "cpu_seconds": 100}
-    file = policy(owned.running.folder, "limits", allow=["trying:limits"], isolation=isolation)
-    agent = owned.start("limited", "--policy", str(file))
     (answer,) = owned.exchange("limits", [values.encode(None)], "limited", module="trying")
     assert isinstance(answer, bytes), answer
     assert values.decode(answer) == [64, FILE_BYTES, "EMFILE"]
     (refused,) = owned.exchange("echo", [values.encode(1)], "limited")
     assert isinstance(refused, str)
     assert "policy" in refused
-    assert owned.running.end(agent, seconds=RESULT_SECONDS) == 0
+    assert owned.running.end(owned.agents["limited"], seconds=RESULT_SECONDS) == 0
 
 
 def test_a_task_is_confined_there_or_does_not_run(owned, foreign, tmp_path):
@@ -80,10 +93,10 @@ def test_a_task_is_confined_there_or_does_not_run(owned, foreign, tmp_path):
 
 
 def _is_refused(owned) -> None:
-    file = policy(owned.running.folder, "unconfined", isolation=CONFINED)
-    agent = owned.start("unconfined", "--policy", str(file), wait=False)
+    agent = owned.agents["unconfined"]
     assert agent.wait(JOIN_SECONDS) == 2
-    log = max(owned.running.folder.glob("agent-*.log"), key=lambda path: path.stat().st_mtime).read_text()
+    number = owned.running.processes.index(agent)
+    log = (owned.running.folder / f"agent-{number}.{number}.log").read_text()
     assert "isolation" in log, log
 
 

@@ -1,4 +1,4 @@
-"""What a worker does all day, on a foreign architecture: facts, files of words, large values, memory, logs, limits."""
+"""What a worker does all day, on a foreign architecture: facts, files of words, large values, logs, limits."""
 
 import subprocess
 import sys
@@ -71,13 +71,3 @@ def test_a_task_is_heard_and_stopped(installation):
     log = installation.running.folder / "logs" / "log_plain.txt"
     assert "a line" in log.read_text()
     assert "a word of the task" in log.read_text()
-
-
-def test_slots_share_memory(installation):
-    """What two runners of one agent write, each of them reads."""
-    agent = installation.start("sharing", "--shm-size", "4096", slots=2)
-    pids = installation.exchange("mark_shared", [values.encode(place) for place in range(4)], "sharing")
-    assert len(set(pids)) == 2, pids
-    (seen,) = installation.exchange("read_shared", [values.encode(5)], "sharing")
-    assert seen == values.encode(b"\1\1\1\1\0")
-    assert installation.running.end(agent, seconds=RESULT_SECONDS) == 0

@@ -48,6 +48,14 @@ def made(architecture: str) -> Path:
     return root
 
 
+def begin(architectures: tuple[str, ...]) -> None:
+    """Have them made beside what else is done; whoever asks for one waits for it, and is told what failed."""
+    subprocess.Popen(
+        ["nice", "-n", "19", sys.executable, __file__, *architectures],  # noqa: S607
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    ).returncode = 0  # it ends by itself, and is not ours to wait for  # fmt: skip
+
+
 def copied(root: Path, destination: Path, *, without: tuple[str, ...]) -> Path:
     """A root like another one, less some packages: what a host may not have."""
     gone = {*without, "numpy"}
@@ -233,3 +241,8 @@ def _mirrors() -> list[str]:
     if not mirrors:
         raise UnavailableError("apt of this machine names no mirror of Debian's packages")
     return mirrors
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:]:
+        made(wanted)
