@@ -5,6 +5,7 @@ PYTHON ?= python3
 MINUTES ?= 10
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PROCESSES ?= 2
 PYTEST := $(BIN)/coverage run -m pytest -q
 SIMULATE := PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.run
 SEEDS ?= 2000
@@ -26,11 +27,11 @@ $(INSTALLED): pyproject.toml tools/make_venv.sh
 demo: $(INSTALLED) ## server, two agents, 240 files counted and checked, all stopped again
 	$(BIN)/python examples/count_words/demo.py
 
-test: $(INSTALLED) ## all tests, coverage and its thresholds
+test: $(INSTALLED) ## all tests in PROCESSES=2 at a time, coverage and its thresholds
 	tools/install_test_peers.sh
 	$(BIN)/coverage erase
 	# Real processes on a busy machine: what fails is tried once more, alone and in plain sight; twice is a fault.
-	$(PYTEST) tests || { echo "== once more: what failed above"; $(PYTEST) --last-failed --last-failed-no-failures=none tests; }
+	$(PYTEST) -n $(PROCESSES) --dist loadfile tests || { echo "== once more: what failed above"; $(PYTEST) --last-failed --last-failed-no-failures=none tests; }
 	# A process that was killed while it wrote its file leaves half of one; the reports below judge what there is.
 	$(BIN)/coverage combine -q 2> /dev/null || true
 	$(BIN)/coverage report --include='$(CORES)' --fail-under=100

@@ -36,6 +36,8 @@ async def test_each_change_is_told(tmp_path):
         ("POST", "/job/k/tasks/", tasks, "task.submit"),
         ("DELETE", "/job/k/tasks/{id}/", None, "task.cancel"),
         ("DELETE", "/job/k/results/{id}/", None, "result.delete"),
+        ("POST", "/module/", {"name": "m", "source": "secret", "wait": 0}, "module.push"),
+        ("DELETE", "/module/w/", {"wait": 0}, "module.remove"),
         ("POST", "/worker/w/drain/", {}, "worker.drain"),
         ("POST", "/enroll/", {"name": "w2", "public_key": public}, "agent.enroll"),
         ("POST", "/key/", {"scope": "read", "name": "eve"}, "key.add"),
