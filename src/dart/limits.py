@@ -111,6 +111,8 @@ class Limits:
     """Addresses whose wrong keys are counted, and of which it is known that they have a chosen key."""
     join_tokens_max: int = 1000
     """Join tokens; expired, spent and revoked ones make room for new ones."""
+    revoked_agents_max: int = 10_000
+    """Keys of agents that are remembered as revoked; those of long ago are as unknown as any other."""
     join_token_seconds_max: float = 30 * 86_400.0
     """How long a join token may count."""
     enrolment_body_bytes_max: int = 16 * KIB

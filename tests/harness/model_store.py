@@ -13,6 +13,7 @@ from dart.broker.core.records import (
     AttemptsCounted,
     AuditNoted,
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     JobAdded,
@@ -178,6 +179,9 @@ class ModelStore:
                 known = self.enrolments[record.agent_id]
                 assert not known.revoked_at_ms
                 self.enrolments[record.agent_id] = known._replace(revoked_at_ms=record.at_ms)
+            case EnrolmentForgotten():
+                assert self.enrolments[record.agent_id].revoked_at_ms
+                del self.enrolments[record.agent_id]
             case KeyAdded():
                 assert record.key.id not in self.keys
                 self.keys[record.key.id] = record.key

@@ -6,6 +6,7 @@ from dart.broker.core.access import AuditEntry
 from dart.broker.core.model import Enrolment
 from dart.broker.core.records import (
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     KeyAdded,
@@ -70,7 +71,7 @@ class AccessContract:
         assert [row.sequence for row in store.audit(after=0, amount=9)] == [1]
 
     def test_enrolments_are_named_and_revoked(self, store, restart):
-        """A pattern becomes a name; revoked ones stay; unknown ones are no error."""
+        """A pattern becomes a name; revoked ones stay until they are forgotten; unknown ones are no error."""
         edge = Enrolment("aa", b"k", "edge-.*", 1, token_id="t", name_is_pattern=True)
         plain = Enrolment("bb", b"l", "plain", 2)
         store.commit([EnrolmentAdded(edge), EnrolmentAdded(plain)])
@@ -81,6 +82,8 @@ class AccessContract:
             edge._replace(name="edge-7", name_is_pattern=False),
             plain._replace(revoked_at_ms=7),
         )
+        store.commit([EnrolmentForgotten("bb"), EnrolmentForgotten("zz")])
+        assert restart(store).recover().enrolments == (edge._replace(name="edge-7", name_is_pattern=False),)
 
     def test_audit_is_read_both_ways(self, store, restart):
         """In pages that join without gap or repeat, every member kept."""

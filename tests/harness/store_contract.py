@@ -9,6 +9,7 @@ from dart.broker.core.model import Enrolment, JobStatus, TaskState
 from dart.broker.core.records import (
     AttemptsCounted,
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     JobForgotten,
@@ -357,6 +358,7 @@ class OtherContract:
             EnrolmentAdded(Enrolment("aa", b"k", "a", 1)),
             EnrolmentNamed("aa", "b"),
             EnrolmentRevoked("aa", 2),
+            EnrolmentForgotten("aa"),
             KeyAdded(api_key("a")),
             KeysUsed((("a", 1),)),
             KeyRevoked("a", 2),

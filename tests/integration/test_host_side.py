@@ -6,7 +6,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +22,33 @@ from harness.waiting import wait_until
 
 START = b"#!/bin/sh\necho joined w slots 1\nexec sleep 60\n"
 AGENT = "a" * 64
+SYSTEMCTL = """\
+#!/bin/sh
+# Stands for systemctl of a machine whose users have a systemd: notes what it is told, and starts what a unit says.
+it=$(dirname "$0")
+shift
+echo "$*" >> "$it/told"
+pid=$(cat "$it/pid" 2> /dev/null)
+case "$*" in
+    *Version) echo 252 ;;
+    restart*)
+        unit="$HOME/.config/systemd/user/$2"
+        line=$(sed -n 's/^ExecStart=//p' "$unit" | sed 's/%%/%/g; s/\\$\\$/$/g')
+        eval "env -i HOME='$HOME' PATH=/usr/bin:/bin setsid $line < /dev/null > /dev/null 2>&1 & echo \\$! > '$it/pid'"
+        sleep 0.1 ;;
+    *MainPID*) kill -0 "$pid" 2> /dev/null && echo "$pid" || echo 0 ;;
+    *ExecMainStatus*) echo 3 ;;
+    stop*) kill "$pid" 2> /dev/null || : ;;
+esac
+"""
+LOGINCTL = """\
+#!/bin/sh
+it=$(dirname "$0")
+case "$1" in
+    show-user) cat "$it/linger" ;;
+    enable-linger) [ -e "$it/may" ] && echo yes > "$it/linger" || { echo Access denied >&2; exit 1; } ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -138,3 +168,68 @@ def test_an_agent_that_dies_and_one_that_does_not_stop(ask):
     name = install(ask, b"#!/bin/sh\ntrap '' TERM\necho joined w slots 1\nwhile :; do sleep 0.1; done\n")
     ask("start", agents=[agent(name)], seconds=10)
     assert ask("stop", ids=[AGENT], seconds=0.2, is_last=True)["killed"] == [AGENT]
+
+
+@pytest.fixture
+def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the stand-ins, first on the PATH: no user here has a systemd."""
+    folder = tmp_path / "stand ins"
+    folder.mkdir()
+    for name, text in (("systemctl", SYSTEMCTL), ("loginctl", LOGINCTL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    (folder / "linger").write_text("no\n")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return folder
+
+
+def test_a_user_with_a_systemd_has_the_agent_as_a_unit(ask, tmp_path: Path, systemd: Path, monkeypatch):
+    """Lingering is asked for; the unit is sound, starts again what died, and goes with the agent."""
+    (systemd / "may").touch()
+    monkeypatch.setenv("LC_ODD", 'a\'b "$HOME" %h')
+    name = install(ask)
+    told = ask("start", agents=[agent(name)], seconds=10)
+    assert told["note"] == ""
+    assert [(one["died"], one["log"]) for one in told["agents"]] == [(False, "joined w slots 1\n")]
+    unit = tmp_path / ".config/systemd/user" / f"dart-ssh-{AGENT[:32]}.service"
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(
+            [str(shutil.which("systemd-analyze")), "verify", "--user", "--man=no", unit],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert str(unit.name) not in done.stderr, done.stderr
+    first = host_side._pid(tmp_path / ".local/state/dart/ssh/s/agents" / AGENT)
+    environ = Path(f"/proc/{first}/environ").read_bytes().split(b"\0")
+    assert b'LC_ODD=a\'b "$HOME" %h' in environ
+    assert f"DART_PYTHON={sys.executable}".encode() in environ
+
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: not ask("look", address="", port=0)["agents"][0]["running"], explain="it is dead")
+    assert ask("start", agents=[{"id": AGENT}], seconds=10)["agents"][0]["died"] is False
+    assert ask("look", address="", port=0)["agents"][0]["running"] is True
+    assert ask("stop", ids=[AGENT], seconds=5, is_last=True) == {"ids": [AGENT], "killed": []}
+    assert not unit.exists()
+    assert not (tmp_path / ".local/state/dart/ssh/s").exists()
+    orders = [line for line in (systemd / "told").read_text().splitlines() if not line.startswith("show")]
+    begins = ["daemon-reload", f"enable {unit.name}", f"restart {unit.name}"]
+    assert orders == [*begins, *begins, f"disable {unit.name}", f"stop --no-block {unit.name}", "daemon-reload"]
+
+
+def test_a_unit_whose_agent_dies(ask, systemd: Path):
+    """As without systemd: exit code and last lines."""
+    (systemd / "linger").write_text("yes\n")
+    name = install(ask, b"#!/bin/sh\necho no such thing >&2\nexit 3\n")
+    (told,) = ask("start", agents=[agent(name)], seconds=10)["agents"]
+    assert (told["died"], told["code"], told["log"]) == (True, 3, "no such thing\n")
+
+
+def test_a_user_who_may_not_linger(ask, tmp_path: Path, systemd: Path):
+    """The unit would end with the login: the agent is a process of its own, and it is said what would be needed."""
+    name = install(ask)
+    told = ask("start", agents=[agent(name)], seconds=10)
+    assert "enable-linger" in told["note"]
+    assert told["agents"][0]["died"] is False
+    assert not (tmp_path / ".config").exists()
+    assert [line for line in (systemd / "told").read_text().splitlines() if not line.startswith("show")] == []

@@ -11,6 +11,7 @@ from dart.broker.core.model import Enrolment, JobStatus, OnLost, TaskPolicy, Tas
 from dart.broker.core.records import (
     AttemptsCounted,
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     JobAdded,
@@ -75,8 +76,8 @@ _steps = st.one_of(
     st.tuples(st.just("lease"), _choice, _choice),
     st.tuples(st.just("unlease"), _choice),
     st.tuples(st.just("enrol"), st.sampled_from("ab"), _choice),
-    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("enrtfpsouv"), _choice),
-    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("enrtfpsouv"), _choice),
+    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("engrtfpsouv"), _choice),
+    st.tuples(st.just("access"), st.sampled_from("abc"), st.sampled_from("engrtfpsouv"), _choice),
     st.tuples(st.just("note"), _choice),
     st.tuples(st.just("answer"), st.sampled_from("abcdef"), _choice),
     # Ids that are taken: such a group must fail, as a whole, in both.
@@ -166,6 +167,7 @@ class _Numbers:
         return {
             "e": EnrolmentNamed(name, f"named{time}"),
             "n": EnrolmentRevoked(name, time),
+            "g": EnrolmentForgotten(name),
             # An id that is taken makes a group fail: in half the cases it is a new one.
             "r": KeyAdded(api_key(f"{name}{time}" if time % 2 else name)),
             "t": KeyRevoked(name, time),

@@ -322,6 +322,7 @@ _APPLY = {
     r.EnrolmentAdded: lambda _ledger, _record: None,
     r.EnrolmentNamed: lambda _ledger, _record: None,
     r.EnrolmentRevoked: Ledger._revoked,
+    r.EnrolmentForgotten: lambda _ledger, _record: None,
     r.KeyAdded: lambda _ledger, _record: None,
     r.KeyRevoked: lambda _ledger, _record: None,
     r.KeysUsed: lambda _ledger, _record: None,

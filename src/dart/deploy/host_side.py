@@ -21,8 +21,11 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from dart.deploy import host_units
 
 START = "dart-agent"
 _LOG_TAIL_BYTES = 4096
@@ -85,20 +88,27 @@ def start(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
     agents = root(request["server"]) / "agents"
     agents.mkdir(mode=0o700, parents=True, exist_ok=True)
     started = []
+    manages, note = host_units.find_manager()
     for one in request["agents"]:
         home = agents / one["id"]
         if "files" in one:
             _make_home(home, one["files"])
-        started.append((one["id"], home, *_spawn(home)))
+        began = _size(home / _OUTPUT)
+        started.append(
+            (
+                one["id"],
+                home,
+                began,
+                host_units.start(home, _command(home), home / _OUTPUT) if manages else _spawn(home),
+            )
+        )
     end = time.monotonic() + request["seconds"]
     told = []
-    for agent_id, home, process, began in started:
-        while _alive(process.pid) and not _joined(home, began) and time.monotonic() < end:
+    for agent_id, home, began, exit_code in started:
+        while (code := exit_code()) is None and not _joined(home, began) and time.monotonic() < end:
             time.sleep(_PAUSE_SECONDS)
-        code = process.poll()
-        process.returncode = 0 if code is None else code  # it goes on, and is not ours to wait for
         told.append({"id": agent_id, "died": code is not None, "code": code or 0, "log": _log(home, began)})
-    return {"agents": told}
+    return {"agents": told, "note": note}
 
 
 def stop(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
@@ -107,8 +117,11 @@ def stop(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
     wanted = request["ids"]
     homes = [home for home in _entries(folder / "agents") if wanted is None or home.name in wanted]
     running = {home: _pid(home) for home in homes}
-    for pid in filter(None, running.values()):
-        _signal(pid, signal.SIGTERM)
+    for home, pid in running.items():
+        if host_units.is_there(home):  # asked by its manager, who would start it again otherwise
+            host_units.stop(home)
+        elif pid:
+            _signal(pid, signal.SIGTERM)
     end = time.monotonic() + request["seconds"]
     while any(pid and _alive(pid) for pid in running.values()) and time.monotonic() < end:
         time.sleep(_PAUSE_SECONDS)
@@ -118,6 +131,7 @@ def stop(request: dict[str, Any], _: BinaryIO) -> dict[str, Any]:
             killed.append(home.name)
         for member in _session(pid) if pid else ():
             _signal(member, signal.SIGKILL)
+        host_units.remove(home)
         _remove(home)
     _sweep(folder)
     if request["is_last"] and not _entries(folder / "agents"):
@@ -198,6 +212,10 @@ def _remove(path: Path) -> None:
     shutil.rmtree(grave, ignore_errors=True)
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _free_bytes(folder: Path) -> int:
     place = folder
     while not place.exists():
@@ -230,21 +248,28 @@ def _reach(address: str, port: int) -> str:
 # ---- processes ----
 
 
-def _spawn(home: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the agent of a home, detached from this connection; and where in its output this run begins."""
+def _command(home: Path) -> list[str]:
+    """What starts the agent of a home."""
     wanted = json.loads((home / _START).read_text(encoding="utf-8"))
     bundle = home.parent.parent / "bundles" / wanted["bundle"]
     arguments = [str(bundle / START), "--home", str(home), *wanted["arguments"]]
     config = wanted["config"] or next((path for path in _CONFIGS if (Path.home() / path).is_file()), "")
     if config:
         arguments += ["--config", str(Path.home() / Path(config).expanduser())]
+    return arguments
+
+
+def _spawn(home: Path) -> Callable[[], int | None]:
+    """Start the agent of a home, detached from this connection; tells its exit code."""
+    if host_units.is_there(home):  # of a time when its user might linger
+        host_units.stop(home)
+        host_units.remove(home)
     environment = {name: text for name, text in os.environ.items() if not name.startswith("SSH_")}
     environment["DART_PYTHON"] = sys.executable
     descriptor = os.open(home / _OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     try:
-        began = os.fstat(descriptor).st_size
         process = subprocess.Popen(
-            arguments,
+            _command(home),
             cwd=Path.home(),
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -255,7 +280,14 @@ def _spawn(home: Path) -> tuple[subprocess.Popen[bytes], int]:
     finally:
         os.close(descriptor)
     (home / _RUN).write_text(json.dumps({"pid": process.pid, "began": _stat(process.pid)[1]}), encoding="utf-8")
-    return process, began
+    return lambda: _exit_code(process)
+
+
+def _exit_code(process: "subprocess.Popen[bytes]") -> int | None:
+    process.returncode = None  # of the last time
+    code = process.poll()
+    process.returncode = 0 if code is None else code  # it goes on, and is not ours to wait for
+    return code
 
 
 def _agent(home: Path) -> dict[str, Any]:
@@ -268,6 +300,8 @@ def _agent(home: Path) -> dict[str, Any]:
 
 def _pid(home: Path) -> int:
     """Process id of a home's agent; 0: it does not run. A number alone may be another's by now."""
+    if host_units.is_there(home):
+        return host_units.pid(home)
     try:
         found = json.loads((home / _RUN).read_text(encoding="utf-8"))
         pid, began = int(found["pid"]), str(found["began"])

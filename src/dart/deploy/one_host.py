@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _LOOK_SECONDS = 0.05
 _LOG_LINES = 6
+_NOTE_CHARS = 300
 _BROKEN_SECONDS = 1.0
 """How long an agent may take to join after the connection that started it broke off."""
 
@@ -102,6 +103,7 @@ class OneHost:
         self._bundles = bundles
         self._limits = limits
         self._in_thread = in_thread
+        self._notes: list[str] = []
 
     async def add(self, wanted: Wanted, *, tunnel_port: int) -> Up:
         """One agent more, or one again that was there; returns when the broker has welcomed it.
@@ -127,7 +129,7 @@ class OneHost:
             agent_id = await self._start({"id": steps.revive[0]})
         else:
             agent_id = await self._start(await self._make(wanted.name, _start(wanted, bundle), tunnel_port))
-        return Up("", (agent_id,), steps.warnings)
+        return Up("", (agent_id,), (*steps.warnings, *self._notes))
 
     async def remove(self, *, drain_seconds: float, stop_seconds: float) -> Up:
         """All agents of this server leave, and what it put there is removed."""
@@ -158,7 +160,7 @@ class OneHost:
             made.append(await self._start(await self._make(name, start, tunnel_port if start.get("via_ssh") else 0)))
             await self._drain([old.id], self._limits.ssh_upgrade_drain_seconds)
             await self._broker.revoke(await self._stop([old.id], seconds=self._limits.ssh_stop_seconds))
-        return Up("", tuple(made), ())
+        return Up("", tuple(made), tuple(dict.fromkeys(self._notes)))
 
     # ---- steps ----
 
@@ -200,6 +202,7 @@ class OneHost:
         try:
             answer = await self._in_thread(lambda: self._session.call("start", request, seconds=seconds))
             fault = _fault_of(answer, agent_id)
+            self._notes += [str(answer["note"])[:_NOTE_CHARS]] if answer.get("note") else []
         except HostFaultError as error:
             fault = error
         # Whatever became of the connection: an agent that has said HELLO is up.

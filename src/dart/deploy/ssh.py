@@ -162,7 +162,7 @@ class Session:
         Raises:
             HostFaultError: It failed there, or the connection did.
         """
-        program = files("dart.deploy").joinpath("host_side.py").read_bytes()
+        program = _program()
         stdin = b"%d\n%b%b\n%b" % (len(program), program, json.dumps(request).encode(), blob)
         quoted = self._python.replace("'", "'\\''")
         command = f"'{quoted}' -c \"{_LOADER}\""
@@ -235,6 +235,21 @@ class Session:
             with contextlib.suppress(Exception):
                 gateway.close()
             gateway = gateway.gateway
+
+
+def _program() -> bytes:
+    """What is run on a host: `host_side`, for which the module that it needs is there before it."""
+    units, side = (files("dart.deploy").joinpath(name).read_text("utf-8") for name in ("host_units.py", "host_side.py"))
+    name = "dart.deploy.host_units"
+    lines = (
+        "import sys, types",
+        "sys.modules['dart'] = types.ModuleType('dart')",
+        "sys.modules['dart.deploy'] = types.ModuleType('dart.deploy')",
+        f"units = sys.modules['dart.deploy'].host_units = sys.modules['{name}'] = types.ModuleType('{name}')",
+        f"exec(compile({units!r}, '{name}', 'exec'), units.__dict__)",
+        side,
+    )
+    return "\n".join(lines).encode()
 
 
 def _drain(receive: Any, channel: paramiko.Channel, end: float) -> bytes:

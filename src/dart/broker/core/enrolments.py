@@ -11,6 +11,7 @@ from dart.broker.core.liveness import end_session, short
 from dart.broker.core.model import Enrolment
 from dart.broker.core.records import (
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     TokenAdded,
@@ -183,7 +184,21 @@ def on_agents_revoked(core: Core, event: AgentsRevoked, now: float) -> None:
         return
     for known in chosen:
         _revoke(core, known, now)
+    _forget_oldest(core)
     core.commands.append(Reply(event.token, len(chosen)))
+
+
+def _forget_oldest(core: Core) -> None:
+    """Each agent that is brought to a host and taken away leaves a revoked key: those of long ago are let go.
+
+    Nobody comes in by that: a key that is unknown is refused as one that is revoked.
+    """
+    gone = [known for known in core.enrolments.values() if known.revoked_at_ms]
+    surplus = len(gone) - core.limits.revoked_agents_max
+    if surplus > 0:
+        for known in sorted(gone, key=lambda known: (known.revoked_at_ms, known.agent_id))[:surplus]:
+            del core.enrolments[known.agent_id]
+            persist(core, EnrolmentForgotten(known.agent_id))
 
 
 def _revoke(core: Core, known: Enrolment, now: float) -> None:

@@ -154,6 +154,13 @@ class EnrolmentRevoked:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentForgotten:
+    """A revoked key is remembered no more: it is as unknown as any other."""
+
+    agent_id: AgentId
+
+
+@dataclass(frozen=True, slots=True)
 class KeyAdded:
     """A new API key."""
 
@@ -242,6 +249,7 @@ Record = (
     | EnrolmentAdded
     | EnrolmentNamed
     | EnrolmentRevoked
+    | EnrolmentForgotten
     | KeyAdded
     | KeyRevoked
     | KeysUsed

@@ -61,6 +61,10 @@ class AccessTables:
             self._enrolments.put(record.agent_id, enrolment._replace(revoked_at_ms=record.at_ms))
 
     @apply.register
+    def _(self, record: r.EnrolmentForgotten) -> None:
+        self._enrolments.drop(record.agent_id)
+
+    @apply.register
     def _(self, record: r.KeyAdded) -> None:
         self._keys.add(record.key.id, record.key)
 

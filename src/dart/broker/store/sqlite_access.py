@@ -47,6 +47,10 @@ def _enrolments_revoked(connection: sqlite3.Connection, run: list[r.EnrolmentRev
     )
 
 
+def _enrolments_forgotten(connection: sqlite3.Connection, run: list[r.EnrolmentForgotten]) -> None:
+    connection.executemany("DELETE FROM enrolment WHERE agent_id = ?", [(gone.agent_id,) for gone in run])
+
+
 def _keys_added(connection: sqlite3.Connection, run: list[r.KeyAdded]) -> None:
     keys = [added.key for added in run]
     rows = [key._replace(jobs=pack_rule(key.jobs), workers=pack_rule(key.workers)) for key in keys]  # type: ignore[arg-type]
@@ -90,6 +94,7 @@ WRITERS: dict[type, Callable[[sqlite3.Connection, list[Any]], None]] = {
     r.EnrolmentAdded: _enrolments_added,
     r.EnrolmentNamed: _enrolments_named,
     r.EnrolmentRevoked: _enrolments_revoked,
+    r.EnrolmentForgotten: _enrolments_forgotten,
     r.KeyAdded: _keys_added,
     r.KeyRevoked: _keys_revoked,
     r.KeysUsed: _keys_used,

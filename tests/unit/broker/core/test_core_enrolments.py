@@ -17,6 +17,7 @@ from dart.broker.core.events import (
 from dart.broker.core.model import Enrolment, OnLost, TaskState
 from dart.broker.core.records import (
     EnrolmentAdded,
+    EnrolmentForgotten,
     EnrolmentNamed,
     EnrolmentRevoked,
     TokenAdded,
@@ -242,6 +243,27 @@ def test_a_revoked_agent_is_cut_off_at_once(r):
         join(r, b"w".ljust(32, b"."), "w")
     with pytest.raises(UnknownWorkerError):
         r.ask(AgentsRevoked, "w")
+
+
+def test_keys_that_were_revoked_long_ago_are_forgotten():
+    """The oldest beyond the bound, for good; nobody comes in by that, and all that count stay."""
+    r = Recorder(revoked_agents_max=2)
+    stays = [r.ask(AgentEnrolled, f"{n}".encode() * 32, "stays") for n in range(3)]
+    agent = r.agent("w", credit=1)
+    r.ask(AgentsRevoked, "w")
+    assert agent.hello().code == ErrorCode.REVOKED
+    for n in range(3, 6):
+        r.wait(1)
+        r.ask(AgentEnrolled, f"{n}".encode() * 32, f"later{n}")
+        r.ask(AgentsRevoked, f"later{n}")
+    first = sha256(b"3" * 32).hexdigest()
+    assert r.records(EnrolmentForgotten) == [EnrolmentForgotten(first)]
+    for crash in (None, False, True):
+        if crash is not None:
+            r.restart(crash=crash)
+        assert agent.hello().code == ErrorCode.REVOKED
+        assert {one.agent_id for one in r.core.enrolments.values() if not one.revoked_at_ms} == set(stays)
+        assert len(r.core.enrolments) == 5
 
 
 @pytest.mark.parametrize(
