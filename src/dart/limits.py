@@ -167,7 +167,7 @@ class Limits:
     """Work an agent likes to have waiting, in seconds of its slots."""
     credit_bytes_max: int = 256 * MIB
     """Parameters an agent holds that have not run yet."""
-    pipeline_max: int = 16
+    pipeline_max: int = 256
     """Tasks handed to one runner ahead of the one it runs; they can be taken back."""
     inline_bytes_max: int = 32 * KIB
     """Larger parameters reach the runner through shared memory."""
