@@ -88,6 +88,8 @@ format: $(INSTALLED) ## as `check` wants it
 
 docs: $(INSTALLED) ## write the generated documents again
 	$(BIN)/python docs/make_states.py
+	$(BIN)/python docs/make_metrics.py
+	$(BIN)/python docs/make_grafana.py
 
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	$(BIN)/python benchmarks/compare.py

@@ -53,6 +53,7 @@ TABLE = {
     ("DELETE", "/job/{job}/tasks/{id}/"):   "- + +   + -   + ?",
     ("GET", "/job/{job}/results/"):         "+ + +   + -   + +",
     ("DELETE", "/job/{job}/results/{id}/"): "- + +   + -   + 0",
+    ("GET", "/metrics"):                    "+ + +   + .   + .",
     ("GET", "/openapi.json"):               "+ + +   + .   + .",
     ("GET", "/healthz"):                    "+ + +   + .   + .",
     ("GET", "/readyz"):                     "+ + +   + .   + .",

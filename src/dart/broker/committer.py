@@ -8,6 +8,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -37,6 +38,7 @@ class Committer:
         group_records_max: Rows after which a group is closed although more waits.
         on_committed: Called in the loop with the number of the last durable turn.
         on_failed: Called in the loop once when a group fails; all later turns are void until `recovered`.
+        measure: Called in the writing thread with each durable group and the seconds it took.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Committer:
         group_records_max: int,
         on_committed: Callable[[int], None],
         on_failed: Callable[[StoreError], None],
+        measure: Callable[[Sequence[Record], float], None] = lambda _records, _seconds: None,
     ) -> None:
         self._store = store
         self._group_records_max = group_records_max
         self._on_committed = on_committed
         self._on_failed = on_failed
+        self._measure = measure
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Turn | _Call | None] = queue.SimpleQueue()
         self._following: list[_Turn | _Call | None] = []
@@ -131,6 +135,7 @@ class Committer:
     def _commit(self, number: int, records: list[Record]) -> None:
         if self._failed:
             return
+        began = time.perf_counter()
         try:
             self._store.commit(records)
         except StoreError as error:
@@ -141,6 +146,7 @@ class Committer:
             self._failed = True
             self._tell(self._on_failed, StoreError(f"The store failed: {type(error).__name__}."))
         else:
+            self._measure(records, time.perf_counter() - began)
             self._tell(self._on_committed, number)
 
 

@@ -38,15 +38,23 @@ class Delivery:
         cache: Asked for parameters first.
         read: Reads parameters of open tasks from the store.
         tell: Takes `SessionLost` and `TasksShortened`.
+        sent: Called with each TASKS frame that goes out.
     """
 
     def __init__(
-        self, outlet: Outlet, *, cache: ParameterCache, read: ReadParameters, tell: Callable[[Event], None]
+        self,
+        outlet: Outlet,
+        *,
+        cache: ParameterCache,
+        read: ReadParameters,
+        tell: Callable[[Event], None],
+        sent: Callable[[SendTasks], None] = lambda _command: None,
     ) -> None:
         self._outlet = outlet
         self._cache = cache
         self._read = read
         self._tell = tell
+        self._sent = sent
         self._held: dict[SessionId, deque[Outgoing]] = {}
         self._fetches: set[asyncio.Task[None]] = set()
 
@@ -105,6 +113,7 @@ class Delivery:
         del self._held[command.session]
 
     def _send_tasks(self, command: SendTasks, parameters: dict[TaskId, bytes]) -> None:
+        self._sent(command)
         # A task that ended while its parameter was read is left out. The frame goes even if it is empty: its number
         # was given.
         leases = tuple(

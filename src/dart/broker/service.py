@@ -20,6 +20,7 @@ from dart.broker.core.model import Enrolment, Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Outlet
+from dart.broker.measures import Measures
 from dart.broker.notes import Notes
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
 from dart.broker.pace import Pace
@@ -61,7 +62,7 @@ class Service:
     """Runs one core over one store.
 
     Args:
-        store: Opened; closed by its owner after `close`.
+        store: Opened; for others, to use in `read` alone; closed by its owner after `close`.
         limits: Bounds of groups, cache and outbox.
         clock: Unix time that does not jump.
         committer: Another kind of it, for simulations.
@@ -70,16 +71,18 @@ class Service:
     def __init__(
         self, store: Store, *, limits: Limits, clock: Callable[[], float], committer: type[Committer] = Committer
     ) -> None:
-        self._store = store
+        self.store = store
         self._limits = limits
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="dart-reader")
+        self.measures = Measures(clock)
         self._committer = committer(
             store,
             group_records_max=limits.group_records_max,
             on_committed=self._on_committed,
             on_failed=self._on_failed,
+            measure=self.measures.committed,
         )
         self._cache = ParameterCache(bytes_max=limits.cache_bytes_max)
         self._outbox = Outbox()
@@ -121,8 +124,9 @@ class Service:
         self._delivery = delivery = Delivery(
             gate,
             cache=self._cache,
-            read=lambda ids: self.read(self._store.parameters, ids),
+            read=lambda ids: self.read(self.store.parameters, ids),
             tell=lambda event: self.post([event]),
+            sent=self.measures.sent,
         )
         self._show = {
             out.Send: delivery.give,
@@ -137,7 +141,7 @@ class Service:
             out.Audited: lambda audited: show(audited.entry),
             Barrier: lambda barrier: barrier.call(False),
         }
-        recovered = await self._committer.call(lambda: self._store.recover(forget_jobs=forget_jobs))
+        recovered = await self._committer.call(lambda: self.store.recover(forget_jobs=forget_jobs))
         self._build(recovered)
 
     async def close(self) -> None:
@@ -225,11 +229,6 @@ class Service:
         return await self._loop.run_in_executor(self._reader, function, *arguments)
 
     @property
-    def store(self) -> Store:
-        """For `read` alone."""
-        return self._store
-
-    @property
     def now(self) -> float:
         """The core's time."""
         return self._clock()
@@ -273,6 +272,7 @@ class Service:
                 self._outbox.put(self._turn_number, command)
         if durable_ones:
             self._cache.watch(records)
+            self.measures.taken(records)
             self._outbox.weigh(self._turn_number, payload_bytes(records))
             self._committer.put(self._turn_number, [*self._lazy, *records])
             self._lazy.clear()
@@ -347,8 +347,8 @@ class Service:
 
     async def _recover(self) -> None:
         def recover() -> Recovered:
-            self._store.probe()
-            recovered = self._store.recover()
+            self.store.probe()
+            recovered = self.store.recover()
             self._committer.recovered()
             return recovered
 
@@ -376,7 +376,7 @@ class Service:
         """Let what is durable be read although nothing can be written. Nobody is connected in this image."""
         if self._image is None:
             try:
-                self._image = Reactor(await self.read(self._store.look), self._limits, self._clock())
+                self._image = Reactor(await self.read(self.store.look), self._limits, self._clock())
                 # Without what the failed core knew beyond it: nobody was told of that.
                 self.keys = self._image.state.keys
             except Exception:

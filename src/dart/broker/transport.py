@@ -142,6 +142,11 @@ class Transport:
         """Frames that could not be read, so far."""
         return self._complaints.total
 
+    @property
+    def cut(self) -> int:
+        """Connections cut for what they sent or did not say, so far."""
+        return self._intake.cut
+
     def bind(self, host: str, port: int, *, backlog: int = 1024) -> int:
         """Listen; port 0 lets the system choose. Tells the port. Raises `OSError` and `zmq.ZMQError`."""
         listening = ListeningSocket(host, port, backlog=backlog)

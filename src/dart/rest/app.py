@@ -35,6 +35,7 @@ from dart.rest import (
     host_schemas,
     jobs,
     keys,
+    metrics,
     module_schemas,
     modules,
     openapi,
@@ -54,6 +55,7 @@ from dart.rest.caller import NOBODY, Caller
 from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers, idempotency_key
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
+from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import Members
 from dart.undisturbed import Undisturbed
@@ -169,6 +171,7 @@ ROUTES: Final = (
     Route("GET", "/audit/", audit.list_all, Scope.ADMIN, takes=schemas.AuditPage, answers=shapes.Audit),
     Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
+    Route("GET", "/metrics", metrics.show, Scope.READ, takes=Members, answers=metrics.MEDIA_TYPE),
     Route("GET", "/openapi.json", openapi.show, Scope.READ, takes=Members, answers="application/json"),
 )  # fmt: skip
 """Every call, with the scope that a key needs for it, and its types."""
@@ -180,7 +183,15 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
     When it is shut down, calls that wait for results answer what there is.
     """
     tools = Tools(
-        gateway, ring, limits, Patterns(limits), Answers(REMEMBERED_ANSWERS_MAX), asyncio.Event(), Undisturbed(), ROUTES
+        gateway,
+        ring,
+        limits,
+        Patterns(limits),
+        Answers(REMEMBERED_ANSWERS_MAX),
+        asyncio.Event(),
+        Undisturbed(),
+        ROUTES,
+        Meters(),
     )
     desk = _Desk(ring, limits, tools)
 
@@ -198,8 +209,11 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         for path in (bare, bare + "/"):
             app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
     app.on_response_prepare.append(_add_headers)
+    app.on_response_prepare.append(tools.meters.count)
+    tools.meters.start()
 
     async def close(_: web.Application) -> None:
+        tools.meters.close()
         tools.closing.set()
 
     app.on_shutdown.append(close)

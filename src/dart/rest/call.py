@@ -18,6 +18,7 @@ from dart.rest.auth import KeyRing, Scope
 from dart.rest.bodies import Body, decode_as
 from dart.rest.caller import Caller
 from dart.rest.idempotency import Answers, idempotency_of
+from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
 from dart.undisturbed import Undisturbed
@@ -43,6 +44,7 @@ class Tools(NamedTuple):
     """What `answers` will remember."""
     routes: "tuple[Route, ...]" = ()
     """All calls, for the document that describes them."""
+    meters: Meters = Meters()
 
 
 class Call:

@@ -49,6 +49,7 @@ SCOPES = {
     ("GET", "/job/{job}/results/"): "read", ("DELETE", "/job/{job}/results/{id}/"): "submit",
     ("GET", "/key/"): "admin", ("POST", "/key/"): "admin", ("DELETE", "/key/{key_id}/"): "admin",
     ("GET", "/healthz"): "open", ("GET", "/readyz"): "open", ("GET", "/openapi.json"): "read",
+    ("GET", "/metrics"): "read",
 }  # fmt: skip
 
 
