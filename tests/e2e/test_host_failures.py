@@ -18,12 +18,21 @@ from harness.waiting import wait_until
 
 pytestmark = needs_sshd
 PASSPHRASE = "correct horse battery"
-CUTS = ("1-before", "2-before", "2-after", "3-before", "3-after")
-"""Where connections are cut: before the host has done what it is told, or right after; look, install, start."""
+CUTS = ("0-python", "1-before", "1-after", "2-before", "2-middle", "2-after", "3-before", "3-after")
+"""Where connections are cut: before the host has done what it is told, in the middle of being told, or right after.
+The steps are the search for a Python, look, install, start."""
+REMOVAL_CUTS = ("0-python", "1-before", "1-after", "2-before", "2-after")
+"""The same when agents leave: the search for a Python, look, stop."""
 CUTTING = """\
 #!/bin/sh
 # Stands for a host's python3: does its work, and cuts the connection at one of the steps.
-case "$2" in *readline*) ;; *) exec {python} "$@" ;; esac
+case "$2" in *readline*) ;; *)
+    # Two steps up: the shell that looks for a Python, and the connection.
+    if [ "$(cat "$HOME/cut" 2> /dev/null)" = 0-python ]; then
+        kill -9 "$(ps -o ppid= -p $PPID | tr -d ' ')"
+    fi
+    exec {python} "$@" ;;
+esac
 echo >> "$HOME/steps"
 [ -e "$HOME/cut" ] || exec {python} "$@"
 case $(wc -l < "$HOME/steps")-$(cut -d- -f2 "$HOME/cut") in
@@ -32,6 +41,7 @@ case $(wc -l < "$HOME/steps")-$(cut -d- -f2 "$HOME/cut") in
 esac
 case $(cat "$HOME/cut") in
     *before) kill -9 $PPID ;;
+    *middle) head -c 40000 | {python} "$@" > "$HOME/answer"; kill -9 $PPID ;;
     *) {python} "$@" > "$HOME/answer"; kill -9 $PPID ;;
 esac
 """
@@ -39,10 +49,10 @@ esac
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory) -> Iterator[tuple[Cluster, HistoricClient, Hosts]]:
-    """A server and six hosts; the first is sound, the others are the tests' to spoil."""
+    """A server and nine hosts; the first is sound, the others are the tests' to spoil."""
     folder = tmp_path_factory.mktemp("failures")
     with (
-        sshds(folder / "ssh", 6, **{MARK: str(folder)}) as hosts,
+        sshds(folder / "ssh", len(CUTS) + 1, **{MARK: str(folder)}) as hosts,
         cluster(folder, *hosts.options(), environment=hosts.environment()) as running,
     ):
         client = HistoricClient(running.server.url, running.server.key)
@@ -89,7 +99,7 @@ def _command(pid: int) -> bytes:
 def test_each_host_is_told_with_its_reason(scene: tuple[Cluster, HistoricClient, Hosts]):
     """Six hosts fail for six reasons in one call, the sound one comes up, and the error has all of it."""
     running, client, hosts = scene
-    sound, none, old, unknown, changed, full = hosts.hosts
+    sound, none, old, unknown, changed, full = hosts.hosts[:6]
     (none.folder / "bin").mkdir()
     (none.folder / "bin" / "sh").symlink_to("/bin/sh")
     restart(none, PATH=str(none.folder / "bin"))
@@ -107,7 +117,11 @@ def test_each_host_is_told_with_its_reason(scene: tuple[Cluster, HistoricClient,
     )
     closed = "127.0.0.1:9"
     try:
-        names = [*(host.name for host in hosts.hosts if host is not full or is_mounted), closed, "no-such-host.invalid"]
+        names = [
+            *(host.name for host in hosts.hosts[:6] if host is not full or is_mounted),
+            closed,
+            "no-such-host.invalid",
+        ]
         told = add(client, names, workers_per_host=3)
     finally:
         if is_mounted:
@@ -207,27 +221,40 @@ def test_connections_that_break_off(scene: tuple[Cluster, HistoricClient, Hosts]
         (host.home / "cut").write_text(cut)
     hosts.know()
     told = add(client, [host.name for host in broken], name="cut")
-    assert told.keys() == {host.name for host in broken[:4]}, told
-    assert {text.split(":")[0] for text in told.values()} == {"preflight", "install", "start"}
+    assert told.keys() == {host.name for host in broken[:-1]}, told
+    assert {text.split(":")[0] for text in told.values()} == {"Python", "preflight", "install", "start"}
     assert all("broke off" in text for text in told.values()), told
     assert [(one["name"], one["count"]) for one in client.workers()] == [("cut", 1)]
 
     for host in broken:
         (host.home / "cut").unlink()
     assert add(client, list(told), name="cut") == {}
-    assert [(one["name"], one["count"]) for one in client.workers()] == [("cut", 5)]
-    assert len(agents(running)) == 5 + _runners(running)
+    assert [(one["name"], one["count"]) for one in client.workers()] == [("cut", len(CUTS))]
+    assert len(agents(running)) == len(CUTS) + _runners(running)
     for host in broken:
-        assert not [path for path in host.home.rglob(".*") if path.parent.name in {"bundles", "agents"}]
+        (folder,) = (host.home / ".local/state/dart/ssh").iterdir()
+        assert [len(list((folder / part).iterdir())) for part in ("bundles", "agents")] == [1, 1], host.folder
 
     # A machine that was switched off and on: the same call brings the same agent back, with what is in its spool.
     victim = next(pid for pid in agents(running) if str(broken[0].home).encode() in _command(pid))
     os.kill(victim, signal.SIGKILL)
     assert add(client, [broken[0].name], name="cut") == {}
-    wait_until(lambda: client.workers()[0]["count"] == 5, explain=client.workers)
+    wait_until(lambda: client.workers()[0]["count"] == len(CUTS), explain=client.workers)
+
+    # Cut while agents are taken away, the same call again takes what is left.
+    for host, cut in zip(broken, REMOVAL_CUTS, strict=False):
+        (host.home / "steps").unlink()
+        (host.home / "cut").write_text(cut)
+    answer = client.call("DELETE", "/worker/", hosts=[host.name for host in broken])
+    assert answer.status_code == 502, answer.text
+    assert len(answer.json()["error"]["failed"]) == len(REMOVAL_CUTS), answer.text
+    for host in broken[: len(REMOVAL_CUTS)]:
+        (host.home / "cut").unlink()
     client.good("DELETE", "/worker/", hosts=[host.name for host in broken])
     assert client.workers() == []
     assert agents(running) == []
+    for host in broken:
+        assert list((host.home / ".local/state/dart/ssh").iterdir()) == []
 
 
 def _runners(running: Cluster) -> int:

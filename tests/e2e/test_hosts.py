@@ -1,6 +1,8 @@
 """Agents on hosts over SSH: a real OpenSSH server for each host, a real server, real agents."""
 
+import binascii
 import json
+import pickle
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,16 @@ from harness.sshd import Hosts, needs_sshd, sshds
 from harness.waiting import wait_until
 
 pytestmark = needs_sshd
-MODULES = {"words": "def count(text):\n    return str(len(text.split()))\n"}
+MODULES = {
+    "words": "def count(text):\n    return str(len(text.split()))\n",
+    "sub__count_words_worker": """
+        import binascii, pickle
+        from collections import Counter
+
+        def count_words(text):
+            return binascii.b2a_base64(pickle.dumps(dict(Counter(text.split()))))
+    """,
+}
 
 
 @pytest.fixture
@@ -112,6 +123,12 @@ def test_the_very_body_of_an_old_program(one: tuple[Cluster, HistoricClient, Hos
     }  # fmt: skip
     answer = client.good("POST", "/worker/", **body)
     assert {text.split("`")[1] for text in answer["warnings"]} == {"python_home", "output_directory"}
+    # As the old program counts words: bytes of a pickle there and back.
+    client.add_job("task_0", "sub/count_words_worker", "count_words")
+    client.add_tasks("task_0", *(("worker#name-:0", f"a b a {number}") for number in range(4)))
+    results = wait_until(lambda: len(found := client.results("task_0", 9)) == 4 and found, explain="four results")
+    counted = [pickle.loads(binascii.a2b_base64(result["success"])) for result in results]  # noqa: S301 - our own
+    assert sorted(counted, key=str) == [{"a": 2, "b": 1, str(number): 1} for number in range(4)]
     odd = "-n äöü 名前 # : . + " + "x" * 182
     assert len(odd) == 200
     client.good("POST", "/worker/", name=odd, hosts=["127.0.0.1"], capabilities=["großes Gerät", "-c=1"], shm_size=4096)

@@ -318,6 +318,12 @@ def _told(host: str) -> Any:
     except paramiko.ssh_exception.NoValidConnectionsError as error:
         raise HostFaultError("connection", "; ".join(sorted({str(one) for one in error.errors.values()}))) from None
     except paramiko.SSHException as error:
+        if "No authentication methods" in str(error):
+            raise HostFaultError(
+                "authentication",
+                "the server has no key to log in with; load one into the ssh-agent that its SSH_AUTH_SOCK names, or give "
+                "it a file (--ssh-private-key)",
+            ) from None
         if "key" in str(error).lower() and "host key" not in str(error).lower():
             reason = f"the private key cannot be used ({error}): a wrong passphrase, or a damaged file"
             raise HostFaultError("authentication", reason) from None
