@@ -68,7 +68,11 @@ def test_pushed_where_the_owner_allows_it_and_switched_between_tasks(tmp_path: P
         right = client.job("demands-two", f"pushed/train@sha256:{two}", "run")
         assert right.submit(0, location="open").result(30) == "two"
 
-        installed.stop_worker("open", kill=True)
+        installed.stop_worker("open")
+        away = dart(installed, "module", "push", module, "--to", "open|closed")
+        assert away.returncode == 1
+        (row,) = (line for line in away.stdout.splitlines() if line.startswith("open"))
+        assert "not connected" in row
         installed.start_worker("open", *own)
         assert job.submit(0, location="open").result(30) == "two"
         (listed,) = client.modules(worker_regex="open")
@@ -78,7 +82,7 @@ def test_pushed_where_the_owner_allows_it_and_switched_between_tasks(tmp_path: P
         assert dart(installed, "module", "remove", "train", "--to", "open").returncode == 0
         with pytest.raises(TaskError, match="no module"):
             job.submit(0, location="open").result(30)
-        assert [entry["target"] for entry in client.audit() if entry["what"] == "module.push"] == ["train"] * 3
+        assert [entry["target"] for entry in client.audit() if entry["what"] == "module.push"] == ["train"] * 4
 
 
 def test_ping_starts_the_workers_python(tmp_path: Path):

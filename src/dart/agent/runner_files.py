@@ -124,13 +124,32 @@ def hash_on_disk(root: str, relative: str, *, package: bool) -> str:
     folder = os.path.dirname(relative)
     above = os.path.dirname(folder)
     found: dict[str, bytes] = {}
-    for place, folders, names in os.walk(os.path.join(root, folder)):
-        folders[:] = [name for name in folders if name != "__pycache__"]
-        for name in names:
-            if not name.endswith((".pyc", ".pyo")):
-                path = os.path.relpath(os.path.join(place, name), os.path.join(root, above))
-                found[path] = _content(root, os.path.join(above, path))
+    for file in _files_below(os.path.join(root, folder)):
+        path = os.path.relpath(file, os.path.join(root, above))
+        found[path] = _content(root, os.path.join(above, path))
     return module_hash(found)
+
+
+def state_on_disk(path: str, *, package: bool) -> int:
+    """A number that is another one, and never 0, when a file of the module at `path` was changed.
+
+    Raises:
+        OSError: Something cannot be looked at.
+    """
+    found = []
+    for file in _files_below(os.path.dirname(path)) if package else [path]:
+        state = os.lstat(file)
+        found.append((file, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    return hash(tuple(sorted(found))) or 1
+
+
+def _files_below(top: str) -> list[str]:
+    """All of a package's files but what Python compiled."""
+    found = []
+    for place, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        found += [os.path.join(place, name) for name in names if not name.endswith((".pyc", ".pyo"))]
+    return found
 
 
 def _content(root: str, relative: str) -> bytes:

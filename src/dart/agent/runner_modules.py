@@ -73,6 +73,7 @@ class Modules:
         self._kept: dict[str, object] = {}
         self._offered: dict[tuple[str, str], object] = {}
         self._hashes: dict[str, str] = {}
+        self._places: dict[str, tuple[str, bool, int]] = {}  # file, whether a package, and its state at the import
 
     def find(self, module_path: str, method: str, *, named: bool = False) -> object:
         """The callable of this name in this module.
@@ -92,10 +93,11 @@ class Modules:
         module = self._kept.get(module_path)
         if module is None:
             relative = relative_path(module_path)
+            # Before any of its code runs.
+            self._check_demand(relative, demand(module_path)[1])
             module = self._kept.get(relative)
             if module is None:
                 module = self._kept[relative] = self._load(relative)
-            self._check_demand(relative, demand(module_path)[1])
             self._kept[module_path] = module
         try:
             found = getattr(module, method)
@@ -117,9 +119,19 @@ class Modules:
             return
         found = self._hashes.get(relative)
         if found is None:
-            path, package = self._file(relative)
-            found = self._files.hash_on_disk(self._prefix, os.path.relpath(path, self._prefix), package=package)
-            self._hashes[relative] = found
+            path, package, state = self._places.get(relative) or (*self._file(relative), 0)
+            try:
+                found = self._files.hash_on_disk(self._prefix, os.path.relpath(path, self._prefix), package=package)
+                changed = state and state != self._files.state_on_disk(path, package=package)
+            except OSError as error:
+                raise DiffersError(f"Module {relative!r} has no SHA-256 that could be compared: {error}.") from None
+            if changed:
+                raise DiffersError(
+                    f"Module {relative!r} was changed on this worker after it was imported here, so its SHA-256 is "
+                    "not known; a new start of the worker imports what lies there now."
+                )
+            if state:
+                self._hashes[relative] = found
         if found != wanted:
             raise DiffersError(
                 f"Module {relative!r} of this worker has SHA-256 {found}, the job wants {wanted}. "
@@ -177,6 +189,7 @@ class Modules:
         name = _free_name(relative, path)
         places = [os.path.dirname(path)] if package else None
         loader = self._files.SourceLoader(name, path, self._prefix, exact=self._by_rules)
+        self._places[relative] = (path, package, self._files.state_on_disk(path, package=package))
         spec = importlib.util.spec_from_file_location(name, path, loader=loader, submodule_search_locations=places)
         if spec is None or spec.loader is None:
             raise NotThereError(f"{path} is no Python module.")

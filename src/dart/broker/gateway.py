@@ -157,19 +157,32 @@ class Gateway:
         """Ask all agents of these names; `wire.messages.Ask` says what there is to ask."""
         question = Ask(_nonce(), what, name, data)
         return await self._collect(
-            names, question.nonce, seconds, lambda worker: partial(events.WorkersAsked, name=worker, question=question)
+            names,
+            question.nonce,
+            seconds,
+            lambda worker: partial(events.WorkersAsked, name=worker, question=question),
         )
 
     async def _collect(
-        self, names: Sequence[str], nonce: int, seconds: float, event: Callable[[str], Callable[[int], events.Event]]
+        self,
+        names: Sequence[str],
+        nonce: int,
+        seconds: float,
+        event: Callable[[str], Callable[[int], events.Event]],
     ) -> list[Ping]:
         """Send all agents of these names something, and wait for the answers."""
         wanted = dict.fromkeys(names)
         workers = [worker for worker in await self.workers() if worker.name in wanted]
         agents = {agent.id: agent for worker in workers for agent in worker.agents}
+        known = {worker.name for worker in workers}
         with self._pings.expect(nonce, list(agents)) as answers:
             for name in wanted:
-                await self._service.ask(event(name))
+                try:
+                    await self._service.ask(event(name))
+                except UnknownWorkerError:
+                    # One that left just now has not answered; the others are told of all the same.
+                    if name not in known:
+                        raise
             await answers.wait(min(seconds, self._limits.wait_seconds_max))
         found = []
         for agent in agents.values():

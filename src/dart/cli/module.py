@@ -99,9 +99,9 @@ def _text(file: Path) -> str:
 def _show(context: click.Context, agents: list[dict[str, Any]], output: Output) -> None:
     """One row a module; agents that did nothing with their reason, and exit code 1."""
     if not agents:
-        raise click.ClickException("No connected worker's name matches; `dart worker list` shows them.")
+        raise click.ClickException("No worker's name matches; `dart worker list` shows the connected ones.")
     for agent in agents:
-        agent["problem"] = agent.get("error", "") if agent["answered"] else "no answer"
+        agent["problem"] = agent.get("error") or ("" if agent["answered"] else "no answer")
     if output.form == "table":
         rows = [
             {**agent, "module": name, "sha256": version}

@@ -10,7 +10,8 @@ from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
 PINGS_AT_ONCE = 16
-VERSIONS = ("agent_version", "architecture", "python", "agent_python", "pyzmq", "libzmq", "msgpack", "numpy")
+_OF_AGENT = ("agent_version", "protocol", "architecture")
+VERSIONS = (*_OF_AGENT, "python", "agent_python", "pyzmq", "libzmq", "msgpack", "numpy")
 """Of what workers tell, the columns of tables."""
 
 

@@ -1,6 +1,6 @@
 """Modules that administrators push onto workers whose owners allow it."""
 
-from collections.abc import Awaitable
+from typing import Any
 
 from dart.broker.answers import Ping
 from dart.module_files import name_of
@@ -9,12 +9,15 @@ from dart.rest.call import Answer, Call
 from dart.rest.workers import pinged
 from dart.wire import values
 
+_ABSENT = "not connected, nothing was done there; repeat it when it is"
+
 
 async def list_all(call: Call) -> Answer:
     """`GET /module/`: the pushed modules of each connected agent, with their SHA-256."""
     wanted = await call.members(module_schemas.ModulesWanted)
     workers = await _workers(call, wanted.worker_regex)
-    return await _answered(call, call.gateway.ask(workers, "modules", _wait(call, wanted)))
+    asked = call.gateway.ask(workers, "modules", _wait(call, wanted))
+    return _told(call, await call.waiting(asked) or [], await _absent(call, wanted.worker_regex))
 
 
 async def push(call: Call) -> Answer:
@@ -31,7 +34,7 @@ async def push(call: Call) -> Answer:
     async def do() -> Answer:
         pings = await call.gateway.ask(workers, "push", _wait(call, wanted), data=data)
         await _note(call, "module.push", name, pings)
-        return _told(call, pings)
+        return _told(call, pings, await _absent(call, wanted.worker_regex))
 
     return await call.once(do)
 
@@ -45,7 +48,7 @@ async def remove(call: Call) -> Answer:
     async def do() -> Answer:
         pings = await call.gateway.ask(workers, "remove", _wait(call, wanted), name=name)
         await _note(call, "module.remove", name, pings)
-        return _told(call, pings)
+        return _told(call, pings, await _absent(call, wanted.worker_regex))
 
     return await call.once(do)
 
@@ -62,16 +65,27 @@ def _wait(call: Call, wanted: module_schemas.PushedModule | module_schemas.Modul
     return min(schemas.seconds(wanted.wait, "wait"), call.limits.wait_seconds_max)
 
 
-async def _answered(call: Call, asked: Awaitable[list[Ping]]) -> Answer:
-    return _told(call, await call.waiting(asked) or [])
-
-
-def _told(call: Call, pings: list[Ping]) -> Answer:
+def _told(call: Call, pings: list[Ping], absent: list[dict[str, Any]]) -> Answer:
     agents = [
         pinged(one) | {"worker": one.name} | ({"modules": dict(one.facts)} if one.milliseconds >= 0 else {})
         for one in pings
     ]
-    return call.answer(agents=agents)
+    asked = {one.agent_id for one in pings}
+    return call.answer(agents=agents + [one for one in absent if one["agent"] not in asked])
+
+
+async def _absent(call: Call, pattern: str) -> list[dict[str, Any]]:
+    """Agents that a pattern means and that were not asked, for they are not connected."""
+    if not pattern:
+        return []
+    known = [one for one in await call.gateway.enrolments.of("") if not (one.connected or one.name_is_pattern)]
+    names = tuple(dict.fromkeys(one.name for one in known if call.caller.sees_worker(one.name)))
+    matching = set(call.tools.patterns.match(pattern, names, scope=names))
+    return [
+        {"worker": one.name, "agent": one.id, "host": "", "answered": False, "error": _ABSENT}
+        for one in known
+        if one.name in matching
+    ]
 
 
 async def _note(call: Call, what: str, name: str, pings: list[Ping]) -> None:

@@ -33,6 +33,7 @@ CREDIT = record(messages.Credit, tasks=integer(), payload_bytes=integer(), seen=
 
 HELLO = record(
     messages.Hello,
+    appended=1,
     versions=several(integer(1, 255), "facts_max", least=1),
     name=name_of(),
     slots=integer(1, INT32_MAX),
@@ -44,6 +45,7 @@ HELLO = record(
     results=_RECONCILED,
     facts=FACTS,
     draining=FLAG,
+    questions=FLAG,
 )
 
 _NEXT_SERVER = record(messages.NextServer, port=integer(1, PORT_MAX), public_key=BYTES_32)

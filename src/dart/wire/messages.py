@@ -37,6 +37,8 @@ class Hello(NamedTuple):
     facts: dict[str, str]
     """Probed facts for people: architecture, byte order, word size, Python, version, cores, memory."""
     draining: bool
+    questions: bool = False
+    """Whether it answers ASK; older agents end the session on a message that they do not know."""
 
 
 class Credit(NamedTuple):

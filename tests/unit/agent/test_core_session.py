@@ -29,6 +29,7 @@ def test_connects_when_the_first_runner_is_ready():
                 results=(),
                 facts={"architecture": "test", "python": "3.9"},
                 draining=False,
+                questions=True,
             ),
         )
     ]

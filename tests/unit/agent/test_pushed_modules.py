@@ -1,11 +1,15 @@
 """Pushed modules on disk, and the desk that answers the broker."""
 
+import fcntl
 import hashlib
+import os
 import queue
+import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from dart.agent import events
+from dart.agent import events, pushed_modules
 from dart.agent.desk import Desk
 from dart.agent.policy import Policy
 from dart.agent.pushed_modules import PushedModules
@@ -60,6 +64,60 @@ def test_a_version_that_was_tampered_with_is_written_again(modules, tmp_path):
     (tmp_path / "pushed" / f"p.{version}" / "p" / "__init__.py").write_text("import evil\n")
     modules.push(PACKAGE)
     assert (tmp_path / "pushed" / f"p.{version}" / "p" / "__init__.py").read_bytes() == b"A = 1\n"
+
+
+def test_what_was_added_to_a_version_is_dropped(modules, tmp_path):
+    """Further files, links, and bytecode that would count instead of the source."""
+    _, version = modules.push(PACKAGE)
+    place = tmp_path / "pushed" / f"p.{version}"
+    (place / "p" / "__pycache__").mkdir()
+    (place / "p" / "__pycache__" / "evil.pyc").write_bytes(b"x")
+    modules.push(PACKAGE)
+    assert not (place / "p" / "__pycache__").exists()
+    (place / "p" / "evil.py").write_text("")
+    modules.push(PACKAGE)
+    assert sorted(path.name for path in (place / "p").iterdir()) == ["__init__.py", "data.csv"]
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    modules.push(PACKAGE)
+    assert not place.is_symlink()
+    assert (place / "p" / "data.csv").read_bytes() == b"1,2\n"
+
+
+@pytest.mark.parametrize("umask", [0, 0o77])
+def test_only_the_agents_user_may_write_and_a_tasks_user_may_read(modules, tmp_path, umask):
+    """Whatever the umask of the agent."""
+    before = os.umask(umask)
+    try:
+        modules.push({"p/__init__.py": b"", "p/q/r/__init__.py": b""})
+    finally:
+        os.umask(before)
+    found = [tmp_path / "pushed", *(tmp_path / "pushed").rglob("*")]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_dir()} == {0o755}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in found if path.is_file()} == {0o644}
+
+
+def test_agents_that_share_the_folder_do_not_disturb_each_other(tmp_path):
+    """A push asks all of them at the same moment."""
+    files = {"p/__init__.py": b""} | {f"p/m{number}.py": b"x" for number in range(30)}
+    agents = [PushedModules(tmp_path, Limits()) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        done = list(threads.map(lambda agent: agent.push(files), agents * 5))
+    assert len(set(done)) == 1
+    assert len(versions(tmp_path, "p")) == 1
+
+
+def test_a_folder_that_stays_locked_is_told(modules, tmp_path, monkeypatch):
+    """A task may hold it for ever."""
+    monkeypatch.setattr(pushed_modules, "_LOCK_SECONDS_MAX", 0.02)
+    modules.push(PACKAGE)
+    descriptor = os.open(tmp_path / "pushed", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(InvalidRequestError, match="locked"):
+            modules.push(PACKAGE)
+    finally:
+        os.close(descriptor)
 
 
 def test_removing(modules, tmp_path):

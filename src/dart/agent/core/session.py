@@ -82,6 +82,7 @@ def on_link_up(state: State, event: LinkUp) -> None:
             results=tuple(results[:most]),
             facts=state.facts,
             draining=state.leaving,
+            questions=True,
         )
     )
 

@@ -52,6 +52,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     agent.slots = hello.slots
     agent.capabilities = capabilities_of(core, name, hello.capabilities, hello.facts)
     agent.facts = hello.facts
+    agent.questions = hello.questions
     agent.draining = hello.draining or asked_to_drain
     agent.spool_full = False  # its first HEARTBEAT says otherwise
     version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))

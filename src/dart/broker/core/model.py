@@ -239,6 +239,8 @@ class Agent:
     lease_expires_at: float = 0.0
     """While silent: when its leases end."""
     draining: bool = False
+    questions: bool = False
+    """It answers ASK."""
     spool_full: bool = False
     """It says that its spool is full: it takes nothing until results were acknowledged."""
     results_held: int = 0

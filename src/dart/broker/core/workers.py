@@ -1,6 +1,6 @@
 """What clients do to workers: drain, ping; and what the server itself does: it moves, it ends."""
 
-from dart.broker.core.commands import Refuse, Reply
+from dart.broker.core.commands import Answered, Refuse, Reply
 from dart.broker.core.events import ServerMoves, Stopping, Token, WorkersAsked, WorkersDrained, WorkersPinged
 from dart.broker.core.hello import refuse_session
 from dart.broker.core.liveness import end_session
@@ -8,7 +8,9 @@ from dart.broker.core.model import Agent
 from dart.broker.core.recall import recall_all
 from dart.broker.core.state import Core, send, session_of
 from dart.errors import UnknownWorkerError
-from dart.wire.messages import Bye, Drain, ErrorCode, Heartbeat
+from dart.wire.messages import Bye, Drain, ErrorCode, Heartbeat, Told
+
+_TOO_OLD = "this agent is of a version that knows no such question; `dart worker upgrade` brings another"
 
 
 def on_workers_drained(core: Core, event: WorkersDrained, now: float) -> None:
@@ -35,10 +37,14 @@ def on_workers_pinged(core: Core, event: WorkersPinged, now: float) -> None:
 
 
 def on_workers_asked(core: Core, event: WorkersAsked, now: float) -> None:
-    """Send each agent of a name a question."""
+    """Send each agent of a name a question. For those whose version knows none, the answer is given here."""
     sessions = []
+    nonce = event.question.nonce
     for agent in _connected(core, event.token, event.name):
-        send(core, agent, event.question, now)
+        if agent.questions:
+            send(core, agent, event.question, now)
+        else:
+            core.commands.append(Answered(agent.id, nonce, Told(nonce, _TOO_OLD, {})))
         sessions.append(session_of(agent).id)
     if sessions:
         core.commands.append(Reply(event.token, tuple(sessions)))

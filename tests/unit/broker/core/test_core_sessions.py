@@ -263,6 +263,8 @@ def test_questions():
     """Each agent of a name is asked; what one tells is passed on."""
     r = Recorder()
     a, b = r.agent(key=b"a" * 32), r.agent(key=b"b" * 32)
+    for agent in (a, b):
+        agent.hello(questions=True)
     question = Ask(42, "modules", "", b"")
     assert r.ask(WorkersAsked, "w", question) == (a.session, b.session)
     assert a.take(Ask) == b.take(Ask) == [question]
@@ -270,6 +272,17 @@ def test_questions():
     assert a.say(told) == [Answered(a.id, 42, told)]
     with pytest.raises(UnknownWorkerError):
         r.ask(WorkersAsked, "v", question)
+
+
+def test_an_older_agent_is_asked_nothing():
+    """It would end its session on a message that it does not know; the broker answers for it."""
+    r = Recorder()
+    old = r.agent()
+    r.ask(WorkersAsked, "w", Ask(42, "push", "", b"x"))
+    assert old.take(Ask) == []
+    (answer,) = (command for command in r.commands if isinstance(command, Answered))
+    assert (answer.agent_id, answer.nonce, answer.told.nonce) == (old.id, 42, 42)
+    assert "upgrade" in answer.told.error
 
 
 def test_drain_is_repeated_to_an_agent_that_missed_it():
