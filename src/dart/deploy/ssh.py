@@ -321,8 +321,8 @@ def _told(host: str) -> Any:
         if "No authentication methods" in str(error):
             raise HostFaultError(
                 "authentication",
-                "the server has no key to log in with; load one into the ssh-agent that its SSH_AUTH_SOCK names, or give "
-                "it a file (--ssh-private-key)",
+                "the server has no key to log in with; load one into the ssh-agent that its SSH_AUTH_SOCK names, or "
+                "give it a file (--ssh-private-key)",
             ) from None
         if "key" in str(error).lower() and "host key" not in str(error).lower():
             reason = f"the private key cannot be used ({error}): a wrong passphrase, or a damaged file"
