@@ -81,6 +81,14 @@ class Limits:
     """A long poll; longer waits are cut to this."""
     waiters_max: int = 10_000
     """Long polls at once."""
+    event_streams_max: int = 200
+    """Streams of events that are read at once."""
+    events_kept_max: int = 20_000
+    """Events kept in memory for readers that are slow or come back; the oldest go first."""
+    events_kept_bytes_max: int = 16 * MIB
+    """The same in bytes, roughly: printed lines are what takes room."""
+    event_quiet_seconds: float = 10.0
+    """A stream of events in which nothing happens carries a comment so often: its reader knows that it lives."""
     page_items_max: int = 1000
     """Rows of one page of a list."""
     answer_page_bytes_max: int = 4 * MIB

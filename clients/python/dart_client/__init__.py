@@ -37,6 +37,7 @@ from dart_client.errors import (
     ValueNotPortableError,
     WorkerOfflineError,
 )
+from dart_client.events import Event
 from dart_client.executor import Executor
 from dart_client.futures import TaskFuture
 from dart_client.job import Job
@@ -50,6 +51,7 @@ __all__ = [
     "ConflictError",
     "DamagedFileError",
     "DartError",
+    "Event",
     "Executor",
     "ForbiddenError",
     "HostUnreachableError",

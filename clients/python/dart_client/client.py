@@ -13,6 +13,7 @@ from dart_client.connection import Connection, path
 from dart_client.discovery import find
 from dart_client.dispatcher import Dispatcher
 from dart_client.errors import ClosedError, JobExistsError
+from dart_client.events import Event, read_events
 from dart_client.job import Job
 from dart_client.poller import Poller
 
@@ -254,6 +255,33 @@ class Client(Administration):
         query = {"amount": amount, "worker_regex": worker_regex or None, "after": after, "wait": wait or None}
         answer: dict[str, Any] = self.connection.call("GET", path("job", job, "results"), query=query, wait=wait)
         return answer
+
+    # Events
+
+    def events(
+        self,
+        job: str | None = None,
+        *,
+        after: str = "now",
+        kinds: Sequence[str] = (),
+        worker: str = "",
+        follow: bool = True,
+    ) -> Iterator[Event]:
+        """What happens, as it happens. A broken connection is made anew and goes on where it was.
+
+        What could not be had any more is told by an event of the kind `missed`.
+
+        Args:
+            job: Only of this job; None: of all, and of the workers.
+            after: `now`, `oldest` (all that the server still has), or the `id` of an event.
+            kinds: Only these: `job`, `queued`, `task`, `result`, `progress`, `log`, `worker`; all if empty.
+            worker: Only of the worker of this name and of tasks for it or at it.
+            follow: False: end when what there is has been read.
+
+        Raises:
+            DartError: The server's refusal; `ServerUnreachableError` when it was gone for longer than the timeout.
+        """
+        return read_events(self.connection, job, after=after, kinds=kinds, worker=worker, follow=follow)
 
     def delete_result(self, job: str, result_id: str) -> None:
         """Forget one result; an unknown one is no error."""

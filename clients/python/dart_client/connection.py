@@ -6,7 +6,7 @@ import os
 import random
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
@@ -134,6 +134,33 @@ class Connection:
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from error
         finally:
+            answer.release_conn()
+
+    def stream(self, target: str, query: Mapping[str, Any], *, accept: str, seconds: float) -> Iterator[bytes]:
+        """GET something that goes on, piece by piece as it comes.
+
+        Args:
+            target: A path made by `path`.
+            query: Its arguments; those that are None are left out.
+            accept: The form that is wanted.
+            seconds: To the first byte, and between any two pieces.
+
+        Raises:
+            DartError: The server's refusal, typed; or `ServerUnreachableError`, also when it breaks off.
+        """
+        target += "?" + urlencode({name: value for name, value in query.items() if value is not None})
+        answer = self._request("GET", target, None, {**self._headers, "Accept": accept}, seconds, preload=False)
+        try:
+            found = answer.headers.get("Content-Type", "")
+            if answer.status != 200 or not found.startswith(accept):
+                members = _decoded(answer.read(), found, answer.status)
+                raise error_from_answer(answer.status, members)
+            yield from answer.stream(PIECE_BYTES)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise self._unreachable(error) from error
+        finally:
+            # Whoever reads no further leaves the rest unread: this connection serves nobody else.
+            answer.close()
             answer.release_conn()
 
     def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from dart.broker.config import in_url
 from dart.broker.core.views import TaskView
 from dart.broker.store.base import FinishedTask
-from dart.ids import AgentId, StoreId
+from dart.errors import UnknownJobError, UnknownTaskError
+from dart.ids import AgentId, StoreId, TaskId
 
 
 class ServerView(NamedTuple):
@@ -78,3 +79,13 @@ class Address(NamedTuple):
     def agents_url(self) -> str:
         """`tcp://ADDRESS:PORT`."""
         return f"tcp://{in_url(self.agent_host)}:{self.agent_port}"
+
+
+def unknown_job(name: str) -> UnknownJobError:
+    """The refusal for a name that no job has."""
+    return UnknownJobError(f"There is no job {name!r}.", job=name)
+
+
+def unknown_task(job: str, task_id: TaskId) -> UnknownTaskError:
+    """The refusal for an id that no task of the job has."""
+    return UnknownTaskError(f"Job {job!r} has no task {task_id}.", job=job, task=str(task_id))

@@ -10,7 +10,7 @@ from dart.broker.core.commands import EndSession, Send, SendTasks
 from dart.broker.core.events import Event, SessionLost, TasksShortened
 from dart.broker.parameters import ParameterCache
 from dart.errors import DartError
-from dart.ids import SessionId, TaskId
+from dart.ids import AgentId, SessionId, TaskId
 from dart.wire.messages import BrokerMessage, Lease, Tasks
 
 log = logging.getLogger("dart.broker.delivery")
@@ -28,6 +28,22 @@ class Outlet(Protocol):
 
 Outgoing = Send | SendTasks | EndSession
 ReadParameters = Callable[[Sequence[TaskId]], Awaitable[dict[TaskId, bytes]]]
+
+
+class Gate(Outlet, Protocol):
+    """What the service needs of the transport, beyond an outlet."""
+
+    def pause(self) -> None:
+        """Read no more for now."""
+
+    def resume(self) -> None:
+        """Read again."""
+
+    def end_all(self, why: str) -> None:
+        """Ask all agents to say HELLO."""
+
+    def shut_out(self, agent_id: AgentId) -> None:
+        """Tell this agent that it is revoked, and read nothing of it any more."""
 
 
 class Delivery:

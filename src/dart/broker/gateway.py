@@ -12,7 +12,7 @@ from functools import partial
 from typing import BinaryIO, TypeVar
 
 from dart import __version__
-from dart.broker.answers import Address, Ping, ServerView, TaskPage
+from dart.broker.answers import Address, Ping, ServerView, TaskPage, unknown_job, unknown_task
 from dart.broker.audit import Audit
 from dart.broker.backups import Backups
 from dart.broker.core import events, views
@@ -20,6 +20,7 @@ from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, 
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
 from dart.broker.enrolments import Enrolments
+from dart.broker.event_ring import EventRing
 from dart.broker.hosts import Hosts
 from dart.broker.idempotency import RequestsInFlight
 from dart.broker.key_rotation import KeyRotation
@@ -31,7 +32,7 @@ from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414
 from dart.broker.store.base import ResultQuery
 from dart.broker.submission import submit
 from dart.broker.waiters import Waiters, set_in_time
-from dart.errors import UnknownJobError, UnknownTaskError, UnknownWorkerError
+from dart.errors import UnknownWorkerError
 from dart.ids import JobId, TaskId
 from dart.limits import Limits
 from dart.wire.messages import Ask, Told
@@ -81,6 +82,8 @@ class Gateway:
         service.on_results = self._waiters.wake
         self.audit = Audit(service, limits)
         service.on_answer = self._pings.answered
+        self.events = EventRing(limits, clock=lambda: service.now)
+        service.on_happened = self.events.tell
         service.notes.on_refusal = self.audit.refuse_agent
 
     # ---- the server ----
@@ -202,7 +205,7 @@ class Gateway:
         """One job, or `UnknownJobError`."""
         found = await self._view(lambda core: views.job(core, name))
         if found is None:
-            raise _unknown_job(name)
+            raise unknown_job(name)
         return found
 
     async def define_job(self, name: str, config: JobConfig, idempotency: Idempotency | None = None) -> None:
@@ -266,7 +269,7 @@ class Gateway:
 
         seen = await self._view(look)
         if seen is None:
-            raise _unknown_job(job)
+            raise unknown_job(job)
         job_id, open_tasks = seen
         rows: dict[int, TaskView | FinishedTask] = {task.id: task for task in open_tasks}
         final = FINAL_STATES if states is None else states & FINAL_STATES
@@ -286,7 +289,7 @@ class Gateway:
             return seen
         finished = await self._outcomes(job_id, [task_id])
         if not finished:
-            raise _unknown_task(job, task_id)
+            raise unknown_task(job, task_id)
         return finished[0]
 
     async def cancel_task(self, job: str, task_id: TaskId) -> bool:
@@ -384,7 +387,7 @@ class Gateway:
 
         seen = await self._view(look)
         if seen is None:
-            raise _unknown_job(job)
+            raise unknown_job(job)
         return seen
 
     async def _outcomes(self, job_id: JobId, ids: Sequence[TaskId]) -> list[FinishedTask]:
@@ -395,11 +398,3 @@ class Gateway:
 
     def _wait_ends(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + min(seconds, self._limits.wait_seconds_max)
-
-
-def _unknown_job(name: str) -> UnknownJobError:
-    return UnknownJobError(f"There is no job {name!r}.", job=name)
-
-
-def _unknown_task(job: str, task_id: TaskId) -> UnknownTaskError:
-    return UnknownTaskError(f"Job {job!r} has no task {task_id}.", job=job, task=str(task_id))

@@ -8,7 +8,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from dart.broker.actors import show, signed
 from dart.broker.alarm import Alarm
@@ -16,10 +17,11 @@ from dart.broker.committer import Committer
 from dart.broker.core import commands as out
 from dart.broker.core.access import ApiKey
 from dart.broker.core.events import Event, TimePassed, Token
+from dart.broker.core.happenings import Happening
 from dart.broker.core.model import Enrolment, Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
-from dart.broker.delivery import Delivery, Outlet
+from dart.broker.delivery import Delivery, Gate
 from dart.broker.measures import Measures
 from dart.broker.notes import Notes
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
@@ -40,22 +42,6 @@ LAZY_SECONDS = 0.5
 """Records that nothing waits for are written after this, if no group took them along."""
 
 log = logging.getLogger("dart.broker.service")
-
-
-class Gate(Outlet, Protocol):
-    """What the service needs of the transport."""
-
-    def pause(self) -> None:
-        """Read no more for now."""
-
-    def resume(self) -> None:
-        """Read again."""
-
-    def end_all(self, why: str) -> None:
-        """Ask all agents to say HELLO."""
-
-    def shut_out(self, agent_id: AgentId) -> None:
-        """Tell this agent that it is revoked, and read nothing of it any more."""
 
 
 class Service:
@@ -117,6 +103,8 @@ class Service:
         """Called when outcomes of a job are durable."""
         self.on_answer: Callable[[out.Answered], None] = lambda _answered: None
         """Called when an agent answers a HEARTBEAT or a question."""
+        self.on_happened: Callable[[Sequence[Happening], bool], None] = lambda _happened, _void: None
+        """Called with what people may watch when it is durable; with True when it and all of before became void."""
 
     async def start(self, gate: Gate, *, forget_jobs: bool = False) -> None:
         """Build the core and take events. Raises `StoreError`."""
@@ -256,10 +244,10 @@ class Service:
             log.exception("The core failed; it is built again from the store.")
             self._begin_recovery("the server met a fault of its own and restores its state")
             return
-        self._take(wanted)
+        self._take(wanted, reactor.happened())
         self._alarm.set(deadline, now)
 
-    def _take(self, wanted: list[out.Command]) -> None:
+    def _take(self, wanted: list[out.Command], happened: list[Happening]) -> None:
         records: list[Record] = []
         durable_ones = False
         for command in wanted:
@@ -270,6 +258,8 @@ class Service:
                     self._turn_number += 1
             else:
                 self._outbox.put(self._turn_number, command)
+        if happened:
+            self._outbox.put(self._turn_number, Barrier(partial(self.on_happened, happened)))
         if durable_ones:
             self._cache.watch(records)
             self.measures.taken(records)
@@ -328,6 +318,7 @@ class Service:
         self.trouble = trouble
         self._reactor = None
         self._void()
+        self.on_happened((), True)
         self._paused = True
         self._gate.end_all("The broker restores its state; say HELLO again.")
         self._gate.pause()

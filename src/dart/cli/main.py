@@ -18,6 +18,7 @@ NOUNS = {
     "job": "dart.cli.job:job",
     "task": "dart.cli.task:task",
     "result": "dart.cli.result:result",
+    "logs": "dart.cli.logs:logs",
     "module": "dart.cli.module:module",
     "key": "dart.cli.key:key",
     "bundle": "dart.cli.bundle:bundle",

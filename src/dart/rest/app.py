@@ -32,6 +32,7 @@ from dart.rest import (
     access_schemas,
     audit,
     enrolments,
+    events,
     host_schemas,
     jobs,
     keys,
@@ -49,7 +50,7 @@ from dart.rest import (
 from dart.rest import answer_schemas as shapes
 from dart.rest.answers import SERVER_NAME, answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key
-from dart.rest.bodies import Body, Budget
+from dart.rest.bodies import EVENT_STREAM, Body, Budget
 from dart.rest.call import REQUEST_ID, Call, Route, Tools
 from dart.rest.caller import NOBODY, Caller
 from dart.rest.errors import from_http, status_of
@@ -111,6 +112,11 @@ ROUTES: Final = (
     Route("GET", "/job/{job}/tasks/", tasks.list_all, Scope.READ, takes=schemas.Page, answers=shapes.Tasks),
     Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ, takes=Members, answers=shapes.OneTask),
     Route("DELETE", "/job/{job}/tasks/{id}/", tasks.cancel, Scope.SUBMIT, takes=Members, answers=shapes.CancelledTask),
+    Route("GET", "/events/", events.of_all, Scope.READ, takes=schemas.EventsWanted, answers=EVENT_STREAM),
+    Route(
+        "GET", "/job/{job}/events/", events.of_job, Scope.READ,
+        takes=schemas.EventsWanted, answers=EVENT_STREAM,
+    ),
     Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=shapes.OneWorker),
     Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN, takes=Members, answers=shapes.Draining),
     Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN, takes=schemas.PingWanted, answers=shapes.Pings),

@@ -20,6 +20,7 @@ from dart.rest.schemas import M, invalid
 
 JSON: Final = "application/json"
 MESSAGEPACK: Final = "application/msgpack"
+EVENT_STREAM: Final = "text/event-stream"
 _MESSAGEPACK_TYPES = frozenset({MESSAGEPACK, "application/x-msgpack", "application/vnd.msgpack"})
 # Clients that say nothing, and what curl and other libraries say of any text or bytes: all of them carry JSON.
 _JSON_TYPES = frozenset(

@@ -210,3 +210,18 @@ ModuleFiles = Annotated[
         propertyNames={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,14}$"},
     ),
 ]
+EVENT_KINDS: Final = ("job", "queued", "task", "result", "progress", "log", "worker")
+EventKinds = Annotated[
+    str,
+    _shown(
+        f"kinds of events, with commas between them: {', '.join(EVENT_KINDS)}; empty: all",
+        pattern=f"^(?:(?:{'|'.join(EVENT_KINDS)})(?:,(?:{'|'.join(EVENT_KINDS)}))*)?$",
+    ),
+]
+EventPlace = Annotated[
+    str,
+    _shown(
+        "`now`, `oldest` (all that the server still has), or the id of an event: what came after it",
+        pattern="^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$",
+    ),
+]

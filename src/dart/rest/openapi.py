@@ -30,7 +30,7 @@ from dart.errors import (
 )
 from dart.limits import Limits
 from dart.rest.auth import Scope
-from dart.rest.bodies import JSON, MESSAGEPACK
+from dart.rest.bodies import EVENT_STREAM, JSON, MESSAGEPACK
 from dart.rest.call import Answer, Call, Route
 from dart.rest.errors import STATUSES, status_of
 from dart.rest.schemas import BETWEEN_MEMBERS, Members, NewTask
@@ -179,6 +179,10 @@ def _parameters(route: Route, schema: dict[str, Any]) -> Iterator[dict[str, Any]
         in_query = name in route.in_query if _has_body(route) else name != "key" and "$ref" not in member
         if in_query:
             yield {"name": name, "in": "query", "required": name in schema["required"], "schema": member}
+    if route.answers == EVENT_STREAM:
+        text = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
+        about = "id of the last event that was read; counts more than `after`"
+        yield {"name": "Last-Event-ID", "in": "header", "required": False, "description": about, "schema": text}
     if route.method != "GET":
         text = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
         about = "the same request with the same key is done once"

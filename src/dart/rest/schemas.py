@@ -18,6 +18,8 @@ from dart.rest.member_types import (
     BoundNames,
     Count,
     Cursor,
+    EventKinds,
+    EventPlace,
     Flag,
     Integer,
     JobNames,
@@ -173,6 +175,15 @@ class ResultsWanted(Members, kw_only=True):
     worker_regex: Pattern = ""
     wait: Seconds | msgspec.UnsetType = msgspec.UNSET
     after: Cursor | msgspec.UnsetType = msgspec.UNSET
+
+
+class EventsWanted(Members, kw_only=True):
+    """`GET /events/`, `GET /job/{job}/events/`."""
+
+    after: EventPlace = "now"
+    events: EventKinds = ""
+    worker: NameOrEmpty = ""
+    follow: Flag = True
 
 
 class Page(Members, kw_only=True):

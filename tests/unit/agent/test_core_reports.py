@@ -44,7 +44,7 @@ def test_progress_is_gathered_and_the_last_word_counts():
 
 
 def test_lines_are_gathered_and_bounded():
-    """The newest thousand wait; what no task printed is not sent."""
+    """The newest thousand wait, and how many went is told; what no task printed is not sent."""
     agent = Recorder().live()
     agent.tasks(1)
     agent.do(events.TaskPrinted(None, ("noise",)))
@@ -55,7 +55,8 @@ def test_lines_are_gathered_and_bounded():
     agent.do(events.TaskPrinted(ref(1), ("last",)))
     agent.passes(0.2)
     lines = agent.sent(messages.Log)[0].lines
-    assert len(lines) == 1000
+    assert lines[0] == (ref(1), "[501 lines left out here; they are in the worker's log file]")
+    assert len(lines) == 1001
     assert lines[-1] == (ref(1), "last")
 
 

@@ -34,6 +34,7 @@ def refused(keys, text, address="", needed=Scope.READ):
 
 SCOPES = {
     ("GET", "/server/"): "read", ("DELETE", "/server/"): "admin",
+    ("GET", "/events/"): "read", ("GET", "/job/{job}/events/"): "read",
     ("GET", "/server/backup/"): "admin", ("GET", "/worker/"): "read",
     ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("POST", "/host/upgrade/"): "admin",
     ("GET", "/worker/{name}/"): "read",

@@ -148,6 +148,7 @@ def _settle(state: State) -> None:
     dispatch.dispatch(state)
     auditing.hand_over(state)
     outcomes.spool(state)
+    reports.tell_lines_before_results(state)
     outcomes.flush(state)
     credit.tell_if_notable(state)
     credit.say_when_full(state)

@@ -10,7 +10,7 @@ from dart.wire.messages import Log, Progress, ProgressReport, Start, Started
 
 Item = TypeVar("Item")
 
-REPORT_SECONDS = 0.2
+REPORT_SECONDS = 0.05
 """Reports travel at most so often."""
 LOG_LINES_MAX = 1000
 """Lines waiting to be sent; the oldest go first."""
@@ -28,14 +28,23 @@ def on_printed(state: State, event: TaskPrinted) -> None:
     """Lines of a task; what no task printed stays in the worker's log file."""
     if state.phase is Phase.LIVE and event.ref is not None:
         state.log.extend((event.ref, line) for line in event.lines[-LOG_LINES_MAX:])
-        while len(state.log) > LOG_LINES_MAX:
+        too_many = max(0, len(state.log) - LOG_LINES_MAX)
+        for _ in range(too_many):
             state.log.popleft()
+        state.log_left_out += too_many + max(0, len(event.lines) - LOG_LINES_MAX)
 
 
 def clear(state: State) -> None:
     """No session: nobody to tell."""
     state.progress.clear()
     state.log.clear()
+    state.log_left_out = 0
+
+
+def tell_lines_before_results(state: State) -> None:
+    """Lines travel before the results of their tasks: afterwards the broker would not know whose they are."""
+    if state.to_send and state.log and state.session.welcome is not None and state.phase is Phase.LIVE:
+        _send_lines(state, state.session.welcome.batch_items_max)
 
 
 def tell_when_due(state: State) -> None:
@@ -58,9 +67,17 @@ def tell_when_due(state: State) -> None:
         for reports in _batches(state.progress.values(), step):
             state.send(Progress(reports))
         state.progress.clear()
-        for lines in _batches(state.log, step):
-            state.send(Log(lines))
-        state.log.clear()
+        _send_lines(state, step)
+
+
+def _send_lines(state: State, step: int) -> None:
+    if state.log_left_out:
+        text = f"[{state.log_left_out} lines left out here; they are in the worker's log file]"
+        state.log.appendleft((state.log[0][0], text))
+        state.log_left_out = 0
+    for lines in _batches(state.log, step):
+        state.send(Log(lines))
+    state.log.clear()
 
 
 def _batches(items: Iterable[Item], step: int) -> Iterator[tuple[Item, ...]]:

@@ -211,6 +211,8 @@ class State:
     # Reports
     progress: dict[AttemptRef, ProgressReport] = field(default_factory=dict)
     log: deque[tuple[AttemptRef, str]] = field(default_factory=deque)
+    log_left_out: int = 0
+    """Lines that were dropped since some were sent last."""
     reports_sent_at: float = 0.0
 
     # Leaving

@@ -2,6 +2,7 @@
 
 from heapq import heapify, heappop, heappush
 
+from dart.broker.core.happenings import tell_moved
 from dart.broker.core.lifecycle import Transition, move
 from dart.broker.core.model import Task, TaskState
 from dart.broker.core.state import Core
@@ -50,6 +51,7 @@ def resume_tasks(core: Core, now: float) -> None:
             due.append(core.tasks[entry[1]])
             # The same task may have an entry of an earlier delay that ends at the same time.
             move(due[-1], Transition.RESUME)
+            tell_moved(core, due[-1])
     core.delayed -= len(due)
     for task in reversed(due):
         core.ready.push(task, front=True)

@@ -2,6 +2,7 @@
 
 from heapq import heapify
 
+from dart.broker.core.happenings import tell_job
 from dart.broker.core.leases import interrupt, leave
 from dart.broker.core.model import Job
 from dart.broker.core.records import JobForgotten
@@ -22,6 +23,7 @@ def forget_job(core: Core, job: Job) -> None:
         interrupt(core, task)
         leave(core, task)
     persist(core, JobForgotten(job.id))
+    tell_job(core, job.name, "forgotten")
     # A job has at most two entries of its own. Those of forgotten ones could wait there for a month.
     if len(core.upkeep) > 4 * len(core.jobs) + _KEPT_MAX:
         known = {other.id for other in core.jobs.values()}

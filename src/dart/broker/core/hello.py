@@ -8,6 +8,7 @@ from dart.broker.core.commands import EndSession, Send
 from dart.broker.core.enrolments import fix_name, is_taken, taken
 from dart.broker.core.events import FrameArrived
 from dart.broker.core.foreign import denounce
+from dart.broker.core.happenings import tell_worker
 from dart.broker.core.liveness import arm, end_session, short
 from dart.broker.core.model import Agent, Enrolment, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
@@ -66,6 +67,7 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     arm(core, agent)
     join(core, agent)
     core.ripe[agent.id] = None
+    tell_worker(core, agent, "connected")
     text = f"Agent {short(agent.id)} is connected as worker {name!r} with {agent.slots} slots."
     note(core, "info", text, agent.id)
     agent.results_held = len(verdicts.hold)

@@ -3,6 +3,7 @@
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import JobDefined, JobsPurged, JobStopped, ResultDeleted, TaskCancelled
 from dart.broker.core.forgetting import forget_job
+from dart.broker.core.happenings import tell_job
 from dart.broker.core.leases import cancel
 from dart.broker.core.model import Job, JobStatus
 from dart.broker.core.records import JobAdded, JobStatusSet, RequestAnswered, ResultForgotten
@@ -34,6 +35,7 @@ def on_job_defined(core: Core, event: JobDefined, now: float) -> None:
     job = Job(JobId(core.highest_id), event.name, event.config, JobStatus.RUNNING, milliseconds(now))
     core.jobs[job.name] = job
     persist(core, JobAdded(job.id, job.name, job.config, job.defined_at_ms))
+    tell_job(core, job.name, "defined")
     register(core, job)
     begin(core, job)
     if event.idempotency is not None:
@@ -52,6 +54,7 @@ def on_job_stopped(core: Core, event: JobStopped, now: float) -> None:
         job.stopped_at_ms = milliseconds(now)
         persist(core, JobStatusSet(job.id, job.status, job.stopped_at_ms))
         note_stopped(core, job)
+        tell_job(core, job.name, "stopped")
     abandon_of_job(core, job)
     admit_of_job(core, job)
     tasks = list(job.open.values())

@@ -3,6 +3,7 @@
 from heapq import heapify, heappush
 
 from dart.broker.core.delays import back_off, queue_again, wait_no_more
+from dart.broker.core.happenings import TaskEnded, tell_moved
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
 from dart.broker.core.model import Agent, HeldLease, OnLost, Task
 from dart.broker.core.ready_queue import key_of
@@ -147,6 +148,21 @@ def finish(
         milliseconds(now),
     )
     persist(core, record)
+    core.happened.append(
+        TaskEnded(
+            job.name,
+            task.policy.location,
+            worker,
+            task.id,
+            state,
+            host,
+            attempts,
+            start_time_ms,
+            duration_seconds,
+            error_code,
+            task.tag,
+        )
+    )
 
 
 def finish_without_answer(
@@ -190,6 +206,8 @@ def requeue(core: Core, task: Task, transition: Transition, now: float, *, delay
     task.fraction = -1.0
     task.progress_text = ""
     queue_again(core, task, now, delay_seconds)
+    if transition is not Transition.RELEASE:  # that it was given to somebody was not told either
+        tell_moved(core, task)
 
 
 def give_back(core: Core, task: Task, now: float) -> None:

@@ -4,6 +4,7 @@ from heapq import heappop, heappush
 
 from dart.broker.core.commands import EndSession
 from dart.broker.core.events import TimePassed
+from dart.broker.core.happenings import tell_worker
 from dart.broker.core.leases import finish_without_answer, interrupt, lose_all
 from dart.broker.core.lifecycle import Transition
 from dart.broker.core.model import Agent
@@ -107,6 +108,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
     core.hungry.pop(agent.id, None)
     core.held_up.pop(agent.id, None)
     agent.session = None
+    tell_worker(core, agent, "disconnected", reason)
     core.heard_at[agent.id] = session.heard_at
     agent.lease_expires_at = session.heard_at + core.limits.lease_seconds
     if agent.leases:

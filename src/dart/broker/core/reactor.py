@@ -42,6 +42,7 @@ from dart.broker.core.events import (
     WorkersDrained,
     WorkersPinged,
 )
+from dart.broker.core.happenings import Happening
 from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
 from dart.broker.core.keys import on_key_issued, on_key_withdrawn, on_keys_seen
 from dart.broker.core.liveness import excuse, expire_tasks, next_deadline, on_time_passed
@@ -103,6 +104,11 @@ class Reactor:
             core.finished_jobs = {}
         commands, core.commands = core.commands, []
         return commands
+
+    def happened(self) -> list[Happening]:
+        """What people may watch, of all turns since the last call; to be told when these are durable."""
+        happened, self.state.happened = self.state.happened, []
+        return happened
 
     def next_deadline(self) -> float | None:
         """When `TimePassed` is next due, by the clock of `now`; None: nothing will happen by itself."""

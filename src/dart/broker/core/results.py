@@ -1,7 +1,11 @@
-"""Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, RELEASED, CREDIT."""
+"""Outcomes and what agents tell of their leases: RESULTS, STARTED, PROGRESS, LOG, RELEASED, CREDIT."""
+
+from itertools import groupby
+from operator import itemgetter
 
 from dart.broker.core.events import TasksShortened
 from dart.broker.core.foreign import denounce, is_foreign
+from dart.broker.core.happenings import TaskPrinted, TaskProgressed, tell_moved
 from dart.broker.core.leases import finish, give_back, lose, retry
 from dart.broker.core.lifecycle import Transition, move
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
@@ -9,7 +13,7 @@ from dart.broker.core.recall import recall_answered
 from dart.broker.core.state import Core, is_beyond, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
-from dart.wire.messages import Ack, Credit, Progress, Released, Result, Results, Started
+from dart.wire.messages import Ack, Credit, Log, Progress, Released, Result, Results, Started
 
 _NEVER_RETRIED = frozenset(
     (
@@ -102,6 +106,7 @@ def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
         if held is not None and held.task.state is TaskState.LEASED:
             move(held.task, Transition.START)
             held.task.started_at_ms = start.start_time_ms
+            tell_moved(core, held.task, agent.name)
             if held.recalled:
                 recall_answered(core, agent)
 
@@ -112,8 +117,20 @@ def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> Non
     for report in message.reports:
         held = _held(agent, report.ref)
         if held is not None:
-            held.task.fraction = report.fraction
-            held.task.progress_text = report.text[: core.limits.progress_chars_max]
+            task, text = held.task, report.text[: core.limits.progress_chars_max]
+            task.fraction, task.progress_text = report.fraction, text
+            told = TaskProgressed(task.job.name, task.policy.location, agent.name, task.id, report.fraction, text)
+            core.happened.append(told)
+
+
+def on_log(core: Core, agent: Agent, message: Log, _now: float) -> None:
+    """Tell the lines that tasks printed, those of one task together; of attempts that are over they are dropped."""
+    denounce(core, agent, dict.fromkeys(ref for ref, _ in message.lines), "LOG")
+    for ref, group in groupby(message.lines, key=itemgetter(0)):
+        held = _held(agent, ref)
+        if held is not None:
+            task, lines = held.task, tuple(line for _, line in group)
+            core.happened.append(TaskPrinted(task.job.name, task.policy.location, agent.name, task.id, lines))
 
 
 def on_released(core: Core, agent: Agent, message: Released, now: float) -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 from dart.broker.core.commands import Answered, EndSession
 from dart.broker.core.events import FrameArrived, SessionLost
+from dart.broker.core.happenings import tell_worker
 from dart.broker.core.hello import on_hello, refuse_session
 from dart.broker.core.leases import lose_all
 from dart.broker.core.liveness import end_session, short
 from dart.broker.core.model import Agent
 from dart.broker.core.recall import recall_answered
-from dart.broker.core.results import on_credit, on_progress, on_released, on_results, on_started
+from dart.broker.core.results import on_credit, on_log, on_progress, on_released, on_results, on_started
 from dart.broker.core.state import Core, note, send, session_of
 from dart.wire.messages import (
     Bye,
@@ -20,6 +21,7 @@ from dart.wire.messages import (
     ErrorCode,
     Heartbeat,
     Hello,
+    Log,
     Progress,
     Released,
     Results,
@@ -76,6 +78,8 @@ def _on_told(core: Core, agent: Agent, message: Told, _now: float) -> None:
 
 
 def _on_drain(core: Core, agent: Agent, message: Drain, _now: float) -> None:
+    if not agent.draining:
+        tell_worker(core, agent, "draining", message.reason)
     agent.draining = True
     core.ripe[agent.id] = None
     note(core, "info", f"Agent {short(agent.id)} of worker {agent.name!r} drains: {message.reason}", agent.id)
@@ -99,10 +103,11 @@ _HANDLERS: dict[type, Callable[[Core, Agent, Any, float], None]] = {
     Started: on_started,
     Released: on_released,
     Progress: on_progress,
+    Log: on_log,
     Heartbeat: _on_heartbeat,
     Told: _on_told,
     Drain: _on_drain,
     Error: _on_error,
     Bye: _on_bye,
 }
-"""LOG and BLOB_GET are the shell's business: the core takes their numbers only."""
+"""BLOB_GET is the shell's business: the core takes its number only."""

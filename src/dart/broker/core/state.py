@@ -123,6 +123,8 @@ class Core:
     ripe: dict[AgentId, None] = field(default_factory=dict)
     """Agents whose room may have grown."""
     closed_leases: list[LeaseId] = field(default_factory=list)
+    happened: list[Any] = field(default_factory=list)
+    """What people may watch (`happenings.Happening`); of all turns since the shell last took it."""
     finished_jobs: dict[JobId, Job] = field(default_factory=dict)
     """Jobs with new outcomes."""
     cancels: dict[AgentId, list[AttemptRef]] = field(default_factory=dict)

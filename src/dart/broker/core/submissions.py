@@ -7,6 +7,7 @@ that follow, and whoever must see all tasks of a job calls `admit_of_job` first.
 
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import SubmissionAbandoned, TasksSubmitted
+from dart.broker.core.happenings import tell_queued
 from dart.broker.core.leases import enter
 from dart.broker.core.lifecycle import new_task
 from dart.broker.core.model import IfOffline, Job, JobStatus, TaskPolicy, TaskSpec
@@ -86,8 +87,10 @@ def admit_of_job(core: Core, job: Job) -> None:
 
 def _admit(core: Core, submission: Submission, amount: int) -> None:
     staged = submission.staged
-    for _ in range(amount):
-        enter(core, staged.popleft())
+    admitted = [staged.popleft() for _ in range(amount)]
+    for task in admitted:
+        enter(core, task)
+    tell_queued(core, admitted)
     core.reserved -= amount
 
 

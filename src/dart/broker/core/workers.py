@@ -2,6 +2,7 @@
 
 from dart.broker.core.commands import Answered, Refuse, Reply
 from dart.broker.core.events import ServerMoves, Stopping, Token, WorkersAsked, WorkersDrained, WorkersPinged
+from dart.broker.core.happenings import tell_worker
 from dart.broker.core.hello import refuse_session
 from dart.broker.core.liveness import end_session
 from dart.broker.core.model import Agent
@@ -17,6 +18,8 @@ def on_workers_drained(core: Core, event: WorkersDrained, now: float) -> None:
     """Ask the agents of a name, or one of them, to finish and leave."""
     agents = _connected(core, event.token, event.name, event.agent_id)
     for agent in agents:
+        if not agent.draining:
+            tell_worker(core, agent, "draining", "asked for by a client")
         agent.draining = True
         core.drained[agent.id] = agent.boot_id
         core.hungry.pop(agent.id, None)

@@ -1,0 +1,85 @@
+"""`dart logs`: what running tasks print, log and report."""
+
+import click
+
+from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.render import Output, as_json, printable, when
+from dart_client import Client, Event, UnknownJobError
+
+KINDS = ("log", "progress")
+
+
+@click.command("logs", epilog="Example: dart logs count --follow; dart logs --worker raspberry-3 --output jsonl")
+@click.argument("name", required=False)
+@click.option("--job", metavar="JOB", help="Only of this job.")
+@click.option("--worker", metavar="NAME", help="Only of the worker of this name.")
+@click.option("--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="All events: states of tasks, results, jobs and workers too.")
+@SERVER
+@OUTPUT
+def logs(
+    name: str | None,
+    job: str | None,
+    worker: str | None,
+    *,
+    follow: bool,
+    everything: bool,
+    server: ServerChoice,
+    output: Output,
+) -> None:
+    """What tasks print, log and report, of the job or worker NAME or of all.
+
+    Without --follow these are the lines that the server still has in memory; all lines are in the log files of the
+    workers. Lines that the server could not keep are told as missed.
+    """
+    with server.client() as client:
+        if name is not None:
+            job, worker = _meant(client, name, job, worker)
+        kinds = () if everything else KINDS
+        found = client.events(job, after="oldest", kinds=kinds, worker=worker or "", follow=follow)
+        if output.form == "json" and not follow:
+            output.rows([_members(event) for event in found], ())
+            return
+        for event in found:
+            lines = [as_json(_members(event))] if output.form != "table" else list(_lines(event))
+            for line in lines:
+                click.echo(line)
+
+
+def _meant(client: Client, name: str, job: str | None, worker: str | None) -> tuple[str | None, str | None]:
+    """Job and worker, where NAME is the one that no option gave."""
+    if job is not None and worker is not None:
+        raise click.UsageError(f"--job and --worker are both there; drop {name!r}.")
+    if job is not None:
+        return job, name
+    if worker is not None:
+        return name, worker
+    try:
+        client.job_status(name)
+    except UnknownJobError:
+        return None, name
+    if any(found["name"] == name for found in client.workers()):
+        raise click.UsageError(f"{name!r} is a job and a worker; use --job or --worker.")
+    return name, None
+
+
+def _members(event: Event) -> dict[str, object]:
+    return {"event": event.kind, "id": event.id, **event.data}
+
+
+def _lines(event: Event) -> list[str]:
+    """An event for people. What tasks and workers say is a stranger's text: nothing in it may act on the terminal."""
+    data = event.data
+    if event.kind == "missed":
+        amount = f"{data['amount']} events" if "amount" in data else "events"
+        return [printable(f"[{amount} missed: {data.get('reason', '')}]")]
+    whose = " ".join(str(data[part]) for part in ("worker", "job", "task") if data.get(part))
+    head = f"{when(data.get('at', 0))} {whose}: "
+    if event.kind == "log":
+        said = [str(line) for line in data.get("lines", ())]
+    elif event.kind == "progress":
+        said = [f"{data.get('fraction', 0.0):.0%} {data.get('text', '')}".rstrip()]
+    else:
+        rest = {name: value for name, value in data.items() if name not in {"worker", "job", "task", "at"}}
+        said = [f"{event.kind} " + " ".join(f"{name}={value}" for name, value in rest.items() if value != "")]
+    return [printable(head + " ".join(line.splitlines())) for line in said]
