@@ -4,6 +4,7 @@ Every method answers only when what it tells is durable, and raises the errors o
 """
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -160,18 +161,11 @@ class Gateway:
         """Ask all agents of these names; `wire.messages.Ask` says what there is to ask."""
         question = Ask(_nonce(), what, name, data)
         return await self._collect(
-            names,
-            question.nonce,
-            seconds,
-            lambda worker: partial(events.WorkersAsked, name=worker, question=question),
+            names, question.nonce, seconds, lambda worker: partial(events.WorkersAsked, name=worker, question=question)
         )
 
     async def _collect(
-        self,
-        names: Sequence[str],
-        nonce: int,
-        seconds: float,
-        event: Callable[[str], Callable[[int], events.Event]],
+        self, names: Sequence[str], nonce: int, seconds: float, event: Callable[[str], Callable[[int], events.Event]]
     ) -> list[Ping]:
         """Send all agents of these names something, and wait for the answers."""
         wanted = dict.fromkeys(names)
@@ -180,12 +174,9 @@ class Gateway:
         known = {worker.name for worker in workers}
         with self._pings.expect(nonce, list(agents)) as answers:
             for name in wanted:
-                try:
+                # One that left just now has not answered; the others are told of all the same.
+                with contextlib.suppress(*((UnknownWorkerError,) if name in known else ())):
                     await self._service.ask(event(name))
-                except UnknownWorkerError:
-                    # One that left just now has not answered; the others are told of all the same.
-                    if name not in known:
-                        raise
             await answers.wait(min(seconds, self._limits.wait_seconds_max))
         found = []
         for agent in agents.values():
