@@ -13,7 +13,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench mutations audit clean
+.PHONY: help install demo test unit integration e2e check format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -93,6 +93,13 @@ docs: $(INSTALLED) ## write the generated documents again
 
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	$(BIN)/python benchmarks/compare.py
+
+bench-cores: $(INSTALLED) ## the two cores and the codec alone: CPU a task, with up to 1,000,000 queued
+	PYTHONPATH=tests $(BIN)/python benchmarks/alone/cores.py
+
+bench-profile: $(INSTALLED) ## where the time goes in W1: samples of each process for a flame graph, and a table
+	test -x $(BIN)/py-spy || $(BIN)/pip install -q py-spy
+	$(BIN)/python benchmarks/flames.py --output profile
 
 mutations: $(INSTALLED) ## do the tests notice when a core is wrong?
 	$(BIN)/python tests/mutations.py

@@ -13,6 +13,7 @@ FIGURES = (
     # workload, member, what it is, whether more is better
     ("W1", "tasks_per_s", "W1 no-op tasks/s", True),
     ("W1", "cpu_us_total", "W1 CPU us a task", False),
+    ("W1h", "tasks_per_s", "W1 by historic REST/s", True),
     ("W2", "p50_ms", "W2 round trip p50 ms", False),
     ("W2", "p99_ms", "W2 round trip p99 ms", False),
     ("W3a", "mb_per_s", "W3a 1 MiB values MB/s", True),
@@ -40,9 +41,11 @@ def main() -> int:
     options = parser.parse_args()
     extra = ["--reps", "3"] if options.long else ["--reps", "1", "--n-backlog", "20000", "--quiet-limit", "2"]
     yardstick, dart = (run(script, options.workloads, extra) for script in ("yardstick.py", "dart_peer.py"))
+    if "w1" in options.workloads:
+        yardstick["W1h"], dart["W1h"] = yardstick.get("W1", {}), run("historic_peer.py", "w1", extra).get("W1", {})
     print(f"{'':<24}{'yardstick':>12}{'dart':>12}{'ratio':>9}")
     for workload, member, label, more in FIGURES:
-        if workload.lower().rstrip("ab") not in options.workloads:
+        if workload.lower().rstrip("abh") not in options.workloads:
             continue
         bare, ours = yardstick.get(workload, {}).get(member), dart.get(workload, {}).get(member)
         ratio = f"{(ours / bare if more else bare / ours):.2f}" if bare and ours else "-"
