@@ -31,6 +31,7 @@ from dart.limits import Limits
 from dart.rest import (
     access_schemas,
     audit,
+    docs,
     enrolments,
     events,
     host_schemas,
@@ -214,6 +215,7 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         bare = re.sub(r"{(\w+)}", r"{\1:[^/]+}", route.path.removesuffix("/"))
         for path in (bare, bare + "/"):
             app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
+    docs.add_to(app.router)
     app.on_response_prepare.append(_add_headers)
     app.on_response_prepare.append(tools.meters.count)
     tools.meters.start()
