@@ -161,9 +161,9 @@ class Server:
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._stop_for_good)
         admission.on_refusal = gateway.audit.refuse_agent
-        gateway.refused["not_enrolled"] = lambda: admission.refused
-        gateway.refused["cut"] = lambda: transport.cut
-        gateway.refused["malformed"] = lambda: transport.malformed
+        service.measures.refused["not_enrolled"] = lambda: admission.refused
+        service.measures.refused["cut"] = lambda: transport.cut
+        service.measures.refused["malformed"] = lambda: transport.malformed
         self._admin_key.on_replaced = partial(gateway.audit.tell, "key.replace", "admin")
         await gateway.audit.note("server.start", f"dart {__version__}")
         runner = self._runner = web.AppRunner(
@@ -173,7 +173,7 @@ class Server:
         )
         await runner.setup()
         gate = self._flood_gate = FloodGate(self._descriptors, transport)
-        gateway.refused["port_shut"] = lambda: gate.shut
+        service.measures.refused["port_shut"] = lambda: gate.shut
         listener = self._listener = Listener(
             runner, limits=limits, tls=tls, take=self._descriptors.rest_takes, relieve=gate.relieve
         )

@@ -81,7 +81,7 @@ async def test_a_scrape_after_a_run_has_every_metric_with_true_numbers_and_the_d
 
         # Every metric of the table is told, with the label that the table says, and no other is.
         told = {name for name, *_ in seen}
-        stack.broker.gateway.refused["cut"] = lambda: 3
+        stack.broker.service.measures.refused["cut"] = lambda: 3
         again = await scrape(stack)
         assert again["dart_refused_total", ("reason", "cut")] == 3
         labels = {}

@@ -28,7 +28,7 @@ from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
 from dart.broker.pings import Pings
 from dart.broker.service import Service
-from dart.broker.snapshot import Snapshot, take
+from dart.broker.snapshot import take
 from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414 - part of what REST is given here
 from dart.broker.store.base import ResultQuery
 from dart.broker.submission import submit
@@ -76,8 +76,7 @@ class Gateway:
         self.enrolments = Enrolments(service, lambda: self.address)
         self.rotation: KeyRotation | None = None
         """Set by a server that can change the broker's key."""
-        self.refused: dict[str, Callable[[], int]] = {}
-        """How many connections and frames were refused, by reason; set by the server, which has them."""
+        self.snapshot = partial(take, service)
         self.hosts: Hosts | None = None
         """Set by a server that reaches other hosts."""
         service.on_results = self._waiters.wake
@@ -109,10 +108,6 @@ class Gateway:
     def ready(self) -> str:
         """Why the server cannot take work now (stopping, store cannot write); empty: it can."""
         return "the server is stopping" if self._stopping else self._service.trouble
-
-    def snapshot(self, sees_location: Callable[[str], bool]) -> Snapshot:
-        """How the broker is, in numbers: `snapshot.take`."""
-        return take(self._service, sees_location)
 
     def backup(self) -> AbstractAsyncContextManager[BinaryIO]:
         """A copy of the whole store as of now, as an open file: `Backups.make`."""

@@ -62,6 +62,8 @@ class Measures:
         self.waits = Histogram(WAIT_BOUNDS)
         """From a task's submission to its first TASKS frame."""
         self.leased = 0
+        self.refused: dict[str, Callable[[], int]] = {}
+        """How many connections and frames were refused, by reason; set by the server, which has them."""
         self._marks: list[int] = []
         """First ids of groups of tasks, growing; and when they came."""
         self._marked_at: list[float] = []

@@ -73,7 +73,7 @@ async def show(call: Call) -> Answer:
     """`GET /metrics`: the server in numbers, as Prometheus reads them."""
     await call.members(Members)
     snapshot = call.gateway.snapshot(call.caller.sees_worker)
-    refused = {reason: count() for reason, count in call.gateway.refused.items()}
+    refused = {reason: count() for reason, count in snapshot.measures.refused.items()}
     text = exposition(snapshot, call.tools.meters, refused)
     return web.Response(body=text.encode(), headers={hdrs.CONTENT_TYPE: _CONTENT_TYPE})
 
