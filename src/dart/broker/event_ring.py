@@ -8,9 +8,10 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, repeat
 from typing import NamedTuple
 
-from dart.broker.core.happenings import Happening, TaskPrinted, TaskProgressed
+from dart.broker.core.happenings import Happening, TaskEnded, TaskPrinted, TaskProgressed
 from dart.errors import LimitError
 from dart.limits import Limits
 
@@ -80,12 +81,14 @@ class EventRing:
             self._newest = 0
             self._epoch = secrets.token_hex(4)
         at_ms = int(self._clock() * 1000)
-        for happening in happened if not void else ():
-            self._newest += 1
-            self._entries.append(Entry(self._newest, at_ms, happening))
-            self._bytes += _size(happening)
-        while len(self._entries) > self._limits.events_kept_max or self._bytes > self._limits.events_kept_bytes_max:
-            self._bytes -= _size(self._entries.popleft().happening)
+        entries = self._entries
+        if not void:
+            entries.extend(map(Entry, count(self._newest + 1), repeat(at_ms), happened))
+            self._newest += len(happened)
+            self._bytes += sum(map(_size, happened))
+        number, size = self._limits.events_kept_max, self._limits.events_kept_bytes_max
+        while len(entries) > number or self._bytes > size:
+            self._bytes -= _size(entries.popleft().happening)
         for woken in self._readers:
             woken.set()
 
@@ -132,6 +135,8 @@ class EventRing:
 
 
 def _size(happening: Happening) -> int:
+    if type(happening) is TaskEnded:  # by far the most
+        return ENTRY_BYTES
     if isinstance(happening, TaskPrinted):
         return ENTRY_BYTES + sum(map(len, happening.lines))
     if isinstance(happening, TaskProgressed):
