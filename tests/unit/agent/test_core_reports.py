@@ -100,3 +100,16 @@ def test_reports_are_split_as_the_broker_takes_them():
     agent.do(*reports, events.TaskPrinted(ref(1), ("a", "b", "c")))
     assert [len(progress.reports) for progress in agent.sent(messages.Progress)] == [2, 1]
     assert [len(log.lines) for log in agent.sent(messages.Log)] == [2, 1]
+
+
+def test_lines_travel_before_the_results_of_their_tasks():
+    """Afterwards the broker would not know whose they are."""
+    agent = Recorder().live()
+    agent.tasks(1)
+    agent.do(events.TaskPrinted(ref(1), ("first",)))
+    agent.do(events.TaskPrinted(ref(1), ("last",)))
+    agent.ends(0, 1)
+    sent = [command.message for command in agent.of(events.Send)]
+    kinds = [type(message) for message in sent if isinstance(message, messages.Log | messages.Results)]
+    assert kinds == [messages.Log, messages.Results]
+    assert agent.sent(messages.Log) == [messages.Log(((ref(1), "last"),))]

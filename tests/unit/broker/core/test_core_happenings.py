@@ -3,8 +3,9 @@
 import pytest
 
 from dart.broker.core import happenings as happen
+from dart.broker.core.events import WorkersDrained
 from dart.broker.core.model import TaskState
-from dart.wire.messages import Log
+from dart.wire.messages import BlobGet, Log
 from harness.recorder import Recorder
 
 
@@ -101,3 +102,21 @@ def test_workers_come_drain_and_go(r):
         ("w", "draining"),
         ("w", "disconnected"),
     ]
+
+
+def test_a_worker_that_drains_already_is_not_told_again(r):
+    """However often a client asks."""
+    r.agent("w")
+    happened(r)
+    for _ in range(2):
+        r.ask(WorkersDrained, "w")
+    assert [entry.state for entry in happened(r)] == ["draining"]
+
+
+def test_what_the_core_has_no_use_for_changes_nothing(r):
+    """BLOB_GET is taken for its number, and nothing is told of it."""
+    agent = r.agent("w")
+    happened(r)
+    agent.say(BlobGet(bytes(32), 0, 1))
+    assert happened(r) == []
+    assert r.core.sessions
