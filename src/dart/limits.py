@@ -125,6 +125,14 @@ class Limits:
     """How long a join token may count."""
     enrolment_body_bytes_max: int = 16 * KIB
     """Body of `POST /enroll/`, which strangers may send."""
+    blob_bytes_max: int = 16 * 1024 * MIB
+    """One blob."""
+    blobs_bytes_max: int = 128 * 1024 * MIB
+    """All blobs of the server and uploads of them."""
+    blob_idle_seconds: float = 86_400.0
+    """Blobs that nothing refers to, and interrupted uploads, go so long after their last use."""
+    blob_check_seconds: float = 600.0
+    """Between looks at which blobs may go."""
     audit_rows_max: int = 1_000_000
     """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000

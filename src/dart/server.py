@@ -20,6 +20,7 @@ from dart import __version__
 from dart.admin_key import AdminKey
 from dart.broker.admission import Admission
 from dart.broker.answers import Address
+from dart.broker.blob_keeper import BlobKeeper
 from dart.broker.broker_keys import BrokerKeys
 from dart.broker.config import (
     DEFAULT_AGENT_PORT,
@@ -37,6 +38,7 @@ from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
 from dart.broker.service import Service
 from dart.broker.store.base import Store
+from dart.broker.store.blobs import Blobs
 from dart.broker.store.memory import MemoryStore
 from dart.broker.store.sqlite import SqliteStore
 from dart.broker.transport import Transport
@@ -51,7 +53,7 @@ from dart.rest import app as rest
 from dart.rest.auth import KeyRing
 from dart.rest.connections import Listener
 from dart.ssh_workers import SshWorkers
-from dart.state_directory import ADMIN_KEY, BROKER_KEY, DATABASE, StateDirectory
+from dart.state_directory import ADMIN_KEY, BLOBS, BROKER_KEY, DATABASE, StateDirectory
 from dart.wire import curve
 
 BYE_SECONDS = 1.0
@@ -133,6 +135,7 @@ class Server:
         self._flood_gate: FloodGate | None = None
         self._runner: web.AppRunner | None = None
         self._hosts: SshWorkers | None = None
+        self._blob_keeper: BlobKeeper | None = None
         self._is_for_good = False
         self._listener: Listener | None = None
         self.ready_line = ""
@@ -160,6 +163,8 @@ class Server:
             fingerprint=fingerprint,
         )
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._stop_for_good)
+        blobs = gateway.blobs = Blobs(state.path / BLOBS, limits)
+        self._blob_keeper = BlobKeeper(blobs, service, seconds=limits.blob_check_seconds)
         admission.on_refusal = gateway.audit.refuse_agent
         service.measures.refused["not_enrolled"] = lambda: admission.refused
         service.measures.refused["cut"] = lambda: transport.cut
@@ -202,6 +207,7 @@ class Server:
         hosts = gateway.hosts = self._hosts = SshWorkers(gateway, config.ssh, state.path, limits, listens_at=local)
         await rotation.resume()
         hosts.resume()
+        self._blob_keeper.start()
         self.ready_line = f"ready {gateway.address.url} agents {gateway.address.agents_url}"
         self._trim()
 
@@ -253,6 +259,8 @@ class Server:
                 await self._service.ask(Stopping)
             except DartError as error:
                 log.warning("The agents could not be told: %s", error.message)
+        if self._blob_keeper is not None:
+            await self._blob_keeper.close()
         if self._service is not None:
             await self._service.close()
 

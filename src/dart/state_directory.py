@@ -22,6 +22,8 @@ CERTIFICATE_KEY = "server.key"
 BROKER_KEY = "broker.key"
 PEPPER = "key.pepper"
 DATABASE = "dart.db"
+BLOBS = "blobs"
+"""A folder of large values, named by their SHA-256."""
 SERVER_FILE = "server.json"
 LOCK_FILE = "server.lock"
 SECRET_BYTES_MAX = 64 * 1024

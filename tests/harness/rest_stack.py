@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from dart.broker.core.access import ApiKey, NameRule
 from dart.broker.store.base import Store
+from dart.broker.store.blobs import Blobs
 from dart.ids import KeyId
 from dart.limits import Limits
 from dart.rest import app
@@ -85,7 +87,9 @@ class RestStack:
 
 
 @asynccontextmanager
-async def rest(limits: Limits | None = None, store: Store | None = None) -> AsyncIterator[RestStack]:
+async def rest(
+    limits: Limits | None = None, store: Store | None = None, folder: Path | None = None
+) -> AsyncIterator[RestStack]:
     """Started on a port of the system's choice; keys `dart_test` (admin), `submit`, `read` and the legacy `000`."""
     limits = limits or Limits()
     async with broker(store, limits=limits) as stack:
@@ -95,6 +99,7 @@ async def rest(limits: Limits | None = None, store: Store | None = None) -> Asyn
         for scope in (Scope.SUBMIT, Scope.READ):
             if stack.gateway.keys.get(KeyId(scope.name.lower())) is None:
                 await add_key(stack.gateway.keys, ring, scope.name.lower(), scope)
+        stack.gateway.blobs = Blobs(folder, limits) if folder is not None else None
         runner = web.AppRunner(app.create(stack.gateway, ring, limits), handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         listener = Listener(runner, limits=limits, tls=None)

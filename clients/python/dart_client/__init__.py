@@ -6,6 +6,7 @@
 ...     counts = list(job.map(["a.txt", "b.txt"]))
 """
 
+from dart.wire.values import BlobReference
 from dart_client.client import Client
 from dart_client.errors import (
     ClosedError,
@@ -28,6 +29,7 @@ from dart_client.errors import (
     TaskLost,
     UnauthorizedError,
     UnavailableError,
+    UnknownBlobError,
     UnknownJobError,
     UnknownKeyError,
     UnknownTaskError,
@@ -45,6 +47,7 @@ from dart_client.results import Result
 from dart_client.rounds import Round
 
 __all__ = [
+    "BlobReference",
     "Client",
     "ClosedError",
     "ConfigError",
@@ -72,6 +75,7 @@ __all__ = [
     "TaskLost",
     "UnauthorizedError",
     "UnavailableError",
+    "UnknownBlobError",
     "UnknownJobError",
     "UnknownKeyError",
     "UnknownTaskError",

@@ -8,7 +8,10 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
+from dart.wire.values import BlobReference
+from dart_client import blobs
 from dart_client.administration import Administration
+from dart_client.blobs import Progress, Sink, Source
 from dart_client.connection import Connection, path
 from dart_client.discovery import find
 from dart_client.dispatcher import Dispatcher
@@ -291,6 +294,38 @@ class Client(Administration):
         """Forget many."""
         for result_id in result_ids:
             self.delete_result(job, result_id)
+
+    # Large values
+
+    def put_blob(self, source: Source, *, progress: Progress | None = None) -> BlobReference:
+        """Send bytes, or a file, to the server under their hash; what it has already is not sent again.
+
+        It is read piece by piece, and a cut connection goes on where it broke. The reference stands for the bytes in
+        parameters; the server forgets a blob a day after nothing refers to it any more.
+
+        Args:
+            source: The bytes themselves, or the path of a file, which must not change meanwhile.
+            progress: Called with the bytes that are done and all of them.
+
+        Raises:
+            TooLargeError, LimitError, UnavailableError: The server has no room for it.
+        """
+        return blobs.put(self.connection, source, progress)
+
+    def get_blob(self, reference: BlobReference, sink: Sink, *, progress: Progress | None = None) -> int:
+        """Write a blob into a file, and check that it is the one asked for; how many bytes it has.
+
+        Args:
+            reference: What `put_blob` gave, or what a result has.
+            sink: An open binary file, which after an error has a part of it; or a path: there it is whole or not at
+                all.
+            progress: Called with the bytes that are done and all of them.
+
+        Raises:
+            UnknownBlobError: The server does not have it, or not any more.
+            MalformedError: What came is something else.
+        """
+        return blobs.get(self.connection, reference, sink, progress)
 
     def _get(self, *parts: str) -> Any:
         return self.connection.call("GET", path(*parts))

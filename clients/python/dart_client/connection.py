@@ -132,7 +132,7 @@ class Connection:
                 )
             return sum(sink.write(piece) for piece in answer.stream(PIECE_BYTES))
         except urllib3.exceptions.HTTPError as error:
-            raise self._unreachable(error) from error
+            raise self.unreachable(error) from error
         finally:
             answer.release_conn()
 
@@ -157,11 +157,42 @@ class Connection:
                 raise error_from_answer(answer.status, members)
             yield from answer.stream(PIECE_BYTES)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
+            raise self.unreachable(error) from error
         finally:
             # Whoever reads no further leaves the rest unread: this connection serves nobody else.
             answer.close()
             answer.release_conn()
+
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        preload: bool = True,
+    ) -> urllib3.BaseHTTPResponse:
+        """One request and its answer, as it came; tried once.
+
+        Args:
+            method: The HTTP method.
+            target: A path made by `path`.
+            body: Bytes, or what has `read`; then `headers` have its `Content-Length`.
+            headers: Further ones.
+            preload: Whether to read the answer to its end; else the caller does.
+
+        Raises:
+            DartError: The server's refusal, typed, except of HEAD; or `ServerUnreachableError`.
+        """
+        wanted = {**self._headers, "Accept": MSGPACK, **(headers or {})}
+        answer = self._request(method, target, body, wanted, self.timeout, preload=preload)
+        if answer.status >= 400 and method != "HEAD":
+            members = _decoded(
+                answer.read() if not preload else answer.data, answer.headers.get("Content-Type", ""), answer.status
+            )
+            answer.release_conn()
+            raise error_from_answer(answer.status, members)
+        return answer
 
     def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
         """One request and its answer."""
@@ -175,7 +206,7 @@ class Connection:
         self,
         method: str,
         target: str,
-        body: bytes | None,
+        body: Any,
         headers: dict[str, str],
         seconds: float,
         *,
@@ -200,11 +231,11 @@ class Connection:
                     f"{self.server.url} has another certificate than the one expected. Compare the fingerprint with "
                     "`dart server info` on the server's machine; somebody may be in between."
                 ) from error
-            raise self._unreachable(error) from error
+            raise self.unreachable(error) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
+            raise self.unreachable(error) from error
 
-    def _unreachable(self, error: Exception) -> DartError:
+    def unreachable(self, error: Exception) -> DartError:
         """The error for a broken or missing connection."""
         if self._closed.is_set():
             return ClosedError("The client was closed while it waited for the server.")

@@ -90,6 +90,12 @@ class UnknownKeyError(NotFoundError):
     code = 36
 
 
+class UnknownBlobError(NotFoundError):
+    """No blob of this SHA-256 at the server."""
+
+    code = 37
+
+
 class UnknownTokenError(NotFoundError):
     """No join token of this id."""
 

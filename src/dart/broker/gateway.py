@@ -5,7 +5,6 @@ Every method answers only when what it tells is durable, and raises the errors o
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -16,7 +15,7 @@ from dart import __version__
 from dart.broker.answers import Address, Ping, ServerView, TaskPage, unknown_job, unknown_task
 from dart.broker.audit import Audit
 from dart.broker.backups import Backups
-from dart.broker.core import events, views
+from dart.broker.core import events, lifecycle, views
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
@@ -26,11 +25,12 @@ from dart.broker.hosts import Hosts
 from dart.broker.idempotency import RequestsInFlight
 from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
-from dart.broker.pings import Pings
+from dart.broker.pings import Pings, new_nonce
 from dart.broker.service import Service
 from dart.broker.snapshot import take
 from dart.broker.store.base import FinishedTask as FinishedTask  # noqa: PLC0414 - part of what REST is given here
 from dart.broker.store.base import ResultQuery
+from dart.broker.store.blobs import Blobs as Blobs  # noqa: PLC0414 - likewise
 from dart.broker.submission import submit
 from dart.broker.waiters import Waiters, set_in_time
 from dart.errors import UnknownWorkerError
@@ -41,13 +41,7 @@ from dart.wire.messages import Ask, Told
 T = TypeVar("T")
 
 _DELETE = "result.delete"
-FINAL_STATES = frozenset(
-    {TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST}
-)
-
-
-def _nonce() -> int:
-    return secrets.randbits(52) + 1
+FINAL_STATES = frozenset(lifecycle.FINAL_STATES)
 
 
 class Gateway:
@@ -77,6 +71,8 @@ class Gateway:
         self.rotation: KeyRotation | None = None
         """Set by a server that can change the broker's key."""
         self.snapshot = partial(take, service)
+        self.blobs: Blobs | None = None
+        """Set by a server that keeps large values."""
         self.hosts: Hosts | None = None
         """Set by a server that reaches other hosts."""
         service.on_results = self._waiters.wake
@@ -145,7 +141,7 @@ class Gateway:
 
     async def ping(self, names: Sequence[str], seconds: float) -> list[Ping]:
         """Round trips to all agents of these names."""
-        nonce = _nonce()
+        nonce = new_nonce()
         return await self._collect(
             names, nonce, seconds, lambda name: partial(events.WorkersPinged, name=name, nonce=nonce)
         )
@@ -154,7 +150,7 @@ class Gateway:
         self, names: Sequence[str], what: str, seconds: float, *, name: str = "", data: bytes = b""
     ) -> list[Ping]:
         """Ask all agents of these names; `wire.messages.Ask` says what there is to ask."""
-        question = Ask(_nonce(), what, name, data)
+        question = Ask(new_nonce(), what, name, data)
         return await self._collect(
             names, question.nonce, seconds, lambda worker: partial(events.WorkersAsked, name=worker, question=question)
         )
@@ -196,6 +192,8 @@ class Gateway:
 
     async def define_job(self, name: str, config: JobConfig, idempotency: Idempotency | None = None) -> None:
         """Define it, or `JobExistsError`."""
+        if self.blobs is not None and config.standing is not None:
+            self.blobs.note_use(config.standing.parameter)
 
         async def define() -> int:
             job_id: int = await self._service.ask(lambda token: events.JobDefined(token, name, config, idempotency))
@@ -229,6 +227,9 @@ class Gateway:
         idempotency: Idempotency | None = None,
     ) -> range:
         """Queue tasks as one submission; their ids, in order. Slices large ones, so it may take several turns."""
+        if self.blobs is not None:
+            for task in tasks:
+                self.blobs.note_use(task.parameter)
 
         async def begin() -> int:
             return await submit(

@@ -1,6 +1,7 @@
 """Questions to agents: who was asked with which nonce, when each answered, and what."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +43,11 @@ class Answers:
                 await self._complete.wait()
         except TimeoutError:
             pass
+
+
+def new_nonce() -> int:
+    """By which an answer is known; not to be guessed by an agent that was not asked."""
+    return secrets.randbits(52) + 1
 
 
 class Pings:

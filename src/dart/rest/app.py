@@ -31,6 +31,7 @@ from dart.limits import Limits
 from dart.rest import (
     access_schemas,
     audit,
+    blobs,
     docs,
     enrolments,
     events,
@@ -175,6 +176,7 @@ ROUTES: Final = (
         "DELETE", "/key/{key_id}/", keys.revoke, Scope.ADMIN,
         takes=Members, answers=shapes.RevokedKey, errors=(ConflictError,),
     ),
+    *blobs.ROUTES,
     Route("GET", "/audit/", audit.list_all, Scope.ADMIN, takes=schemas.AuditPage, answers=shapes.Audit),
     Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
@@ -299,6 +301,8 @@ class _Desk:
 
     def _body(self, request: web.Request, route: Route) -> Body:
         bytes_max = self._limits.historic_body_bytes_max if route.historic else self._limits.body_bytes_max
+        if route.body:
+            bytes_max = self._limits.blob_bytes_max
         if route.takes_token:
             bytes_max = min(bytes_max, self._limits.enrolment_body_bytes_max)
         return Body(request, bytes_max=bytes_max, limits=self._limits, budget=self._budget)
@@ -311,7 +315,7 @@ class _Desk:
             try:
                 caller = await self._let_in(request, route, body)
                 body.still_allowed = partial(self._refuse_if_gone, caller)
-                if route.method != "GET":
+                if route.method not in {"GET", "HEAD"}:
                     # Also where repeating does no harm: a key that is none is a mistake that the caller should see.
                     idempotency_key(request)
                 messagepack = wants_messagepack(request)

@@ -71,6 +71,7 @@ class Body:
         self._encoding = request.headers.get("Content-Encoding", "identity").lower()
         self._type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self.bytes = bytearray()
+        self._taken = 0
         self.complete = not request.can_read_body
         self.still_allowed: Callable[[], None] = lambda: None
         """Raises if the caller would not be let in any more: a body may take hours to come."""
@@ -102,7 +103,7 @@ class Body:
     async def read_piece(self) -> None:
         """Add what came next; sets `complete` at the end."""
         # A byte now and then would hold the place for ever.
-        late = self._began + self._piece_seconds + len(self.bytes) / self._bytes_per_second
+        late = self._began + self._piece_seconds + (self._taken + len(self.bytes)) / self._bytes_per_second
         left = min(self._piece_seconds, late - asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(left):
@@ -117,7 +118,7 @@ class Body:
         if not piece:
             self.complete = self._content.at_eof()
             return
-        if len(self.bytes) + len(piece) > self._bytes_max:
+        if self._taken + len(self.bytes) + len(piece) > self._bytes_max:
             raise self._too_large(None)
         self._budget.take(len(piece))
         self.bytes += piece
@@ -131,6 +132,13 @@ class Body:
         if has_to_come:
             self.still_allowed()
         return self.bytes
+
+    def take(self) -> bytearray:
+        """What came since this was last asked; it belongs to the caller now, and no more to the budget."""
+        taken = self.bytes
+        self._taken += len(taken)
+        self.release()
+        return taken
 
     def release(self) -> None:
         """Give its memory back to the budget."""

@@ -175,6 +175,8 @@ class Route(NamedTuple):
     """One of the twelve that old programs know."""
     takes: type[schemas.Members] | None = None
     """The members that a request may have. No call goes without: a test sees to it."""
+    body: str = ""
+    """The media type of a body that has no members."""
     answers: Any = None
     """The type of its answer, a TypedDict; or the media type of one that is neither JSON nor MessagePack."""
     errors: tuple[type[DartError], ...] = ()

@@ -20,6 +20,7 @@ from dart.errors import (
     TooLargeError,
     UnauthorizedError,
     UnavailableError,
+    UnknownBlobError,
     UnknownJobError,
     UnknownKeyError,
     UnknownTaskError,
@@ -43,10 +44,12 @@ _NAMES: Final = {
     "job": ("name of a job", UnknownJobError),
     "name": ("name of a worker", UnknownWorkerError),
     "key_id": ("id of an API key; never its text", UnknownKeyError),
+    "sha256": ("SHA-256 of a blob: 64 hexadecimal digits", UnknownBlobError),
     "token_id": ("id of a join token; never its text", UnknownTokenError),
     "id": ("id of a task and of its result: decimal digits", UnknownTaskError),
 }
 _ALWAYS: Final = (MalformedError, InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, LimitError)
+_READING: Final = frozenset({"GET", "HEAD"})
 _KEYED: Final = (UnauthorizedError, ForbiddenError)
 _BROKEN: Final = (DartError, StoreError, UnavailableError)
 _ABOUT: Final = """\
@@ -119,7 +122,7 @@ def errors_of(route: Route) -> list[type[DartError]]:
     if route.scope is not Scope.OPEN:
         found += _KEYED
     found += [_NAMES[name][1] for name in _names_in(route) if name in _NAMES]
-    if route.method != "GET":
+    if route.method not in _READING:
         found += [IdempotencyConflictError, ValueNotPortableError]
     return sorted(set(found), key=lambda kind: (status_of(kind("")), kind.code))
 
@@ -136,7 +139,9 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     }
     if route.historic:
         operation["x-historic"] = True
-    if _has_body(route):
+    if route.body:
+        operation["requestBody"] = {"required": True, "content": {route.body: {"schema": {}}}}
+    elif _has_body(route):
         schema = {"$ref": _SCHEMAS + takes.__name__}
         required = bool(schemas[takes.__name__].get("required"))
         operation["requestBody"] = {"required": required, "content": _content(schema)}
@@ -167,7 +172,7 @@ def _names_in(route: Route) -> list[str]:
 
 
 def _has_body(route: Route) -> bool:
-    return route.method not in {"GET", "DELETE"}
+    return route.method not in {*_READING, "DELETE"}
 
 
 def _parameters(route: Route, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -183,7 +188,7 @@ def _parameters(route: Route, schema: dict[str, Any]) -> Iterator[dict[str, Any]
         text = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
         about = "id of the last event that was read; counts more than `after`"
         yield {"name": "Last-Event-ID", "in": "header", "required": False, "description": about, "schema": text}
-    if route.method != "GET":
+    if route.method not in _READING:
         text = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
         about = "the same request with the same key is done once"
         yield {"name": "Idempotency-Key", "in": "header", "required": False, "description": about, "schema": text}
@@ -194,6 +199,9 @@ def _responses(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
         content: dict[str, Any] = {route.answers: {"schema": {}}}
     else:
         content = _content({"$ref": f"{_SCHEMAS}{route.answers.__name__}"})
+    if route.path.startswith("/blob/") and route.method == "GET":
+        yield "206", {"description": "the part that `Range` asked for", "headers": _HEADERS, "content": content}
+        yield "304", {"description": "`If-None-Match` has its hash", "headers": _HEADERS}
     yield "200", {"description": "done", "headers": _HEADERS, "content": content}
     for status, kinds in _by_status(errors_of(route)).items():
         yield str(status), {"$ref": _RESPONSES + _response_name(kinds)}
@@ -247,6 +255,7 @@ def _error_schema() -> dict[str, Any]:
         "category": {"type": "string", "enum": sorted({kind.category for kind in _error_classes()})},
         "field": {"type": "string", "description": "the member at fault"},
         "job": {"type": "string"},
+        "offset": {"type": "integer", "description": "bytes of an interrupted upload that are here"},
         "retry_after": {"type": "number", "description": "seconds"},
     }
     error = {"type": "object", "properties": properties, "required": ["code", "message", "category"]}

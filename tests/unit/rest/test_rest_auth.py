@@ -38,6 +38,7 @@ SCOPES = {
     ("GET", "/server/backup/"): "admin", ("GET", "/worker/"): "read",
     ("POST", "/worker/"): "admin", ("DELETE", "/worker/"): "admin", ("POST", "/host/upgrade/"): "admin",
     ("GET", "/worker/{name}/"): "read",
+    ("PUT", "/blob/{sha256}/"): "submit", ("GET", "/blob/{sha256}/"): "read", ("HEAD", "/blob/{sha256}/"): "read",
     ("GET", "/audit/"): "admin", ("POST", "/worker/{name}/drain/"): "admin", ("POST", "/worker/{name}/ping/"): "admin",
     ("GET", "/module/"): "read", ("POST", "/module/"): "admin", ("DELETE", "/module/{name}/"): "admin",
     ("POST", "/worker/{name}/revoke/"): "admin", ("POST", "/token/"): "admin", ("GET", "/token/"): "admin",

@@ -16,7 +16,7 @@ EXPECTED = {
     "HostUnreachableError": 502, "LimitError": 429, "UnsupportedMediaTypeError": 415, "TooLargeError": 413,
     "ConflictError": 409, "JobExistsError": 409, "JobStoppedError": 409, "IdempotencyConflictError": 409,
     "WorkerOfflineError": 409, "MethodNotAllowedError": 405, "NotFoundError": 404, "UnknownJobError": 404,
-    "UnknownTaskError": 404, "UnknownWorkerError": 404, "UnknownKeyError": 404,
+    "UnknownTaskError": 404, "UnknownWorkerError": 404, "UnknownKeyError": 404, "UnknownBlobError": 404,
     "UnknownTokenError": 404, "ForbiddenError": 403, "UnauthorizedError": 401,
     "MalformedError": 400, "InvalidRequestError": 400, "ValueNotPortableError": 400,
 }  # fmt: skip

@@ -101,6 +101,10 @@ class Store(ABC):
         """Results (SUCCEEDED, FAILED, EXPIRED, LOST; never CANCELLED) with payloads. Cost: the rows given, no more."""
 
     @abstractmethod
+    def named_blobs(self) -> set[bytes]:
+        """SHA-256 of all blobs that open tasks, results or definitions of jobs may refer to."""
+
+    @abstractmethod
     def latest_sequence(self) -> int:
         """A cursor: all outcomes recorded so far have at most this `sequence`, all later ones a greater one."""
 

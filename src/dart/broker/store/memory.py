@@ -13,6 +13,7 @@ from dart.broker.core import records as r
 from dart.broker.core.access import AuditRow
 from dart.broker.core.model import Recovered, RecoveredJob, RecoveredTask, TaskState
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
+from dart.broker.store.blobs import named_in
 from dart.broker.store.memory_records import MemoryRecords
 from dart.errors import ConflictError, StoreError
 from dart.ids import JobId, StoreId, TaskId
@@ -127,6 +128,16 @@ class MemoryStore(MemoryRecords, Store):
                 if len(taken) >= query.amount or payload_bytes >= query.bytes_max:
                     break
             return taken
+
+    def named_blobs(self) -> set[bytes]:
+        """See `Store.named_blobs`."""
+        with self._lock:
+            payloads = [
+                *(task.parameter for task in self._tasks.values()),
+                *(job.config.standing.parameter for job in self._jobs.values() if job.config.standing is not None),
+                *(row.payload for rows in self._outcomes.values() for row in rows.values()),
+            ]
+            return set().union(*map(named_in, payloads))
 
     def latest_sequence(self) -> int:
         """See `Store.latest_sequence`."""

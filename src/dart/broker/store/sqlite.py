@@ -104,6 +104,11 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return sqlite_read.results(connection, query)
 
+    def named_blobs(self) -> set[bytes]:
+        """See `Store.named_blobs`."""
+        with self._snapshot() as connection:
+            return sqlite_read.named_blobs(connection)
+
     def latest_sequence(self) -> int:
         """See `Store.latest_sequence`."""
         with self._snapshot() as connection:

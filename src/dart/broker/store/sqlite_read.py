@@ -10,6 +10,7 @@ from typing import Any
 
 from dart.broker.core.model import TaskState
 from dart.broker.store.base import FinishedTask, ResultQuery
+from dart.broker.store.blobs import named_in
 from dart.broker.store.sqlite_rows import id_list
 from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
 from dart.ids import JobId, TaskId
@@ -57,6 +58,12 @@ OUTCOME = f"SELECT {_COLUMNS}, payload FROM outcome WHERE sequence = :sequence" 
 
 OUTCOME_WITHOUT_PAYLOAD = f"SELECT {_COLUMNS}, x'' FROM outcome WHERE sequence = :sequence"  # noqa: S608
 
+TASKS_WITH_BLOBS = "SELECT parameter FROM task INDEXED BY task_with_blob WHERE instr(parameter, x'c72803') > 0"
+
+OUTCOMES_WITH_BLOBS = "SELECT payload FROM outcome INDEXED BY outcome_with_blob WHERE instr(payload, x'c72803') > 0"
+
+JOBS_WITH_BLOBS = "SELECT config FROM job WHERE instr(config, x'c72803') > 0"
+
 ANSWER = "SELECT digest, answer FROM request WHERE key = :key AND expires_at_ms > :now_ms"
 
 
@@ -76,6 +83,15 @@ def results(connection: sqlite3.Connection, query: ResultQuery) -> list[Finished
             return _up_to(map(_finished_task, cursor), query.bytes_max)
     sequences = heapq.merge(*(_of_worker(connection, query, worker) for worker in sorted(set(query.workers))))
     return _up_to(_outcomes(connection, islice(sequences, query.amount)), query.bytes_max)
+
+
+def named_blobs(connection: sqlite3.Connection) -> set[bytes]:
+    """See `Store.named_blobs`; the indexes have the few rows with references."""
+    found: set[bytes] = set()
+    for statement in (TASKS_WITH_BLOBS, OUTCOMES_WITH_BLOBS, JOBS_WITH_BLOBS):
+        for (payload,) in connection.execute(statement):
+            found |= named_in(payload)
+    return found
 
 
 def latest_sequence(connection: sqlite3.Connection) -> int:

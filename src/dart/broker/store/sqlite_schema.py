@@ -172,5 +172,11 @@ _ACCESS = (
     "ALTER TABLE meta ADD COLUMN audit_rows INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _ACCESS)
+_BLOBS = (
+    # Rows whose payload may refer to a blob: where this mark of a reference stands.
+    "CREATE INDEX task_with_blob ON task (id) WHERE instr(parameter, x'c72803') > 0",
+    "CREATE INDEX outcome_with_blob ON outcome (id) WHERE instr(payload, x'c72803') > 0",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _ACCESS, _BLOBS)
 """Statements that lead from one version to the next, from an empty file on."""
