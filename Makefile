@@ -31,7 +31,7 @@ test: $(INSTALLED) ## all tests in PROCESSES=2 at a time, coverage and its thres
 	tools/install_test_peers.sh
 	$(BIN)/coverage erase
 	# Real processes on a busy machine: what fails is tried once more, alone and in plain sight; twice is a fault.
-	$(PYTEST) -n $(PROCESSES) --dist loadfile tests || { echo "== once more: what failed above"; $(PYTEST) --last-failed --last-failed-no-failures=none tests; }
+	$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder tests || { echo "== once more: what failed above"; $(PYTEST) --last-failed --last-failed-no-failures=none tests; }
 	# A process that was killed while it wrote its file leaves half of one; the reports below judge what there is.
 	$(BIN)/coverage combine -q 2> /dev/null || true
 	$(BIN)/coverage report --include='$(CORES)' --fail-under=100

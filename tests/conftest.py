@@ -1,8 +1,23 @@
 """What holds for every test."""
 
 import logging
+from pathlib import Path
 
 import pytest
+
+ORDER = ("chaos", "e2e", "integration", "simulation", "property", "crossarch", "fuzz", "unit")
+"""Folders of tests: what takes long comes first, so that no process is left alone with it at the end; those of foreign
+architectures come when their Pythons have been made beside the others."""
+PLACES = {Path(__file__).parent / name: place for place, name in enumerate(ORDER)}
+
+
+def pytest_collection_modifyitems(items):
+    """The folders in their order; within one, the order stays as it is."""
+    items.sort(key=_place)
+
+
+def _place(item):
+    return next((PLACES[folder] for folder in item.path.parents if folder in PLACES), len(PLACES))
 
 
 @pytest.fixture(autouse=True)
