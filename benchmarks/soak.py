@@ -8,6 +8,7 @@ longer run is not judged more strictly than a short one, and a short one not mor
 
 import argparse
 import contextlib
+import itertools
 import math
 import subprocess
 import sys
@@ -89,14 +90,21 @@ def sample(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> dict[str
 
 
 def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Least squares: growth an hour, and its standard error."""
+    """Least squares: growth an hour, and its standard error.
+
+    Memory moves in steps that last for minutes, so neighbouring samples are no independent ones: with a correlation r
+    of residuals that follow one another the error is larger by the root of (1 + r) / (1 - r).
+    """
     count = len(points)
     mean_x = sum(x for x, _ in points) / count
     mean_y = sum(y for _, y in points) / count
     spread = sum((x - mean_x) ** 2 for x, _ in points)
     gain = sum((x - mean_x) * (y - mean_y) for x, y in points) / spread
-    rest = sum((y - mean_y - gain * (x - mean_x)) ** 2 for x, y in points)
-    error = math.sqrt(rest / max(1, count - 2) / spread)
+    residuals = [y - mean_y - gain * (x - mean_x) for x, y in points]
+    rest = sum(residual**2 for residual in residuals)
+    follow = sum(one * other for one, other in itertools.pairwise(residuals)) / rest if rest else 0.0
+    follow = min(max(follow, 0.0), 0.95)
+    error = math.sqrt(rest / max(1, count - 2) / spread * (1 + follow) / (1 - follow))
     return gain * 3600, error * 3600
 
 
@@ -137,7 +145,9 @@ def main() -> int:
     """Load, sample, judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("minutes", type=float)
-    seconds = parser.parse_args().minutes * 60
+    parser.add_argument("--samples", type=argparse.FileType("w"), help="file for all samples: seconds, then each part")
+    arguments = parser.parse_args()
+    seconds = arguments.minutes * 60
     samples: list[tuple[float, dict[str, float]]] = []
     tasks = 0
     with tempfile.TemporaryDirectory(prefix="dart-soak-") as temporary:
@@ -150,6 +160,9 @@ def main() -> int:
                 tasks += BATCH
                 if not samples or now - samples[-1][0] >= SAMPLE_SECONDS:
                     samples.append((now, sample(folder, processes)))
+                    if arguments.samples:
+                        figures = " ".join(f"{value:.2f}" for value in samples[-1][1].values())
+                        print(f"{now:.0f} {figures}", file=arguments.samples, flush=True)
                 ahead = tasks / RATE - (time.monotonic() - began)
                 time.sleep(max(0.0, ahead))
     flat = verdict(samples, seconds)
