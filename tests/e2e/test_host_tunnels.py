@@ -1,10 +1,12 @@
 """Hosts that cannot reach the broker's port, and hosts whose agents are replaced under way."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import dart
 from harness.cluster import MARK, Cluster, cluster
 from harness.historic import HistoricClient
 from harness.modules import write_modules
@@ -105,3 +107,39 @@ def test_a_closed_port_and_a_tunnel(scene: tuple[Cluster, HistoricClient, Hosts]
     assert all(task["attempts"] == 1 for task in client.good("GET", "/job/slow/tasks/?state=succeeded")["tasks"])
     client.good("DELETE", "/worker/", hosts=hosts.names)
     assert client.workers() == []
+
+
+def test_from_one_version_to_the_next(tmp_path: Path):
+    """A server of another version brought the agent; its successor replaces it while it works, and no task is lost."""
+    source = Path(dart.__file__).parent
+    former = tmp_path / "former"
+    shutil.copytree(source, former / "dart", ignore=shutil.ignore_patterns("__pycache__"))
+    about = former / "dart" / "__init__.py"
+    about.write_text(about.read_text().replace(dart.__version__, "0.0.9"))
+    with sshds(tmp_path / "ssh", 1, **{MARK: str(tmp_path)}) as hosts:
+        environment = {**hosts.environment(), "PYTHONPATH": str(former)}
+        with cluster(tmp_path, *hosts.options(), environment=environment) as running:
+            write_modules(hosts.hosts[0].home, **MODULES)
+            client = HistoricClient(running.server.url, running.server.key)
+            client.good("POST", "/worker/", name="w", hosts=hosts.names, workers_per_host=2)
+            assert versions(client) == ["0.0.9"]
+            client.add_job("slow", "words", "slowly")
+            client.add_tasks("slow", *(("w", str(number)) for number in range(60)))
+            assert running.end(running.server.process) == 0
+            del environment["PYTHONPATH"]
+            running.start_server()
+            client = HistoricClient(running.server.url, running.server.key)
+            wait_until(client.workers, timeout=20, explain="the agent of the former version comes back")
+            assert versions(client) == ["0.0.9"]
+            client.good("POST", "/host/upgrade/", hosts=hosts.names)
+            assert versions(client) == [dart.__version__]
+            wait_until(lambda: len(client.results("slow", 100)) == 60, timeout=20, explain="all 60")
+            assert {one["success"] for one in client.results("slow", 100)} == {str(number) for number in range(60)}
+            assert client.good("POST", "/host/upgrade/", hosts=hosts.names)["hosts"][0]["agents"] == []
+            client.good("DELETE", "/worker/", hosts=hosts.names)
+
+
+def versions(client: HistoricClient) -> list[str]:
+    """As `GET /worker/` tells them."""
+    workers = client.good("GET", "/worker/")["workers"]
+    return [version for one in workers for version in one["facts"]["agent_version"]]
