@@ -68,7 +68,8 @@ class Desk:
         self._waiting.put(question)
 
     def close(self) -> None:
-        """Answer nothing more."""
+        """Answer nothing more; what is being answered is told to nobody."""
+        self._emit = lambda _: None
         if self._thread is not None:
             self._waiting.put(None)
 

@@ -1,39 +1,9 @@
 """Versions of modules in runners: which one a pushed module is, and which one a job demands."""
 
-import sys
-
 import pytest
 
 from dart.agent import runner_files, runner_modules
-from dart.agent.runner_modules import Modules, NotThereError
-
-
-@pytest.fixture
-def modules(tmp_path):
-    """Modules below `tmp_path/prefix`; what they leave in the interpreter is taken away again."""
-    (tmp_path / "prefix").mkdir()
-    names, path = set(sys.modules), list(sys.path)
-    yield Modules(str(tmp_path / "prefix"), runner_files)
-    for name in set(sys.modules) - names:
-        del sys.modules[name]
-    sys.path[:] = path
-
-
-@pytest.fixture
-def by_rules(modules, tmp_path):
-    """The same folder where the owner's policy has rules."""
-    return Modules(str(tmp_path / "prefix"), runner_files, by_rules=True)
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write_file(name, text):
-        path = tmp_path / "prefix" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    return write_file
+from dart.agent.runner_modules import NotThereError
 
 
 def test_a_path_may_demand_a_hash(modules, write):
