@@ -14,6 +14,9 @@ from harness.cluster import cluster
 from harness.processes import children, is_gone
 from harness.waiting import wait_until
 
+LEASE = 4.0
+"""Seconds at scale 1: more than agents need to come back to a server that starts on a busy machine."""
+
 
 def spooled(home: Path) -> int:
     """Results that are on disk and not forgotten."""
@@ -123,7 +126,7 @@ def test_a_runner_is_killed_with_its_whole_group(tmp_path: Path):
 def test_the_server_is_away_for_long(tmp_path: Path):
     """Agents run what they have for longer than silence and lease, keep the results, and deliver them all."""
     names = [f"t{number}" for number in range(24)]
-    with cluster(tmp_path, environment=quick_limits(lease=2.0, prefetch_seconds=2.0)) as running:
+    with cluster(tmp_path, environment=quick_limits(lease=LEASE, prefetch_seconds=2.0)) as running:
         scene = Scene(running)
         agents = [running.start_agent("w", slots=2, config=scene.config) for _ in range(2)]
         scene.submit(*names, seconds=0.25)
@@ -131,11 +134,11 @@ def test_the_server_is_away_for_long(tmp_path: Path):
         running.kill_server()
         killed_at = time.monotonic()
         before = len(scene.lines())
-        time.sleep(3.0 * SCALE)  # longer than the lease
+        time.sleep((LEASE + 1.0) * SCALE)
         meanwhile = len(scene.lines())
         assert meanwhile > before, "tasks go on while the server is away"
         assert all(agent.poll() is None for agent in agents)
-        assert time.monotonic() - killed_at > 2.0 * SCALE
-        running.start_server()
+        assert time.monotonic() - killed_at > LEASE * SCALE
+        running.start_server()  # and from here on the agents have a lease's time to come back
         assert scene.finish() == {name: name for name in names}
         assert len(scene.lines()) == 2 * len(names), "none ran twice"
