@@ -11,9 +11,9 @@ from unittest import mock
 import jsonschema_rs
 
 from dart.limits import Limits
-from dart.rest.app import ROUTES
 from dart.rest.call import Call, Route
 from dart.rest.openapi import document
+from dart.rest.routes import ROUTES
 
 DOCUMENT = document(ROUTES, Limits())
 NO_ROUTE = {404: 30, 405: 35}

@@ -9,7 +9,7 @@ from dart.broker.core.records import AuditNoted, TasksAdded
 from dart.broker.store.blobs import Blobs
 from dart.broker.store.memory import MemoryStore
 from dart.limits import Limits
-from dart.rest.app import ROUTES
+from dart.rest.routes import ROUTES
 from dart.wire import curve
 from harness.raw_agent import RawAgent
 from harness.rest_stack import joined, rest

@@ -6,7 +6,8 @@ import pytest
 from aiohttp import web
 from playwright.async_api import async_playwright
 
-from dart.rest import app, docs
+from dart.rest import docs
+from dart.rest.routes import ROUTES
 from harness.rest_stack import KEY, joined, rest
 
 CHROMIUM = shutil.which("chromium")
@@ -66,7 +67,7 @@ async def test_without_swagger_ui_the_page_lists_the_calls_and_says_what_is_miss
         await page.fill("#key", KEY)
         await page.click("text=Show the interface")
         await page.locator("#calls li").first.wait_for()
-        assert await page.locator("#calls li").count() == len(app.ROUTES)
+        assert await page.locator("#calls li").count() == len(ROUTES)
         assert "dart-runtime[page]" in await page.locator("#trouble").inner_text()
         await browser.close()
 

@@ -13,8 +13,8 @@ import pytest
 from dart.broker.core.model import Idempotency
 from dart.errors import UnavailableError
 from dart.limits import Limits
-from dart.rest.app import ROUTES
 from dart.rest.auth import Scope
+from dart.rest.routes import ROUTES
 from dart.wire import values
 from dart.wire.messages import Progress, ProgressReport, Start, Started
 from harness.broker_stack import until

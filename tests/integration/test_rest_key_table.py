@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from dart.broker.core.access import NameRule
-from dart.rest.app import ROUTES
 from dart.rest.auth import Scope
+from dart.rest.routes import ROUTES
 from harness.broker_stack import until
 from harness.rest_stack import BEARER, KEY, add_key, rest
 

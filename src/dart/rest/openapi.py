@@ -152,7 +152,7 @@ def _takes(route: Route) -> type[Members]:
     if route.takes is None or route.answers is None:
         raise ValueError(
             f"{route.method} {route.path} lacks its types: give its row in ROUTES `takes=` (what its handler passes to"
-            " `call.members`) and `answers=` (a TypedDict of answer_schemas.py, or a media type)."
+            " `call.members`) and `answers=` (a TypedDict of one of the `_schemas.py`, or a media type)."
         )
     return route.takes
 

@@ -9,10 +9,10 @@ import pytest
 from dart.errors import ForbiddenError, LimitError, UnauthorizedError
 from dart.limits import Limits
 from dart.rest import key_text
-from dart.rest.app import ROUTES
 from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.caller import NOBODY
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
+from dart.rest.routes import ROUTES
 from harness.held_keys import HeldKeys
 from harness.rest_stack import FixedKey
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from dart.rest import json_values
-from dart.rest.app import ROUTES
 from dart.rest.policies import MEMBERS
+from dart.rest.routes import ROUTES
 
 PAGE = (Path(__file__).parents[3] / "docs" / "rest.md").read_text()
 

@@ -9,13 +9,12 @@ import pytest
 
 from dart.errors import DartError, HostUnreachableError, UnknownJobError
 from dart.limits import Limits
-from dart.rest import answer_schemas as shapes
-from dart.rest import jobs, member_types, names, openapi, policies, schemas
-from dart.rest.app import ROUTES
+from dart.rest import job_schemas, jobs, member_types, names, openapi, policies, schemas
 from dart.rest.auth import Scope
 from dart.rest.call import Route
 from dart.rest.errors import STATUSES, status_of
 from dart.rest.openapi import document
+from dart.rest.routes import ROUTES
 from harness import contract
 from harness.contract import DOCUMENT
 
@@ -58,7 +57,7 @@ def test_every_call_is_there_with_types_and_a_sentence():
 )
 def test_a_call_without_its_types_is_refused_with_what_to_do(change, told):
     """So nobody forgets them."""
-    route = Route("GET", "/x/", jobs.list_all, Scope.READ, takes=schemas.JobPage, answers=shapes.Jobs)
+    route = Route("GET", "/x/", jobs.list_all, Scope.READ, takes=schemas.JobPage, answers=job_schemas.Jobs)
     assert document((route,), Limits())["paths"]["/x/"]["get"]["summary"]
     with pytest.raises(ValueError, match=re.escape(told)):
         document((route._replace(**change),), Limits())
