@@ -1,5 +1,6 @@
 """Full disks under the store and under an agent's spool: said clearly, nothing acknowledged is lost, all recovers."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -181,5 +182,7 @@ def test_spool(tmp_path, mode):
         wait_until(lambda: "the spool writes again" in agent_log(tmp_path), explain=lambda: agent_log(tmp_path))
         wait_until(lambda: finished(client) == len(ids), timeout=60, interval=0.2)
         assert {task["state"] for task in client.good("GET", "/job/l/tasks/")["tasks"]} == {"succeeded"}
-        assert agent_log(tmp_path).count("the spool cannot write") == 1
+        told = re.findall("the spool cannot write|the spool writes again", agent_log(tmp_path))
+        # Once a fault, not once a result; the disk may fill up again before the first of them are acknowledged.
+        assert told == ["the spool cannot write", "the spool writes again"] * (len(told) // 2)
         wait_until(lambda: sum(path.stat().st_size for path in disk.glob("*.spool")) < 100, explain="spool is empty")
