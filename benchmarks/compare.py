@@ -26,9 +26,16 @@ FIGURES = (
 
 def run(script: str, workloads: str, options: list[str]) -> dict[str, dict]:
     """The lines of one peer by workload."""
-    command = [sys.executable, str(HERE / script), "--workloads", workloads, *options]
+    command = [sys.executable, str(HERE / script), "--end-with-stdin", "--workloads", workloads, *options]
     environment = {**os.environ, "BENCH_T0": str(time.time())}
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False, env=environment, text=True, timeout=1200)
+    read, write = os.pipe()  # ends with this process, and everything that it started with it
+    try:
+        done = subprocess.run(
+            command, stdin=read, stdout=subprocess.PIPE, check=False, env=environment, text=True, timeout=1200
+        )
+    finally:
+        os.close(read)
+        os.close(write)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return {line["workload"]: line for line in lines}
 

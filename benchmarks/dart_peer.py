@@ -21,7 +21,18 @@ class Dart(harness.Peer):
         store = "memory" if self.variant == "memory" else "sqlite"
         dart = (sys.executable, "-m", "dart.cli.main")
         server = self.spawn(
-            *dart, "server", "start", "--state-dir", state, "--port", 0, "--agent-port", 0, "--store", store
+            *dart,
+            "server",
+            "start",
+            "--state-dir",
+            state,
+            "--port",
+            0,
+            "--agent-port",
+            0,
+            "--store",
+            store,
+            "--end-with-stdin",
         )
         self.server = server.pid
         self.line(server)
@@ -34,7 +45,7 @@ class Dart(harness.Peer):
             (home / "policy.json").chmod(0o600)
         agents = [
             self.spawn(
-                *(sys.executable, "-m", "dart.agent", "--name", f"bench-{number}"),
+                *(sys.executable, "-m", "dart.agent", "--end-with-stdin", "--name", f"bench-{number}"),
                 *("--home", self.folder / f"agent{number}"),
                 *options,
             )

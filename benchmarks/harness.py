@@ -21,6 +21,8 @@ from typing import Any
 import bench_tasks
 import psutil
 
+from dart.stdin_end import end_with_stdin
+
 WORKERS = 2
 MIB = 1 << 20
 QUIET_PERCENT = 6.0
@@ -59,10 +61,11 @@ class Peer:
         """Close what is open in this process."""
 
     def spawn(self, *arguments: object) -> subprocess.Popen[bytes]:
+        """A process that is ended at the end; its stdin ends when this process is killed before that."""
         with (self.folder / f"process{len(self.processes)}.log").open("wb") as log:
             process = subprocess.Popen(
                 [str(argument) for argument in arguments],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         self.processes.append(process)
         return process
@@ -75,6 +78,7 @@ class Peer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            process.stdin.close()
             process.stdout.close()
 
 
@@ -310,7 +314,10 @@ def main(kind: type[Peer]) -> int:
     parser.add_argument("--n-backlog", type=int, default=100_000)
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--quiet-limit", type=float, default=8.0, help="seconds to wait for others to be quiet")
+    parser.add_argument("--end-with-stdin", action="store_true", help="end when stdin ends: when the starter is gone")
     options = parser.parse_args()
+    if options.end_with_stdin:
+        end_with_stdin()
     began = float(os.environ.get("BENCH_T0") or psutil.Process().create_time())
     failed = False
     with tempfile.TemporaryDirectory(prefix="dart-bench-") as folder:

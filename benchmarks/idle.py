@@ -8,7 +8,6 @@ able to import dart; by default it is the one that runs this.
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +17,8 @@ from ssl import CERT_NONE, PROTOCOL_TLS_CLIENT, SSLContext
 from typing import Any
 
 import psutil
+
+from dart_client import children
 
 
 def call(url: str, key: str, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -61,23 +62,16 @@ def main() -> None:
         folder = Path(name)
         (folder / "noop.py").write_text("def run(p):\n    return p\n")
         (folder / "worker.json").write_text(json.dumps({"module_prefix": ".", "output_directory": "."}))
-        dart = [options.python, "-m", "dart.cli.main"]
         state = ["--state-dir", str(folder / "state")]
-        server = subprocess.Popen(
-            [*dart, "server", "start", *state, "--port", "0", "--agent-port", "0"], stdout=subprocess.PIPE, text=True
-        )
+        ports = ("--port", "0", "--agent-port", "0")
+        server = children.start(["server", "start", *state, *ports], python=options.python)
         agent = None
         try:
-            assert server.stdout is not None
-            url = server.stdout.readline().split()[1]
+            url = children.first_line(server, 30).split()[1]
             key = (folder / "state" / "admin.key").read_text().strip()
-            agent = subprocess.Popen(
-                [*dart, "agent", "start", *state, "--name", "w", "--home", str(folder / "home"),
-                 "--config", str(folder / "worker.json")],
-                stdout=subprocess.PIPE, text=True,
-            )  # fmt: skip
-            assert agent.stdout is not None
-            agent.stdout.readline()
+            where = ("--home", str(folder / "home"), "--config", str(folder / "worker.json"))
+            agent = children.start(["agent", "start", *state, "--name", "w", *where], python=options.python)
+            children.first_line(agent, 30)
             call(url, key, "POST", "/job/", {"name": "j", "module_path": "noop", "method": "run"})
             pairs = [{"location": "w", "parameter": "x"}]
             call(url, key, "POST", "/job/j/tasks/?wait=30", {"location_and_parameters": pairs})
@@ -90,8 +84,7 @@ def main() -> None:
         finally:
             for process in (agent, server):
                 if process:
-                    process.terminate()
-                    process.wait(15)
+                    children.end(process)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from dart_client import Client
+from dart_client import Client, children
 
 MIB = 1 << 20
 SAMPLE_SECONDS = 10.0
@@ -41,9 +41,7 @@ def start(folder: Path, *arguments: object) -> "subprocess.Popen[bytes]":
     """A process that has said its first line."""
     log = (folder / f"{len(list(folder.glob('*.log')))}.log").open("wb")
     with log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *map(str, arguments)], stdout=subprocess.PIPE, stderr=log, start_new_session=True
-        )
+        process = children.start([str(word) for word in arguments[1:]], module=str(arguments[0]), log=log)
     assert process.stdout is not None
     if not process.stdout.readline():
         raise RuntimeError(f"{arguments} did not start; see {folder}")
@@ -66,13 +64,7 @@ def installation(folder: Path) -> Iterator[list["subprocess.Popen[bytes]"]]:
         yield processes
     finally:
         for process in reversed(processes):
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            children.end(process, 20)
 
 
 def sample(folder: Path, processes: list["subprocess.Popen[bytes]"]) -> dict[str, float]:

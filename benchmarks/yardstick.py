@@ -16,6 +16,7 @@ import psutil
 import zmq
 
 import harness
+from dart.stdin_end import end_with_stdin
 
 CREDIT = 64
 """Tasks that a worker holds at once."""
@@ -119,6 +120,8 @@ class Yardstick(harness.Peer):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] in (["broker"], ["worker"]):
+        end_with_stdin()
     if sys.argv[1:2] == ["broker"]:
         broker()
     elif sys.argv[1:2] == ["worker"]:

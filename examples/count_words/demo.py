@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -11,49 +10,27 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dart_client import children
+
 HERE = Path(__file__).resolve().parent
 WORKERS = ("red", "blue")
 FILES = 240
 FILES_LEAST = 200
 START_SECONDS = 30.0
-END_SECONDS = 15.0
 
 
 def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """A `dart` command in a session of its own: Ctrl-C reaches this program alone, which ends all in order."""
+    """A `dart` command; it ends with this program, also if that is killed."""
     with log.open("wb") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dart.cli.main", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            start_new_session=True,
-        )
+        return children.start(arguments, log=stderr)
 
 
 def first_line(process: subprocess.Popen[bytes], log: Path) -> str:
     """What it prints when it is ready."""
-    line = b""
-    if process.stdout is not None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            if selector.select(START_SECONDS):
-                line = process.stdout.readline()
+    line = children.first_line(process, START_SECONDS)
     if not line:
         sys.exit(f"did not start: {log.read_text(errors='replace')}")
-    return line.decode().strip()
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, insist."""
-    process.terminate()
-    try:
-        process.wait(END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+    return line
 
 
 def files_to_count(arguments: list[str]) -> list[str]:
@@ -110,7 +87,7 @@ def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
         print(f"$ dart {' '.join(arguments)}", flush=True)
         with interruption.wait():
             process = start(log, *arguments)
-            started.callback(end, process)
+            started.callback(children.end, process)
         line = first_line(process, log)
         print(line, flush=True)
         return line
@@ -133,7 +110,7 @@ def run(folder: Path, started: contextlib.ExitStack, files: list[str]) -> int:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
-        started.callback(end, counting)
+        started.callback(children.end, counting)
     told = counting.communicate()[0].decode()
     print(told, end="", flush=True)
     shares = {line.split()[1].rstrip(":"): int(line.split()[2]) for line in told.splitlines() if line[:7] == "worker "}

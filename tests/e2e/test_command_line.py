@@ -13,6 +13,7 @@ import pytest
 
 from harness.cluster import Cluster, cluster, group_members, read_line
 from harness.modules import write_modules
+from harness.processes import marked
 from harness.waiting import wait_until
 
 DART = Path(sys.executable).with_name("dart")
@@ -324,6 +325,24 @@ def test_up_ends_when_its_server_dies(tmp_path):
             assert process.wait(20) == 1
         finally:
             process.terminate()
+
+
+def test_a_killed_up_leaves_nothing_behind(tmp_path):
+    """Its server and its agent see the end of their stdin, and end in good order."""
+    log = tmp_path / "up.log"
+    environment = {**os.environ, "LC_TEST_UP": str(tmp_path)}
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [DART, "up", "--port", "0", "--agent-port", "0", "--slots", "1", "--name", "here"],
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )  # fmt: skip
+    with process:
+        assert read_line(process, seconds=30, log=log).startswith("ready ")
+        assert read_line(process, seconds=30, log=log).startswith("joined ")
+        process.kill()
+        process.wait(10)
+    wait_until(lambda: not marked("LC_TEST_UP", str(tmp_path)), explain="server and agent have ended")
+    assert not (tmp_path / "state/dart/server/server.json").exists()
 
 
 def test_a_reader_that_has_enough_is_no_error(running):

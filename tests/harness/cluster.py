@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.processes import marked
 
 START_SECONDS = 30.0
+PROGRAM = (sys.executable, "-m", "dart.cli.main")
 MARK = "LC_HARNESS_CLUSTER"
 """In the environment of every process of a cluster, runners and what tasks start included: they get all `LC_*`."""
 
@@ -66,7 +67,7 @@ class Cluster:
     server_options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     """Of every process, beyond the test's own."""
-    program: tuple[str, ...] = (sys.executable, "-m", "dart.cli.main")
+    program: tuple[str, ...] = PROGRAM
 
     @property
     def state_dir(self) -> Path:
@@ -79,7 +80,7 @@ class Cluster:
         with log.open("w") as stderr:
             process = subprocess.Popen(
                 [*prefix, *arguments],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # ends with the test, also if that is killed
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -95,6 +96,10 @@ class Cluster:
         self.processes.append(process)
         return process, log
 
+    def _child(self, program: tuple[str, ...]) -> tuple[str, ...]:
+        """The option of a child; former versions have none."""
+        return ("--end-with-stdin",) if program == PROGRAM else ()
+
     def start_server(self, *options: str) -> Server:
         """Start (again) on the ports of the first start."""
         if hasattr(self, "server") and self.server is not None:
@@ -103,7 +108,7 @@ class Cluster:
             port = agent_port = "0"
         process, log = self._spawn(
             "server", *self.program, "server", "start", "--state-dir", str(self.state_dir), "--port", port,
-            "--agent-port", agent_port, *self.server_options, *options,
+            "--agent-port", agent_port, *self._child(self.program), *self.server_options, *options,
         )  # fmt: skip
         line = read_line(process, seconds=START_SECONDS, log=log)
         word, url, agents, agents_url = line.split(" ")
@@ -133,7 +138,8 @@ class Cluster:
         process, log = self._spawn(
             f"agent-{len(self.processes)}", *(program or (*self.program, "agent", "start")),
             "--state-dir", str(self.state_dir), "--name", name, "--slots", str(slots),
-            "--home", str(self.folder / home), *(("--config", str(config)) if config else ()), *options,
+            "--home", str(self.folder / home), *(("--config", str(config)) if config else ()),
+            *self._child(program or self.program), *options,
             prefix=prefix, environment=environment,
         )  # fmt: skip
         if not wait:
@@ -162,8 +168,9 @@ class Cluster:
         """End everything, agents first; fail if any process is left, of whatever group."""
         for process in reversed(self.processes):
             self.end(process)
-            if process.stdout:
-                process.stdout.close()
+            for stream in (process.stdin, process.stdout):
+                if stream:
+                    stream.close()
         deadline = time.monotonic() + 5.0
         while (left := marked(MARK, str(self.folder))) and time.monotonic() < deadline:
             time.sleep(0.05)

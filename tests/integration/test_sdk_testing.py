@@ -2,6 +2,9 @@
 
 import asyncio
 import concurrent.futures
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -11,6 +14,8 @@ import dart_client
 from dart_client import Client, ConfigError, Executor, TaskError, WorkerOfflineError
 from dart_client.executor import name_of
 from dart_client.testing import installation
+from harness.processes import marked
+from harness.waiting import wait_until
 
 pytest_plugins = ["dart_client.pytest_plugin"]
 MODULE = """
@@ -187,3 +192,34 @@ def test_an_interpreter_without_dart_is_told(tmp_path):
 def test_the_names_are_public():
     """What the documents use."""
     assert {"Executor", "Round"} <= set(dart_client.__all__)
+
+
+STARTER = """
+import sys, time
+from dart_client.testing import installation
+
+with installation(".", workers=["w"]) as dart:
+    job = dart.client.job("sleep", "sleeping", "sleep")
+    future = job.submit(600)
+    while dart.client.task("sleep", future.task_id)["state"] != "running":
+        time.sleep(0.02)
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_killed_program_started_ends_with_it(tmp_path, number):
+    """Server, agent and the task that runs: without anybody who ends them, they go."""
+    (tmp_path / "sleeping.py").write_text("import time\n\ndef sleep(seconds):\n    time.sleep(seconds)\n")
+    mark = {"LC_TEST_STARTER": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTER], cwd=tmp_path, env={**os.environ, **mark, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout.readline() == "running\n"
+        assert len(marked(*mark.popitem())) >= 4
+        process.send_signal(number)
+        process.wait(10)
+    wait_until(lambda: not marked("LC_TEST_STARTER", str(tmp_path)), explain="all have ended")

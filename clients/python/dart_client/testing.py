@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dart_client import children
 from dart_client.client import Client
 from dart_client.errors import ConfigError
 
 START_SECONDS = 60.0
-END_SECONDS = 15.0
 LOG_CHARACTERS = 4000
 """Of the end of its log, shown with a process that did not start."""
 
@@ -65,7 +64,7 @@ class Installation:
         """End the server as a power cut would."""
         if self._server is not None:
             self._server.kill()
-            _end(self._server)
+            children.end(self._server)
 
     def start_worker(self, name: str, *options: str, slots: int = 1) -> None:
         """Start a worker, or one that was stopped again, and wait until the server knows it.
@@ -87,7 +86,7 @@ class Installation:
         process = self._workers.pop(name)
         if kill:
             process.kill()
-        _end(process)
+        children.end(process)
 
     def log(self, worker: str = "") -> str:
         """What a worker has written so far, or the server."""
@@ -99,23 +98,16 @@ class Installation:
         if hasattr(self, "client"):
             self.client.close()
         for process in (*self._workers.values(), *([self._server] if self._server else [])):
-            _end(process)
+            children.end(process)
 
     def _start(self, label: str, *words: str) -> tuple[subprocess.Popen[bytes], str]:
         """A `dart` command that has said its first line."""
         path = self._folder / f"{label}.log"
         with path.open("ab") as log:
-            process = subprocess.Popen(
-                [self._python, "-m", "dart.cli.main", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                env=self.environment,
-            )
-        line = _first_line(process)
+            process = children.start(words, python=self._python, log=log, environment=self.environment)
+        line = children.first_line(process, START_SECONDS)
         if not line:
-            _end(process)
+            children.end(process)
             told = path.read_text(errors="replace")[-LOG_CHARACTERS:]
             raise ConfigError(
                 f"`dart {' '.join(words[:2])}` did not start. It needs Python 3.11 or later with dart-runtime[server]; "
@@ -152,25 +144,3 @@ def installation(
             yield made
         finally:
             made.stop()
-
-
-def _first_line(process: subprocess.Popen[bytes]) -> str:
-    """What it says when it is ready; empty: it ended, or did not say it in time."""
-    if process.stdout is None:
-        return ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        return process.stdout.readline().decode().strip() if selector.select(START_SECONDS) else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, insist."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

@@ -332,6 +332,10 @@ def _complain(text: str, code: int) -> int:
 
 def _run(config: AgentConfig, limits: Limits, arguments: Sequence[str]) -> int:
     kernel_calls.keep_to_oneself()
+    if config.end_with_stdin:
+        from dart.stdin_end import end_with_stdin  # noqa: PLC0415 - few agents are somebody's children
+
+        end_with_stdin()
     for warning in config.warnings:
         _LOG.warning("%s", warning)
     policy = find_policy(config.policy_file, config.policy_folders, limits.policy_bytes_max)

@@ -41,6 +41,7 @@ usage: python -m dart.agent --name NAME [options]
   --spool MODE              eager, lazy or before_send: when results go to disk (eager)
   --shm-size BYTES          memory shared by the tasks of this agent (0)
   --stop-grace SECONDS      how long tasks may go on when the agent is stopped (5); inf: to their end
+  --end-with-stdin          stop in good order when stdin ends, as it does when whoever started this is gone
 
 example: python -m dart.agent --name edge-1 --slots 4 --state-dir ~/.local/state/dart/server
 """
@@ -65,6 +66,7 @@ _OPTIONS = {
     "shm-size",
     "stop-grace",
 }
+_FLAGS = {"end-with-stdin"}
 _FILE_MEMBERS = ("python_home", "module_prefix", "output_directory", "host", "name")
 _FILE_LISTS = ("libraries", "probes")
 _CONFIG_BYTES_MAX = 1024 * 1024
@@ -97,6 +99,7 @@ class AgentConfig:
     spool_mode: SpoolMode
     shm_bytes: int
     stop_grace_seconds: float
+    end_with_stdin: bool
     policy_file: Path | None
     """Named by the owner; None: whatever lies in one of the folders."""
     policy_folders: tuple[Path, ...]
@@ -160,6 +163,7 @@ def read_config(
         spool_mode=_spool_mode(single.get("spool", "eager")),
         shm_bytes=_whole(single, "shm-size", 0, 0, 2**40),
         stop_grace_seconds=_seconds(single.get("stop-grace", "5")),
+        end_with_stdin="end-with-stdin" in single,
         # Not resolved: a link is refused when it is read.
         policy_file=folder / Path(single["policy"]).expanduser() if "policy" in single else None,
         policy_folders=(config_folder, home) if "config" in single else (home,),
@@ -185,6 +189,9 @@ def _parse(arguments: Sequence[str]) -> dict[str, list[str]]:
     while rest:
         word = rest.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and word[2:] in _FLAGS:
+            options[name] = [""]
+            continue
         if not word.startswith("--") or name not in _OPTIONS:
             raise ConfigError(f"{word!r} is no option of an agent; `python -m dart.agent --help` lists them.")
         if not equals:

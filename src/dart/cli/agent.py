@@ -13,7 +13,7 @@ import click
 from dart.agent.config import default_home, state_root
 from dart.agent.policy_file import read_policy_file
 from dart.agent.token_option import TOKEN_VARIABLE
-from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.options import END_WITH_STDIN, OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output, when
 from dart.errors import ForbiddenError
 from dart.limits import Limits
@@ -56,12 +56,14 @@ def agent() -> None:
 @click.option("--capability", multiple=True, metavar="C", help="What this worker can do; repeatable.")
 @click.option("--library", multiple=True, metavar="NAME", help="A package whose version is told; repeatable.")
 @click.option("--probe", multiple=True, metavar="MODULE", help="A module that tells further facts; repeatable.")
+@END_WITH_STDIN
 def start(
     *,
     token: str | None,
     capability: tuple[str, ...],
     library: tuple[str, ...],
     probe: tuple[str, ...],
+    end_with_stdin: bool,
     **options: str | None,
 ) -> None:
     """Run an agent in the foreground; it prints one line when the broker has welcomed it.
@@ -71,6 +73,8 @@ def start(
     arguments = [word for name, value in options.items() if value for word in ("--" + name.replace("_", "-"), value)]
     for name, values in (("--capability", capability), ("--library", library), ("--probe", probe)):
         arguments += [word for value in values for word in (name, value)]
+    if end_with_stdin:
+        arguments.append("--end-with-stdin")
     if token and options["token_file"]:
         raise click.UsageError("--token and --token-file are both there; drop one of them.")
     if token:

@@ -83,6 +83,15 @@ def _read_key(file: str) -> str:
     return key
 
 
+def END_WITH_STDIN(command: Command) -> Command:  # noqa: N802 - as OUTPUT
+    """Add `--end-with-stdin`, for servers and agents that are somebody's children."""
+    return click.option(
+        "--end-with-stdin",
+        is_flag=True,
+        help="Stop in good order when stdin ends, as it does when the program that started this is gone, however.",
+    )(command)
+
+
 def STATE_DIR(command: Command) -> Command:  # noqa: N802 - as OUTPUT
     """Add `--state-dir`."""
     return click.option("--state-dir", metavar="DIR", help="State directory of a local server (DART_STATE_DIR).")(

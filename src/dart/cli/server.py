@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from dart.broker.config import DEFAULT_AGENT_PORT, DEFAULT_PORT, STORES, ServerConfig, SshDefaults, in_url, rest_url
-from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.options import END_WITH_STDIN, OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 from dart.cli.rotation import rotate_key
 from dart.private_files import make_private_directory
 from dart.state_directory import default_path, find_local_server
-from dart_client import ServerUnreachableError
+from dart_client import ServerUnreachableError, children
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -75,16 +75,24 @@ def server() -> None:
     "start", context_settings={"auto_envvar_prefix": "DART_SERVER"}, epilog="Example: dart server start --detach"
 )
 @click.option("--detach", is_flag=True, help="Go on in the background once the server is ready.")
+@END_WITH_STDIN
 @click.pass_context
-def start(context: click.Context, /, *, detach: bool, **options: Any) -> None:
+def start(context: click.Context, /, *, detach: bool, end_with_stdin: bool, **options: Any) -> None:
     """Start a server. It prints one line on stdout when it is ready, and logs to stderr.
 
     Each option can also be given as DART_SERVER_OPTION or as `server_option` of the profile.
     """
+    if detach and end_with_stdin:
+        raise click.UsageError("--detach and --end-with-stdin contradict each other.")
     if detach:
         _detach(options)
         return
     from dart.server import run  # noqa: PLC0415 - the other commands need none of it
+
+    if end_with_stdin:
+        from dart.stdin_end import end_with_stdin as begin_to_watch  # noqa: PLC0415 - of this option
+
+        begin_to_watch()
 
     context.exit(run(config_of(options)))
 
@@ -128,7 +136,7 @@ def _detach(options: dict[str, Any]) -> None:
             stderr=stderr,
             start_new_session=True,
         )
-    line = read_line(process, START_SECONDS)
+    line = children.first_line(process, START_SECONDS)
     if not line.startswith("ready "):
         process.kill()
         process.wait()
@@ -138,18 +146,6 @@ def _detach(options: dict[str, Any]) -> None:
     if process.stdout is not None:
         process.stdout.close()
     process.returncode = 0  # it is not ours to wait for any more
-
-
-def read_line(process: subprocess.Popen[bytes], seconds: float) -> str:
-    """The first line that a process prints; empty if it prints none in time or ends."""
-    import selectors  # noqa: PLC0415 - of this function only
-
-    if process.stdout is None:
-        return ""
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        ready = selector.select(seconds)
-    return process.stdout.readline().decode().strip() if ready else ""
 
 
 @server.command("stop", epilog="Example: dart server stop")

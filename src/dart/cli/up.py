@@ -5,16 +5,16 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
 import click
 
-from dart.cli.server import START_SECONDS, read_line, state_directory
-
-END_SECONDS = 15.0
+from dart.cli.options import END_WITH_STDIN
+from dart.cli.server import START_SECONDS, state_directory
+from dart.stdin_end import end_with_stdin as begin_to_watch
+from dart_client import children
 
 
 @click.command("up", epilog="Example: dart up, then in another terminal: dart run MODULE:FUNCTION --each FILE...")
@@ -26,6 +26,7 @@ END_SECONDS = 15.0
 @click.option("--port", type=int, help="Of REST; 0: the system chooses.")
 @click.option("--agent-port", type=int, help="Of the broker; 0: the system chooses.")
 @click.option("--legacy-key", metavar="TEXT", help="A key of old programs, as 000.")
+@END_WITH_STDIN
 @click.pass_context
 def up(  # noqa: PLR0917 - click passes them by name
     context: click.Context,
@@ -37,6 +38,8 @@ def up(  # noqa: PLR0917 - click passes them by name
     port: int | None,
     agent_port: int | None,
     legacy_key: str | None,
+    *,
+    end_with_stdin: bool,
 ) -> None:
     """Everything that is needed on one machine, in one command."""
     directory = state_directory({"state_dir": state_dir})
@@ -52,22 +55,23 @@ def up(  # noqa: PLR0917 - click passes them by name
     def wake(_number: int, _frame: FrameType | None) -> None:
         os.write(wake_write, b".")
 
+    if end_with_stdin:
+        begin_to_watch()
     previous = {number: signal.signal(number, wake) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
-        started.append(
-            _start("dart.cli.main", "server", "start", "--state-dir", str(directory), *_words(server_options))
-        )
+        words = ("server", "start", "--state-dir", str(directory), *_words(server_options))
+        started.append(children.start(words))
         line = _line_or_fail(started[-1], "server", "ready ")
         click.echo(line)
         home = directory.parent / f"{directory.name}-agent"
         own = {"--state-dir": directory, "--name": worker, "--slots": count, "--home": home}
-        started.append(_start("dart.agent", *_words(own), *_words(agent_options)))
+        started.append(children.start([*_words(own), *_words(agent_options)], module="dart.agent"))
         click.echo(_line_or_fail(started[-1], "agent", "joined "))
         click.echo("Ctrl-C stops both.", err=True)
         code = _wait(started, wake_read)
     finally:
         for process in reversed(started):
-            _end(process)
+            children.end(process)
         for number, handler in previous.items():
             signal.signal(number, handler)
         os.close(wake_read)
@@ -79,18 +83,8 @@ def _words(options: Mapping[str, object]) -> list[str]:
     return [str(word) for name, value in options.items() if value is not None for word in (name, value)]
 
 
-def _start(module: str, *arguments: str) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that Ctrl-C reaches this one alone, which ends them in order."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
 def _line_or_fail(process: subprocess.Popen[bytes], what: str, first: str) -> str:
-    line = read_line(process, START_SECONDS)
+    line = children.first_line(process, START_SECONDS)
     if not line.startswith(first):
         raise click.ClickException(f"The {what} did not start; what it said is above.")
     return line
@@ -112,16 +106,3 @@ def _wait(started: list[subprocess.Popen[bytes]], wake: int) -> int:
         return 0
     click.echo("dart: server or agent ended by itself; what it said is above.", err=True)
     return 1
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask, wait, and insist only when it is late."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
