@@ -34,6 +34,7 @@ from dart.rest.auth import Scope
 from dart.rest.bodies import EVENT_STREAM, JSON, MESSAGEPACK
 from dart.rest.call import Answer, Call, Route
 from dart.rest.errors import STATUSES, status_of
+from dart.rest.examples import ERRORS, EXAMPLES, HEADERS, NAMES, Example
 from dart.rest.schemas import BETWEEN_MEMBERS, Members, NewTask
 
 _SCHEMAS: Final = "#/components/schemas/"
@@ -49,6 +50,10 @@ _NAMES: Final = {
     "id": ("id of a task and of its result: decimal digits", UnknownTaskError),
 }
 _ALWAYS: Final = (MalformedError, InvalidRequestError, TooLargeError, UnsupportedMediaTypeError, LimitError)
+_PROBED: Final = (MalformedError, LimitError)
+"""Of calls that look at no body."""
+_ANY_NAME: Final = frozenset({("DELETE", "/job/{job}/results/{id}/"), ("DELETE", "/module/{name}/")})
+"""To forget what is not there is no error."""
 _READING: Final = frozenset({"GET", "HEAD"})
 _KEYED: Final = (UnauthorizedError, ForbiddenError)
 _BROKEN: Final = (DartError, StoreError, UnavailableError)
@@ -118,10 +123,10 @@ def document(routes: tuple[Route, ...], limits: Limits) -> dict[str, Any]:
 
 def errors_of(route: Route) -> list[type[DartError]]:
     """What a call may answer instead of 200."""
-    found: list[type[DartError]] = [*_ALWAYS, *_BROKEN, *route.errors]
-    if route.scope is not Scope.OPEN:
-        found += _KEYED
-    found += [_NAMES[name][1] for name in _names_in(route) if name in _NAMES]
+    is_open = route.scope is Scope.OPEN
+    found: list[type[DartError]] = [*_BROKEN, *route.errors, *(_PROBED if is_open else (*_ALWAYS, *_KEYED))]
+    if (route.method, route.path) not in _ANY_NAME:
+        found += [_NAMES[name][1] for name in _names_in(route) if name in _NAMES]
     if route.method not in _READING:
         found += [IdempotencyConflictError, ValueNotPortableError]
     return sorted(set(found), key=lambda kind: (status_of(kind("")), kind.code))
@@ -129,23 +134,31 @@ def errors_of(route: Route) -> list[type[DartError]]:
 
 def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     takes = _takes(route)
+    example = _example(route)
     operation: dict[str, Any] = {
         "operationId": f"{route.handler.__module__.rpartition('.')[2]}.{route.handler.__name__}",
         "tags": [route.path.split("/")[1]],
         "summary": _summary(route),
-        "parameters": list(_parameters(route, schemas[takes.__name__])),
-        "responses": dict(_responses(route)),
+        "parameters": list(_parameters(route, schemas[takes.__name__], example)),
+        "responses": dict(_responses(route, example)),
         "security": [] if route.scope is Scope.OPEN else [{"key": [route.scope.name.lower()]}],
     }
     if route.historic:
         operation["x-historic"] = True
     if route.body:
-        operation["requestBody"] = {"required": True, "content": {route.body: {"schema": {}}}}
+        operation["requestBody"] = {"required": True, "content": {route.body: {"schema": {}, "example": example.body}}}
     elif _has_body(route):
         schema = {"$ref": _SCHEMAS + takes.__name__}
         required = bool(schemas[takes.__name__].get("required"))
-        operation["requestBody"] = {"required": required, "content": _content(schema)}
+        operation["requestBody"] = {"required": required, "content": _content(schema, example.body)}
     return operation
+
+
+def _example(route: Route) -> Example:
+    found = EXAMPLES.get((route.method, route.path))
+    if found is None:
+        raise ValueError(f"{route.method} {route.path} has no example; give it a row in EXAMPLES of rest/examples.py.")
+    return found
 
 
 def _takes(route: Route) -> type[Members]:
@@ -175,30 +188,35 @@ def _has_body(route: Route) -> bool:
     return route.method not in {*_READING, "DELETE"}
 
 
-def _parameters(route: Route, schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _parameters(route: Route, schema: dict[str, Any], example: Example) -> Iterator[dict[str, Any]]:
     for name in _names_in(route):
         about = _NAMES[name][0] if name in _NAMES else name
-        text = {"type": "string", "minLength": 1}
-        yield {"name": name, "in": "path", "required": True, "description": about, "schema": text}
+        told = {"description": about, "example": example.names.get(name, NAMES.get(name, name))}
+        yield {"name": name, "in": "path", "required": True, **told, "schema": {"type": "string", "minLength": 1}}
     for name, member in schema["properties"].items():
         in_query = name in route.in_query if _has_body(route) else name != "key" and "$ref" not in member
         if in_query:
-            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": member}
+            shown = {"example": example.query[name]} if name in example.query else {}
+            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": member, **shown}
     if route.answers == EVENT_STREAM:
-        text = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
-        about = "id of the last event that was read; counts more than `after`"
-        yield {"name": "Last-Event-ID", "in": "header", "required": False, "description": about, "schema": text}
+        place = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
+        yield _header("Last-Event-ID", "id of the last event that was read; counts more than `after`", place)
     if route.method not in _READING:
         text = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
-        about = "the same request with the same key is done once"
-        yield {"name": "Idempotency-Key", "in": "header", "required": False, "description": about, "schema": text}
+        yield _header("Idempotency-Key", "the same request with the same key is done once", text)
 
 
-def _responses(route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
+def _header(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    told = {"description": about, "example": HEADERS[name], "schema": schema}
+    return {"name": name, "in": "header", "required": False, **told}
+
+
+def _responses(route: Route, example: Example) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(route.answers, str):
-        content: dict[str, Any] = {route.answers: {"schema": {}}}
+        shown = {} if example.answer is None else {"example": example.answer}
+        content: dict[str, Any] = {route.answers: {"schema": {}, **shown}}
     else:
-        content = _content({"$ref": f"{_SCHEMAS}{route.answers.__name__}"})
+        content = _content({"$ref": f"{_SCHEMAS}{route.answers.__name__}"}, example.answer)
     if route.path.startswith("/blob/") and route.method == "GET":
         yield "206", {"description": "the part that `Range` asked for", "headers": _HEADERS, "content": content}
         yield "304", {"description": "`If-None-Match` has its hash", "headers": _HEADERS}
@@ -225,15 +243,26 @@ def _error_responses(routes: Sequence[Route]) -> dict[str, dict[str, Any]]:
         _response_name(kinds): {
             "description": "; ".join(f"{kind.code}: {_sentence(kind)}" for kind in kinds),
             "headers": _HEADERS,
-            "content": _content({"$ref": f"{_SCHEMAS}Error"}),
+            "content": {
+                JSON: {
+                    "schema": {"$ref": f"{_SCHEMAS}Error"},
+                    "examples": {str(kind.code): {"value": _error_example(kind)} for kind in kinds},
+                },
+                MESSAGEPACK: {"schema": {"$ref": f"{_SCHEMAS}Error"}},
+            },
             "x-codes": [kind.code for kind in kinds],
         }
         for kinds in sets
     }
 
 
-def _content(schema: dict[str, Any]) -> dict[str, Any]:
-    return {JSON: {"schema": schema}, MESSAGEPACK: {"schema": schema}}
+def _error_example(kind: type[DartError]) -> dict[str, Any]:
+    known: dict[str, Any] = {"code": kind.code, "category": kind.category}
+    return {"error": known | ERRORS[kind.code]}
+
+
+def _content(schema: dict[str, Any], example: Any) -> dict[str, Any]:
+    return {JSON: {"schema": schema, "example": example}, MESSAGEPACK: {"schema": schema}}
 
 
 def _error_classes() -> list[type[DartError]]:

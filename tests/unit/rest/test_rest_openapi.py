@@ -52,13 +52,14 @@ def test_every_call_is_there_with_types_and_a_sentence():
     [
         ({"takes": None}, "takes="),
         ({"answers": None}, "answers="),
+        ({"path": "/x/"}, "GET /x/ has no example"),
         ({"handler": names.check_name}, "docstring of dart.rest.names.check_name"),
     ],
 )
 def test_a_call_without_its_types_is_refused_with_what_to_do(change, told):
     """So nobody forgets them."""
-    route = Route("GET", "/x/", jobs.list_all, Scope.READ, takes=schemas.JobPage, answers=job_schemas.Jobs)
-    assert document((route,), Limits())["paths"]["/x/"]["get"]["summary"]
+    route = Route("GET", "/job/", jobs.list_all, Scope.READ, takes=schemas.JobPage, answers=job_schemas.Jobs)
+    assert document((route,), Limits())["paths"]["/job/"]["get"]["summary"]
     with pytest.raises(ValueError, match=re.escape(told)):
         document((route._replace(**change),), Limits())
 
