@@ -90,6 +90,7 @@ docs: $(INSTALLED) ## write the generated documents again
 	$(BIN)/python docs/make_states.py
 	$(BIN)/python docs/make_metrics.py
 	$(BIN)/python docs/make_grafana.py
+	$(BIN)/python docs/make_cli.py
 
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	$(BIN)/python benchmarks/compare.py

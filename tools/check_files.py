@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from dart.broker.core.lifecycle import page
+from dart.cli.help import document
 
 LINES_MAX = 400
 REASON = "# long file:"
@@ -24,10 +25,12 @@ def faults(file: Path) -> list[str]:
 
 def drift() -> list[str]:
     """Generated documents that their sources have left behind."""
-    states = Path("docs/states.md")
-    if states.read_text(encoding="utf-8") == page():
-        return []
-    return [f"{states}: differs from the table of transitions; run: make docs"]
+    made = {"docs/states.md": ("the table of transitions", page()), "docs/cli.md": ("the commands", document())}
+    return [
+        f"{file}: differs from {source}; run: make docs"
+        for file, (source, text) in made.items()
+        if Path(file).read_text(encoding="utf-8") != text
+    ]
 
 
 def main() -> int:

@@ -94,7 +94,7 @@ def test_a_job_from_definition_to_purge(running, tmp_path):
     file = tmp_path / "tasks.jsonl"
     file.write_text('{"parameter": {"a": 1}, "location": "blue-1"}\n{"parameter": null}\n')
     more = told(running, "task", "add", "j", "--file", file)
-    (picky,) = told(running, "task", "add", "j", "--requires", "gpu", "--json", "[1, 2]")
+    (picky,) = told(running, "task", "add", "j", "--requires", "gpu", "--parameter-json", "[1, 2]")
     ids = [entry["id"] for entry in [first, *more, picky]]
     wait_until(lambda: len(told(running, "result", "list", "j")) == 4, explain="four results")
     results = {entry["id"]: entry for entry in told(running, "result", "list", "j")}

@@ -50,6 +50,9 @@ class Connection:
     def __init__(self, server: Server, *, timeout: float) -> None:
         self.server = server
         self.timeout = timeout
+        self.first_seconds = timeout
+        """How long to try when no answer has ever come; programs wait for a server that starts, people do not."""
+        self._was_reached = False
         self._process = os.getpid()
         self._live = Live()
         self._closed = self._live.broken
@@ -96,7 +99,8 @@ class Connection:
         if query:
             target += "?" + urlencode({name: value for name, value in query.items() if value is not None})
         allowed = self.timeout if seconds is None else seconds
-        deadline = time.monotonic() + allowed + wait
+        began = time.monotonic()
+        deadline = began + allowed + wait
         pause = BACK_OFF_SECONDS[0]
         while True:
             try:
@@ -107,7 +111,8 @@ class Connection:
                 self._refuse_if_closed()
                 wanted = error.details.get("retry_after")
                 pause_now = float(wanted) if isinstance(wanted, (int, float)) else pause * random.uniform(0.5, 1.0)  # noqa: S311
-                if not retry or time.monotonic() + pause_now >= deadline:
+                last = deadline if self._was_reached else min(deadline, began + self.first_seconds)
+                if not retry or time.monotonic() + pause_now >= last:
                     raise
             self._closed.wait(pause_now)
             self._refuse_if_closed()
@@ -197,6 +202,7 @@ class Connection:
     def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
         """One request and its answer."""
         answer = self._request(method, target, body, headers, seconds)
+        self._was_reached = True
         members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
         if answer.status != 200:
             raise error_from_answer(answer.status, members)
@@ -214,6 +220,7 @@ class Connection:
     ) -> urllib3.BaseHTTPResponse:
         """One request; its answer, read to the end unless `preload` is False."""
         self._refuse_if_closed()
+        most = max(seconds, 0.001)
         try:
             return self._pool.urlopen(
                 method,
@@ -222,7 +229,7 @@ class Connection:
                 headers=headers,
                 redirect=False,
                 assert_same_host=False,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=max(seconds, 0.001)),
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, most), read=most),
                 preload_content=preload,
             )
         except urllib3.exceptions.SSLError as error:

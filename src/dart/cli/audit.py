@@ -20,7 +20,7 @@ def audit() -> None:
     """Who did what on the server, without parameters or secrets."""
 
 
-@audit.command("list", epilog="Example: dart audit list --amount 20, or: dart audit list --follow --output jsonl")
+@audit.command("list", epilog="Example: dart audit list --amount 20; dart audit list --follow --output jsonl")
 @click.option("--amount", type=click.IntRange(1), default=100, show_default=True, help="The newest so many.")
 @click.option("--all", "everything", is_flag=True, help="All that are kept, oldest first.")
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")

@@ -6,7 +6,7 @@ from typing import get_args
 
 import click
 
-from dart.cli.options import OUTPUT, output_of_profile
+from dart.cli.options import JSON, OUTPUT, output_of_profile
 from dart.cli.render import Output, OutputFormat
 from dart.deploy import bundle as bundles
 from dart.deploy.platforms import NAMES, target
@@ -25,10 +25,12 @@ from dart.limits import limits_from_environment
 @click.option("--wheelhouse", metavar="DIR", type=click.Path(path_type=Path),
               help="A folder with wheels, in place of what pip is configured for.")  # fmt: skip
 @click.option("--host-pyzmq", is_flag=True, help="Leave pyzmq out: the host's own is used (apt install python3-zmq).")
+@JSON
 @click.pass_context
 def bundle(
     context: click.Context,
     *,
+    as_json: bool,
     platform: str | None,
     python: str,
     outputs: tuple[str, ...],
@@ -48,6 +50,8 @@ def bundle(
     # `--output` is the form of what is printed, as everywhere, or the file that is made.
     forms: list[OutputFormat] = [form for form in get_args(OutputFormat) if form in outputs]
     files = [text for text in outputs if text not in forms]
+    if as_json:
+        forms = ["json"]
     if len(files) > 1:
         raise click.UsageError(f"--output names two files, {files[0]} and {files[1]}; one archive is made.", context)
     default: OutputFormat = os.environ.get("DART_OUTPUT") or output_of_profile()  # type: ignore[assignment]

@@ -6,22 +6,27 @@ import click
 
 import dart.errors
 import dart_client
+from dart.logs import one_line
 
 
 class ExitCode(IntEnum):
     """What a script may rely on."""
 
     DONE = 0
-    """What was asked is done."""
     FAILED = 1
-    """It was tried and failed; stderr says why in one sentence."""
     USAGE = 2
-    """Wrong or missing options, or configuration that cannot be used."""
     UNREACHABLE = 3
-    """No server answered, or one that is not the server that was named."""
     NOT_ALLOWED = 4
-    """The key is missing, wrong, or may not do this; or an owner's policy refuses it."""
 
+
+MEANINGS = {
+    ExitCode.DONE: "What was asked is done.",
+    ExitCode.FAILED: "It was tried and failed, or what was asked about is not well; stderr says why in one sentence.",
+    ExitCode.USAGE: "Wrong or missing options, or configuration that cannot be used.",
+    ExitCode.UNREACHABLE: "No server answered, or one that is not the server that was named.",
+    ExitCode.NOT_ALLOWED: "The key is missing, wrong, or may not do this; or an owner's policy refuses it.",
+}
+"""The source of the table in the documents and in manual pages."""
 
 _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (click.UsageError, ExitCode.USAGE),
@@ -40,3 +45,22 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
 def exit_code(error: BaseException) -> ExitCode:
     """The code for an error that ended a command."""
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def told(error: BaseException) -> int:
+    """Say on stderr, in one line, what ended a command; its exit code. What is no error of ours is raised again."""
+    if isinstance(error, click.UsageError):
+        hint = f" Try `{error.ctx.command_path} --help`." if error.ctx else ""
+        return _failed(error.format_message() + hint, ExitCode.USAGE)
+    if isinstance(error, click.ClickException):
+        return _failed(error.format_message(), exit_code(error))
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return _failed("Interrupted.", ExitCode.FAILED)
+    if isinstance(error, dart.errors.DartError | dart_client.DartError):
+        return _failed(error.message, exit_code(error))
+    raise error
+
+
+def _failed(message: str, code: ExitCode) -> int:
+    click.echo(one_line("dart: " + " ".join(message.split())), err=True)
+    return int(code)

@@ -2,6 +2,7 @@
 
 import click
 
+from dart.cli.completion import JOBS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
@@ -39,7 +40,7 @@ def list_(server: ServerChoice, output: Output) -> None:
 
 
 @job.command("show", epilog="Example: dart job show count")
-@click.argument("name")
+@click.argument("name", shell_complete=JOBS)
 @SERVER
 @OUTPUT
 def show(name: str, server: ServerChoice, output: Output) -> None:
@@ -49,7 +50,7 @@ def show(name: str, server: ServerChoice, output: Output) -> None:
 
 
 @job.command("status", epilog="Example: dart job status count")
-@click.argument("name")
+@click.argument("name", shell_complete=JOBS)
 @SERVER
 @OUTPUT
 def status(name: str, server: ServerChoice, output: Output) -> None:
@@ -63,7 +64,7 @@ def status(name: str, server: ServerChoice, output: Output) -> None:
 
 
 @job.command("stop", epilog="Example: dart job stop count")
-@click.argument("name")
+@click.argument("name", shell_complete=JOBS)
 @SERVER
 @OUTPUT
 def stop(name: str, server: ServerChoice, output: Output) -> None:
@@ -74,7 +75,7 @@ def stop(name: str, server: ServerChoice, output: Output) -> None:
 
 
 @job.command("purge", epilog="Example: dart job purge --stopped")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=JOBS)
 @click.option("--stopped", is_flag=True, help="All stopped jobs.")
 @click.option("--all", "everything", is_flag=True, help="All jobs, running ones too.")
 @SERVER

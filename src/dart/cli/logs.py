@@ -2,6 +2,7 @@
 
 import click
 
+from dart.cli.completion import EITHER, JOBS, WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output, as_json, printable, when
 from dart_client import Client, Event, UnknownJobError
@@ -10,9 +11,9 @@ KINDS = ("log", "progress")
 
 
 @click.command("logs", epilog="Example: dart logs count --follow; dart logs --worker raspberry-3 --output jsonl")
-@click.argument("name", required=False)
-@click.option("--job", metavar="JOB", help="Only of this job.")
-@click.option("--worker", metavar="NAME", help="Only of the worker of this name.")
+@click.argument("name", required=False, shell_complete=EITHER)
+@click.option("--job", metavar="JOB", shell_complete=JOBS, help="Only of this job.")
+@click.option("--worker", metavar="NAME", shell_complete=WORKERS, help="Only of the worker of this name.")
 @click.option("--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
 @click.option("--all", "everything", is_flag=True, help="All events: states of tasks, results, jobs and workers too.")
 @SERVER

@@ -6,27 +6,42 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from dart.cli.render import Output
-from dart_client import Client
 
+if TYPE_CHECKING:
+    from dart_client import Client
+
+FIRST_SECONDS = 5.0
+"""For the first answer: a server that does not run should not cost anybody a minute."""
+FORMS = ("table", "json", "jsonl")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def OUTPUT(command: Command) -> Command:  # noqa: N802 - reads as the option that it adds
-    """Add `--output`; the command gets an `Output` as `output`."""
-    return click.option(
+    """Add `--output` and `--json`; the command gets an `Output` as `output`."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, output: Any, as_json: bool, **rest: Any) -> Any:
+        return command(*arguments, output=Output("json" if as_json else output), **rest)
+
+    wrapped = click.option(
         "--output",
         "-o",
-        type=click.Choice(["table", "json", "jsonl"]),
+        type=click.Choice(FORMS),
         envvar="DART_OUTPUT",
         default=output_of_profile,
-        callback=lambda _context, _parameter, form: Output(form),
         help="Tables for people (the default), JSON, or JSON lines.",
-    )(command)
+    )(wrapped)
+    return JSON(wrapped)  # type: ignore[return-value]
+
+
+def JSON(command: Command) -> Command:  # noqa: N802 - as OUTPUT
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="The same as --output json.")(command)
 
 
 def output_of_profile() -> str:
@@ -63,9 +78,12 @@ class ServerChoice:
         return chosen
 
     @contextmanager
-    def client(self) -> Iterator[Client]:
+    def client(self) -> "Iterator[Client]":
         """A client for as long as the command needs it."""
+        from dart_client import Client  # noqa: PLC0415 - not for `--help`
+
         with Client(**self.arguments(), timeout=self.timeout) as client:
+            client.connection.first_seconds = min(self.timeout, FIRST_SECONDS)
             yield client
 
 
@@ -122,7 +140,13 @@ def SERVER(command: Command) -> Command:  # noqa: N802 - as OUTPUT
         return command(*arguments, server=ServerChoice(flags, timeout), **rest)
 
     for option in (
-        click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds for one call."),
+        click.option(
+            "--timeout",
+            type=float,
+            default=60.0,
+            show_default=True,
+            help="Seconds for one call; when no answer has ever come, at most 5.",
+        ),
         STATE_DIR,
         click.option("--ca", metavar="FILE", help="Certificates to trust instead of a fingerprint (DART_CA)."),
         click.option("--fingerprint", metavar="HEX", help="Of a remote server's certificate (DART_FINGERPRINT)."),

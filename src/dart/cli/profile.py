@@ -141,6 +141,10 @@ def unset(name: str) -> None:
 
 
 @profile.command("path", epilog="Example: dart profile path")
-def path() -> None:
+@OUTPUT
+def path(output: Output) -> None:
     """Where the profile is."""
-    click.echo(profile_file())
+    if output.form == "table":
+        click.echo(profile_file())
+    else:
+        output.one({"file": str(profile_file())})

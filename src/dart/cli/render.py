@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -70,10 +71,10 @@ def when(milliseconds: int) -> str:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Rows under headings, columns aligned; numbers to the right."""
-    cells = [[_cell(row.get(column, "")) for column in columns] for row in rows]
-    heads = [column.replace("_", " ").upper() for column in columns]
+    cells = [[cell(row.get(column, "")) for column in columns] for row in rows]
+    heads = [heading(column) for column in columns]
     widths = [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
-    numeric = [bool(rows) and all(isinstance(row.get(column), int | float) for row in rows) for column in columns]
+    numeric = [is_numeric(rows, column) for column in columns]
     lines = (
         "  ".join(
             " " * (width - _width(text)) + text if right else text + " " * (width - _width(text))
@@ -84,7 +85,17 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def heading(column: str) -> str:
+    """Of a column, in tables."""
+    return column.replace("_", " ").upper()
+
+
+def is_numeric(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
+    """Whether a column stands to the right."""
+    return bool(rows) and all(isinstance(row.get(column), int | float) for row in rows)
+
+
+def cell(value: Any) -> str:
     """One cell: one line of printable characters (a job's name is a stranger's text), cut if long."""
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -114,6 +125,10 @@ class Output:
                 click.echo(as_json(row))
         elif self.form == "json":
             click.echo(as_json(list(rows)))
+        elif sys.stdout.isatty():
+            from dart.cli.rich_table import show  # noqa: PLC0415 - for terminals alone
+
+            show(list(rows), columns)
         else:
             click.echo(table(list(rows), columns))
 

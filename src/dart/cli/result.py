@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from dart.cli.completion import JOBS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output, printable, when
 from dart_client import Result
@@ -34,7 +35,7 @@ COLUMNS = ("id", "worker", "started", "duration", "outcome", "value")
 
 
 @result.command("list", epilog="Example: dart result list count --worker-regex 'raspberry-.*' --follow --output jsonl")
-@click.argument("job")
+@click.argument("job", shell_complete=JOBS)
 @click.option("--amount", type=click.IntRange(min=0), default=None, help="At most so many; all without it.")
 @click.option("--worker-regex", default="", metavar="REGEX", help="Only of workers whose whole name matches.")
 @click.option("--follow", is_flag=True, help="Go on as they come, until the job is stopped.")
@@ -58,7 +59,7 @@ def list_(
 
 
 @result.command("delete", epilog="Example: dart result delete count 17")
-@click.argument("job")
+@click.argument("job", shell_complete=JOBS)
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @SERVER
 @OUTPUT

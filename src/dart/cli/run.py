@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import click
 
+from dart.cli.completion import WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output, as_json, as_text, printable
 from dart.cli.task import parse_json, read_json_lines
@@ -23,7 +24,7 @@ from dart_client import Client, DartError, TaskFuture
 @click.option("--content", is_flag=True, help="With --each: the parameter is the file's text instead.")
 @click.option("--params", type=click.File(), metavar="FILE", help="One task for each line of JSON, its parameter.")
 @click.option("--parameter", metavar="JSON", help="One task with this parameter, or one for each worker of --on.")
-@click.option("--location", default="", metavar="WORKER", help="Who must run them.")
+@click.option("--location", default="", metavar="WORKER", shell_complete=WORKERS, help="Who must run them.")
 @click.option("--requires", multiple=True, metavar="CAPABILITY", help="What the worker must have; repeatable.")
 @click.option("--on", "regex", metavar="REGEX", help="Spread them over the connected workers whose names match.")
 @click.option("--keep", is_flag=True, help="Keep the job and its results at the server.")

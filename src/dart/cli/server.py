@@ -62,7 +62,13 @@ START_OPTIONS: tuple[Callable[..., Any], ...] = (
         metavar="DIR",
         help="Wheels for hosts over SSH that lack pyzmq, in place of what pip is configured for.",
     ),
-    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        show_default=True,
+        help="What is told on stderr: this and what is worse.",
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from typing import IO, Any
 
 import click
 
+from dart.cli.completion import JOBS, WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
@@ -29,11 +30,13 @@ def read_json_lines(file: IO[str]) -> list[Any]:
 
 
 @task.command("add", epilog="Example: dart task add count --location raspberry-1 --parameter /data/text.txt")
-@click.argument("job")
-@click.option("--location", default="", metavar="WORKER", help="Who must run it; without it anybody.")
+@click.argument("job", shell_complete=JOBS)
+@click.option(
+    "--location", default="", metavar="WORKER", shell_complete=WORKERS, help="Who must run it; without it anybody."
+)
 @click.option("--requires", multiple=True, metavar="CAPABILITY", help="What its worker must have; repeatable.")
 @click.option("--parameter", metavar="TEXT", help="The parameter, as text.")
-@click.option("--json", "json_text", metavar="JSON", help="The parameter, as JSON.")
+@click.option("--parameter-json", "json_text", metavar="JSON", help="The parameter, as JSON.")
 @click.option(
     "--file", type=click.File(), help="Many: a JSON object a line with `parameter`, `location` ...; - is stdin."
 )
@@ -51,7 +54,7 @@ def add(  # noqa: PLR0917 - click passes them by name
 ) -> None:
     """Queue tasks; prints their ids."""
     if sum(given is not None for given in (parameter, json_text, file)) != 1:
-        raise click.UsageError("Give one of --parameter, --json and --file.")
+        raise click.UsageError("Give one of --parameter, --parameter-json and --file.")
     common: dict[str, Any] = {}
     if location:
         common["location"] = location
@@ -62,7 +65,7 @@ def add(  # noqa: PLR0917 - click passes them by name
         if wrong := next((number for number, entry in enumerate(entries, 1) if not isinstance(entry, dict)), 0):
             raise click.UsageError(f"Entry {wrong} of {file.name} is not an object with `parameter`.")
     else:
-        entries = [{"parameter": parameter if json_text is None else parse_json(json_text, "--json")}]
+        entries = [{"parameter": parameter if json_text is None else parse_json(json_text, "--parameter-json")}]
     entries = [{**common, **entry} for entry in entries]
     ids: list[str] = []
     with server.client() as client:
@@ -80,7 +83,7 @@ def parse_json(text: str, option: str) -> Any:
 
 
 @task.command("list", epilog="Example: dart task list count")
-@click.argument("job")
+@click.argument("job", shell_complete=JOBS)
 @SERVER
 @OUTPUT
 def list_(job: str, server: ServerChoice, output: Output) -> None:
@@ -90,7 +93,7 @@ def list_(job: str, server: ServerChoice, output: Output) -> None:
 
 
 @task.command("show", epilog="Example: dart task show count 17")
-@click.argument("job")
+@click.argument("job", shell_complete=JOBS)
 @click.argument("task_id", metavar="ID")
 @SERVER
 @OUTPUT
@@ -101,7 +104,7 @@ def show(job: str, task_id: str, server: ServerChoice, output: Output) -> None:
 
 
 @task.command("cancel", epilog="Example: dart task cancel count 17")
-@click.argument("job")
+@click.argument("job", shell_complete=JOBS)
 @click.argument("task_ids", metavar="ID...", nargs=-1, required=True)
 @SERVER
 @OUTPUT

@@ -17,7 +17,7 @@ from dart.stdin_end import end_with_stdin as begin_to_watch
 from dart_client import children
 
 
-@click.command("up", epilog="Example: dart up, then in another terminal: dart run MODULE:FUNCTION --each FILE...")
+@click.command("up", epilog="Example: dart up --slots 4 --module-prefix ~/modules")
 @click.option("--name", help="The worker's name; this host's without it.")
 @click.option("--slots", type=click.IntRange(min=1), help="Tasks at the same time; one a core without it.")
 @click.option("--config", metavar="FILE", help="worker.json or worker.toml.")
@@ -41,7 +41,11 @@ def up(  # noqa: PLR0917 - click passes them by name
     *,
     end_with_stdin: bool,
 ) -> None:
-    """Everything that is needed on one machine, in one command."""
+    """Everything that is needed on one machine, in one command.
+
+    It is a server and one agent in the foreground, until Ctrl-C. Then, in another terminal: dart run MODULE:FUNCTION
+    --each FILE...
+    """
     directory = state_directory({"state_dir": state_dir})
     worker = name or socket.gethostname()
     count = slots or len(os.sched_getaffinity(0))

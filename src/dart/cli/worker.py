@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from dart.cli.completion import WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
@@ -30,7 +31,7 @@ def list_(server: ServerChoice, output: Output) -> None:
 
 
 @worker.command("show", epilog="Example: dart worker show raspberry-1")
-@click.argument("name")
+@click.argument("name", shell_complete=WORKERS)
 @SERVER
 @OUTPUT
 def show(name: str, server: ServerChoice, output: Output) -> None:
@@ -40,7 +41,7 @@ def show(name: str, server: ServerChoice, output: Output) -> None:
 
 
 @worker.command("drain", epilog="Example: dart worker drain raspberry-1")
-@click.argument("name")
+@click.argument("name", shell_complete=WORKERS)
 @SERVER
 @OUTPUT
 def drain(name: str, server: ServerChoice, output: Output) -> None:
@@ -51,7 +52,7 @@ def drain(name: str, server: ServerChoice, output: Output) -> None:
 
 
 @worker.command("revoke", epilog="Example: dart worker revoke raspberry-1")
-@click.argument("name")
+@click.argument("name", shell_complete=WORKERS)
 @click.option("--agent", default="", metavar="ID", help="Only the agent whose id begins so; `dart worker show` has it.")
 @SERVER
 @OUTPUT
@@ -63,7 +64,7 @@ def revoke(name: str, agent: str, server: ServerChoice, output: Output) -> None:
 
 
 @worker.command("ping", epilog="Example: dart worker ping 'raspberry-.*'")
-@click.argument("regex", default=".*")
+@click.argument("regex", default=".*", shell_complete=WORKERS)
 @click.option("--broker-only", is_flag=True, help="Do not start the workers' Python: only the round trip.")
 @click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for each worker.")
 @SERVER

@@ -1,0 +1,126 @@
+"""The command line as people meet it in a shell: completion, colours on terminals only, help."""
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.cluster import cluster
+from harness.modules import write_modules
+
+DART = Path(sys.executable).with_name("dart")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shell")
+    config = write_modules(folder, calls="def echo(value):\n    return value\n")
+    with cluster(folder) as it:
+        it.start_agent("red-1", config=config)
+        it.start_agent("red-2", config=config)
+        yield it
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("DART_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("DART_PROFILE", str(tmp_path / "profile.toml"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def completed(words: str, **environment: str) -> list[str]:
+    """What bash offers behind these words, by the script that `dart completion bash` prints."""
+    script = """
+        eval "$(dart completion bash)"
+        COMP_WORDS=($1) COMP_CWORD=$2
+        _dart_completion dart
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    typed = words.split(" ")
+    done = subprocess.run(
+        ["/bin/bash", "-c", script, "bash", words + ("''" if not typed[-1] else ""), str(len(typed) - 1)],
+        env={**os.environ, "PATH": f"{DART.parent}:{os.environ['PATH']}", **environment},
+        capture_output=True, check=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_and_names(running):
+    """Names come from the server, and only those that begin so."""
+    here = {"DART_STATE_DIR": str(running.state_dir)}
+    subprocess.run(
+        [DART, "job", "add", "count", "--module", "calls", "--method", "echo"], env={**os.environ, **here}, check=True
+    )
+    assert completed("dart wo") == ["worker"]
+    assert completed("dart worker p") == ["ping"]
+    assert completed("dart worker list --outp") == ["--output"]
+    assert completed("dart worker list --output js") == ["json", "jsonl"]
+    assert completed("dart worker show r", **here) == ["red-1", "red-2"]
+    assert completed("dart job show c", **here) == ["count"]
+    assert completed("dart task add count --location red-", **here) == ["red-1", "red-2"]
+
+
+def test_without_a_server_nothing_is_offered_soon(tmp_path):
+    """Nobody waits at the key for longer than about a second, and no error is in the way."""
+    began = time.monotonic()
+    gone = {"DART_URL": "http://127.0.0.1:1", "DART_KEY": "x"}
+    assert completed("dart worker show r", **gone) == []
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(("shell", "sign"), [("bash", "complete -o nosort"), ("zsh", "#compdef"), ("fish", "complete")])
+def test_each_shell_has_its_script(shell, sign):
+    """What is printed is that shell's."""
+    done = subprocess.run([DART, "completion", shell], capture_output=True, check=True, text=True)
+    assert sign in done.stdout
+
+
+def on_a_terminal(*words: object, columns: int = 80, **environment: str) -> str:
+    """What a command prints on a terminal so wide."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [DART, *map(str, words)], stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), **environment},
+    )  # fmt: skip
+    os.close(theirs)
+    told = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not piece:
+            break
+        told += piece
+    os.close(ours)
+    assert process.wait(30) == 0, told
+    return told.decode()
+
+
+def test_tables_have_colours_on_terminals_only(running):
+    """Headings and states; none with NO_COLOR and none in a pipe."""
+    words = ("worker", "list", "--state-dir", running.state_dir)
+    shown = on_a_terminal(*words)
+    assert "\x1b[1m" in shown
+    assert "red-1" in shown
+    plain = subprocess.run([DART, *map(str, words)], capture_output=True, check=True, text=True).stdout
+    assert "\x1b" not in plain
+    assert "\x1b[3" not in on_a_terminal(*words, NO_COLOR="1")
+    assert max(len(line) for line in on_a_terminal(*words, columns=40, TERM="dumb").splitlines()) <= 40
+
+
+def test_man_pages_are_written_for_every_command(tmp_path):
+    """In the form that `man` reads."""
+    done = subprocess.run([DART, "help", "--man-pages", tmp_path], capture_output=True, check=True, text=True)
+    files = sorted(tmp_path.iterdir())
+    assert done.stdout.count("\n") == len(files) + 1
+    assert {"dart.1", "dart-worker-ping.1"} <= {file.name for file in files}
+    for file in files:
+        text = file.read_text()
+        assert text.startswith(".TH")
+        assert ".SH EXIT STATUS" in text
