@@ -107,6 +107,12 @@ class Limits:
     """Tasks that are not finished."""
     keys_max: int = 1000
     """API keys; expired and revoked ones make room for new ones."""
+    sessions_per_key_max: int = 20
+    """Browsers that are logged in with one key; the oldest go."""
+    session_seconds: float = 43_200.0
+    """How long a session lasts, whatever happens in it: a working day."""
+    session_idle_seconds: float = 3_600.0
+    """A session that nobody used for so long has ended: its page was closed."""
     key_use_seconds: float = 60.0
     """How rough the last use of a key is remembered: one record a key in so long."""
     key_failures_max: int = 20

@@ -16,6 +16,7 @@ from harness.rest_stack import joined, rest
 
 SILENT = {
     ("POST", "/worker/{name}/ping/"): "it measures and changes nothing",
+    ("DELETE", "/session/"): "in tests/integration/test_rest_sessions.py; a key has none to end",
     ("POST", "/worker/"): "in tests/e2e/test_hosts.py; these servers reach no hosts",
     ("POST", "/host/upgrade/"): "likewise",
     ("DELETE", "/worker/"): "likewise; and old programs send it for nothing",
@@ -52,6 +53,7 @@ async def test_each_change_is_told(tmp_path):
         ("POST", "/token/", {"name": "w3", "local": True}, "token.add"),
         ("DELETE", "/token/{id}/", None, "token.revoke"),
         ("POST", "/worker/w/revoke/", {}, "worker.revoke"),
+        ("POST", "/session/", None, "session.begin"),
         ("DELETE", "/job/k/", None, "job.stop"),
         ("DELETE", "/job/k/", {"purge": True}, "job.purge"),
         ("DELETE", "/server/", None, "server.stop"),

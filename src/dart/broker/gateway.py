@@ -25,6 +25,7 @@ from dart.broker.hosts import Hosts
 from dart.broker.idempotency import RequestsInFlight
 from dart.broker.key_rotation import KeyRotation
 from dart.broker.keys import Keys
+from dart.broker.overview import Overview
 from dart.broker.pings import Pings, new_nonce
 from dart.broker.service import Service
 from dart.broker.snapshot import take
@@ -71,6 +72,7 @@ class Gateway:
         self.rotation: KeyRotation | None = None
         """Set by a server that can change the broker's key."""
         self.snapshot = partial(take, service)
+        self.overview = Overview(service)
         self.blobs: Blobs | None = None
         """Set by a server that keeps large values."""
         self.hosts: Hosts | None = None

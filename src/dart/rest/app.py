@@ -14,14 +14,16 @@ from aiohttp import hdrs, web
 from dart.broker.actors import ACTOR
 from dart.broker.core.access import Actor
 from dart.broker.gateway import Gateway
-from dart.errors import DartError, MethodNotAllowedError, NotFoundError, UnauthorizedError
+from dart.errors import DartError, ForbiddenError, MethodNotAllowedError, NotFoundError, UnauthorizedError
 from dart.limits import Limits
-from dart.rest import docs
+from dart.rest import docs, sessions
 from dart.rest.answers import SERVER_NAME, answer_of, error_answer, wants_messagepack
 from dart.rest.auth import KeyRing, Scope, bearer_key
 from dart.rest.bodies import Body, Budget
 from dart.rest.call import REQUEST_ID, Call, Route, Tools
 from dart.rest.caller import NOBODY, Caller
+from dart.rest.dashboard import page
+from dart.rest.dashboard.history import History
 from dart.rest.errors import from_http, status_of
 from dart.rest.idempotency import Answers, idempotency_key
 from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
@@ -49,6 +51,7 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         Answers(REMEMBERED_ANSWERS_MAX),
         asyncio.Event(),
         Undisturbed(),
+        History(gateway),
         ROUTES,
         Meters(),
     )
@@ -68,12 +71,15 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         for path in (bare, bare + "/"):
             app.router.add_route(route.method, path, handler, expect_handler=desk.expect(route))
     docs.add_to(app.router)
+    page.add_to(app.router)
     app.on_response_prepare.append(_add_headers)
     app.on_response_prepare.append(tools.meters.count)
     tools.meters.start()
+    tools.history.start()
 
     async def close(_: web.Application) -> None:
         tools.meters.close()
+        tools.history.close()
         tools.closing.set()
 
     app.on_shutdown.append(close)
@@ -82,7 +88,8 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers["X-Request-Id"] = REQUEST_ID.get()
-    response.headers["Cache-Control"] = "no-store"
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[hdrs.SERVER] = SERVER_NAME
 
 
@@ -213,17 +220,25 @@ class _Desk:
                 " `Authorization: Bearer KEY`, or member `key` of the body; and change that key."
             )
         text = bearer_key(request.headers.get(hdrs.AUTHORIZATION))
-        if text is None:
-            connection: Any = request.protocol
-            with connection.of_a_stranger():
-                text = await self._key_in_body(body)
-                if text is None and route.takes_token:
-                    body.check_head()
-                    await body.read()
-                    return NOBODY
-        caller = self._ring.caller(text, Scope.OPEN, request.remote or "")
+        shown = sessions.secrets_of(request, self._tools.gateway.server().store_id) if text is None else None
+        if shown is not None:
+            caller = self._ring.caller_in_session(shown)
+        else:
+            if text is None:
+                connection: Any = request.protocol
+                with connection.of_a_stranger():
+                    text = await self._key_in_body(body)
+                    if text is None and route.takes_token:
+                        body.check_head()
+                        await body.read()
+                        return NOBODY
+            caller = self._ring.caller(text, Scope.OPEN, request.remote or "")
         ACTOR.set(ACTOR.get()._replace(who=f"key {caller.name} ({caller.id})"))
         caller.check_scope(route.scope)
+        if caller.session and not route.is_open_to_sessions:
+            raise ForbiddenError(
+                "A session does not do this; send the key itself, with `dart`, curl or the page /docs."
+            )
         if "job" in request.match_info:
             caller.check_job(request.match_info["job"])
         if route.path.startswith("/worker/{name}/"):

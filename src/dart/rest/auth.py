@@ -19,10 +19,12 @@ from dart.networks import network
 from dart.rest import key_text
 from dart.rest.caller import NOBODY, Caller
 from dart.rest.failures import Failures
+from dart.rest.sessions import Secrets, Sessions
 
 _log = logging.getLogger("dart.rest")
 ADMIN_ID = "admin"
 """Stands for the key of the state directory, which is in no store."""
+_NO_SESSION = "This session has ended, or never was; log in again."
 LEGACY = "legacy-"
 """Begins the names of the keys on the server's command line."""
 _LOOPBACK = ("127.", "::/64")
@@ -87,6 +89,7 @@ class KeyRing:
         self.pepper_name = key_text.name_of(pepper)
         self.weak_keys_count = weak_keys_count
         self.failures = Failures(limits)
+        self.sessions = Sessions(lambda: stored.now_ms, limits)
         self._complaints = Complaints(_log)
         self._complaints.later = asyncio.get_running_loop().call_later
         self._acquainted: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -117,6 +120,21 @@ class KeyRing:
         caller.check_scope(needed)
         return caller
 
+    def caller_in_session(self, secrets: Secrets) -> Caller:
+        """The owner of the key that this session was begun with; `UnauthorizedError` if either counts no more."""
+        caller = self.sessions.find(secrets.cookie, secrets.proof)
+        if caller is None:
+            raise UnauthorizedError(_NO_SESSION)
+        if (reason := self.gone(caller)) is not None:
+            self.sessions.end(caller.session)
+            raise reason
+        return caller
+
+    def end_session(self, caller: Caller) -> None:
+        """End the session that this caller came by, with all that waits in it."""
+        self.sessions.end(caller.session)
+        self._wake()
+
     def is_taken(self, text: str) -> bool:
         """Whether a key that counts has this text, which somebody chose; for those who may see all keys."""
         digest = key_text.digest(text)
@@ -145,6 +163,8 @@ class KeyRing:
 
     def gone(self, caller: Caller) -> UnauthorizedError | None:
         """Why a caller that was let in would not be now; None: it would."""
+        if caller.session and not self.sessions.is_open(caller.session):
+            return UnauthorizedError(_NO_SESSION)
         if caller.id == ADMIN_ID:
             self._admin_text()
             is_old = caller.version != self._admin.version

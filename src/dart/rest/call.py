@@ -17,6 +17,7 @@ from dart.rest import schemas
 from dart.rest.auth import KeyRing, Scope
 from dart.rest.bodies import Body, decode_as
 from dart.rest.caller import Caller
+from dart.rest.dashboard.history import History
 from dart.rest.idempotency import Answers, idempotency_of
 from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
@@ -42,6 +43,7 @@ class Tools(NamedTuple):
     """Set when the server ends: who waits answers what there is."""
     undisturbed: Undisturbed
     """What `answers` will remember."""
+    history: History
     routes: "tuple[Route, ...]" = ()
     """All calls, for the document that describes them."""
     meters: Meters = Meters()
@@ -185,3 +187,10 @@ class Route(NamedTuple):
     """Members that a call with a body also takes from the query."""
     takes_token: bool = False
     """Whether it is open to strangers with a join token; its handler sees to that."""
+    in_session: bool = False
+    """Whether a session may do it that changes something or needs more than `read`; others take the key itself."""
+
+    @property
+    def is_open_to_sessions(self) -> bool:
+        """Whether a session may do it: no more than the page at `/` needs."""
+        return self.in_session or (self.method in {"GET", "HEAD"} and self.scope <= Scope.READ)

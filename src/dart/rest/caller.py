@@ -29,6 +29,8 @@ class Caller(NamedTuple):
     """0: never."""
     version: int = 0
     """Of the admin key, which may be replaced."""
+    session: str = ""
+    """Names the session that it came by, in the place of the key."""
 
     def sees_job(self, name: str) -> bool:
         """Whether it may use and see jobs of this name."""

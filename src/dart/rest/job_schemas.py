@@ -116,6 +116,12 @@ class Results(Answer):
     cursor: NotRequired[Id]
 
 
+class OneResult(Answer):
+    """`GET /job/{job}/results/{id}/`."""
+
+    result: Result
+
+
 class Submitted(Answer):
     """`POST /job/{job}/tasks/`."""
 
@@ -152,6 +158,8 @@ class Task(TypedDict):
     error_code: NotRequired[ErrorCode]
     start_time: NotRequired[Milliseconds]
     tag: NotRequired[str]
+    result_bytes: NotRequired[Amount]
+    """As encoded, where one finished task was asked for."""
 
 
 class Tasks(Answer):

@@ -34,7 +34,8 @@ _SEEN: Final = r"[^\p{C}\p{Z}]"
 _FOLDER: Final = r"(?!\.{1,2}(?:/|$))(?:[^/\\\p{C}\p{Z}]| )+"
 
 
-def _shown(description: str = "", **keywords: Any) -> Meta:
+def shown(description: str = "", **keywords: Any) -> Meta:
+    """What the document says of a member beside its plain type."""
     # Nothing of this is checked by msgspec: its complaints could not say what to do.
     return Meta(extra_json_schema={**({"description": description} if description else {}), **keywords})
 
@@ -44,12 +45,12 @@ def whole(least: int, most: int, description: str = "", *, also: str = "") -> Me
     sign, first = "[+-]?" if least < 0 else "[+]?", "[1-9]" if least > 0 else "[0-9]"
     digits = f"{sign}{first}[0-9]{{0,{len(str(most)) - 2}}}"
     pattern = f"^(?:{digits}{f'|{also}' if also else ''})$"
-    return _shown(description, minimum=least, maximum=most, pattern=pattern)
+    return shown(description, minimum=least, maximum=most, pattern=pattern)
 
 
 Name = Annotated[
     str,
-    _shown(
+    shown(
         "printable text without `/`",
         format="dart-name",
         pattern=f"^(?:{_NO_SLASH})+$",
@@ -59,28 +60,28 @@ Name = Annotated[
 ]
 """Of a job, worker or capability."""
 NameOrEmpty = Annotated[
-    str, _shown(format="dart-name-or-empty", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max")
+    str, shown(format="dart-name-or-empty", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max")
 ]
 Capabilities = Annotated[
-    list[NameOrEmpty], _shown("names of capabilities; empty texts are ignored", maxItems="capabilities_max")
+    list[NameOrEmpty], shown("names of capabilities; empty texts are ignored", maxItems="capabilities_max")
 ]
 Requirements = Annotated[
     list[
         Annotated[
             str,
-            _shown(format="dart-requirement", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max"),
+            shown(format="dart-requirement", pattern=f"^(?:{_NO_SLASH})*$", maxLength="name_chars_max"),
         ]
     ],
-    _shown(
+    shown(
         "what a worker must have: a capability, `key=value`, a comparison such as `memory_gib>=4`, one of these after"
         " `!`; empty texts are ignored",
         maxItems="capabilities_max",
     ),
 ]
-JobNames = Annotated[list[Name], _shown("names of jobs", maxItems="capabilities_max")]
+JobNames = Annotated[list[Name], shown("names of jobs", maxItems="capabilities_max")]
 Tag = Annotated[
     str,
-    _shown(
+    shown(
         "printable text that comes back with the result",
         format="dart-tag",
         pattern=r"^(?:[^\p{C}\p{Z}]| )*$",
@@ -89,7 +90,7 @@ Tag = Annotated[
 ]
 ModulePath = Annotated[
     str,
-    _shown(
+    shown(
         "a module below the worker's `module_prefix`: names with `/` between them, no `..`, no `.py`; one leading `/`"
         " stands for the prefix",
         format="dart-module-path",
@@ -99,7 +100,7 @@ ModulePath = Annotated[
 ]
 Method = Annotated[
     str,
-    _shown(
+    shown(
         "a function of the module: a Python identifier",
         format="dart-method",
         pattern=r"^[\p{L}_][\p{L}\p{M}\p{N}_]*$",
@@ -108,7 +109,7 @@ Method = Annotated[
 ]
 Pattern = Annotated[
     str,
-    _shown(
+    shown(
         "an ECMAScript pattern that must match the whole name of a worker; no flags, no back references by name, and no"
         " unlimited repetition of what may itself repeat without limit",
         format="dart-pattern",
@@ -116,14 +117,14 @@ Pattern = Annotated[
     ),
 ]
 Seconds = Annotated[
-    Number, _shown("seconds", minimum=0, maximum=SECONDS_MAX, pattern=r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?)$")
+    Number, shown("seconds", minimum=0, maximum=SECONDS_MAX, pattern=r"^(?:[0-9]{1,9}(?:\.[0-9]{1,9})?)$")
 ]
 PublicKey = Annotated[
-    str, _shown("a CURVE public key in Z85", format="dart-z85", pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
+    str, shown("a CURVE public key in Z85", format="dart-z85", pattern=r"^[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$")
 ]
 JoinTokenText = Annotated[
     str,
-    _shown(
+    shown(
         "a join token; no key is needed then",
         format="dart-join-token",
         pattern=r"^(?:dart-join-1\.[A-Za-z0-9_-]*)?$",
@@ -132,7 +133,7 @@ JoinTokenText = Annotated[
 ]
 NameClaim = Annotated[
     str,
-    _shown(
+    shown(
         "what the worker may be called; `*` stands for any characters",
         format="dart-name-claim",
         pattern=f"^(?!(?:[^*]*\\*){{9}})(?:{_NO_SLASH})+$",
@@ -142,12 +143,12 @@ NameClaim = Annotated[
 ]
 AgentDigits = Annotated[
     str,
-    _shown("an agent's id or its first digits; empty: all agents of the name", pattern="^(?:[0-9a-fA-F]{8,64})?$"),
+    shown("an agent's id or its first digits; empty: all agents of the name", pattern="^(?:[0-9a-fA-F]{8,64})?$"),
 ]
 TokenUses = Annotated[Integer, whole(1, TOKEN_USES_MAX, "how many agents may join by it")]
 TokenSeconds = Annotated[
     Number,
-    _shown(
+    shown(
         "seconds from now until it counts no more",
         minimum=1,
         maximum="join_token_seconds_max",
@@ -156,7 +157,7 @@ TokenSeconds = Annotated[
 ]
 Count = Annotated[Integer, whole(0, INTEGER_MAX)]
 Amount = Annotated[
-    Integer, _shown("how many at most; moved to the nearest that is allowed", pattern=r"^[+-]?[0-9]{1,40}$")
+    Integer, shown("how many at most; moved to the nearest that is allowed", pattern=r"^[+-]?[0-9]{1,40}$")
 ]
 Cursor = Annotated[
     Integer,
@@ -166,23 +167,21 @@ Priority = Annotated[Integer, whole(-PRIORITY_MAX, PRIORITY_MAX, "higher runs fi
 Retries = Annotated[Integer, whole(0, RETRIES_MAX)]
 Port = Annotated[Integer, whole(1, PORT_MAX)]
 PortOrAny = Annotated[Integer, whole(0, PORT_MAX, "0: the system chooses")]
-Hosts = Annotated[list[Annotated[str, _shown(minLength=1)]], _shown("names or addresses of hosts", minItems=1)]
+Hosts = Annotated[list[Annotated[str, shown(minLength=1)]], shown("names or addresses of hosts", minItems=1)]
 STATE_NAMES: Final = tuple(state.name.lower() for state in TaskState if state is not TaskState.STAGED)
 _STATE: Final = f"(?:{'|'.join(STATE_NAMES)})?"
-_States = Annotated[str, _shown(pattern=f"^{_STATE}(?:,{_STATE})*$")]
-States = Annotated[_States | list[_States], _shown("names of states, repeated or with commas between them")]
-WhenLost = Annotated[str, _shown(enum=[str(choice) for choice in OnLost])]
-WhenOffline = Annotated[
-    str, _shown("the same for all tasks of one request", enum=[str(choice) for choice in IfOffline])
-]
-WhenStopped = Annotated[str, _shown(enum=["run", "fail"])]
+_States = Annotated[str, shown(pattern=f"^{_STATE}(?:,{_STATE})*$")]
+States = Annotated[_States | list[_States], shown("names of states, repeated or with commas between them")]
+WhenLost = Annotated[str, shown(enum=[str(choice) for choice in OnLost])]
+WhenOffline = Annotated[str, shown("the same for all tasks of one request", enum=[str(choice) for choice in IfOffline])]
+WhenStopped = Annotated[str, shown(enum=["run", "fail"])]
 # What is not looked into stays bytes: a list of a million empty lists costs 3 MB so, and 70 as objects.
-ToCome = Annotated[Raw, _shown("not offered by this version", type="null")]
-ApiKey = Annotated[Raw, _shown("the API key, where a program sends no Authorization header")]
-KeyScope = Annotated[str, _shown("what the key allows", enum=["read", "submit", "admin"])]
+ToCome = Annotated[Raw, shown("not offered by this version", type="null")]
+ApiKey = Annotated[Raw, shown("the API key, where a program sends no Authorization header")]
+KeyScope = Annotated[str, shown("what the key allows", enum=["read", "submit", "admin"])]
 KeyName = Annotated[
     str,
-    _shown(
+    shown(
         "printable text without `/`, for lists and logs; empty: the key's id",
         format="dart-key-name",
         pattern=f"^(?!admin$|legacy-)(?:{_NO_SLASH})*$",
@@ -191,20 +190,20 @@ KeyName = Annotated[
 ]
 KeyText = Annotated[
     str,
-    _shown(
+    shown(
         "a text of your own, as old programs have one written into them; without it the server makes one",
         format="dart-key-text",
         pattern=rf"^(?!dart_)(?:{_SEEN}(?:(?:{_SEEN}| )*{_SEEN})?)?$",
         maxLength="key_chars_max",
     ),
 ]
-BoundNames = Annotated[list[Name], _shown("with the pattern beside it: all that the key may touch", maxItems=1000)]
-OpaqueValue = Annotated[Raw, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
-AnyValue = Annotated[Any, _shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
-ModuleName = Annotated[str, _shown("a name as Python has them", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
+BoundNames = Annotated[list[Name], shown("with the pattern beside it: all that the key may touch", maxItems=1000)]
+OpaqueValue = Annotated[Raw, shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
+AnyValue = Annotated[Any, shown("any value; what JSON lacks is an object with `__dart__` (docs/rest.md)")]
+ModuleName = Annotated[str, shown("a name as Python has them", pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$")]
 ModuleFiles = Annotated[
     dict[str, str],
-    _shown(
+    shown(
         "further files of a package, texts by their paths in it",
         maxProperties="module_files_max",
         propertyNames={"pattern": r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(?:/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,14}$"},
@@ -213,14 +212,14 @@ ModuleFiles = Annotated[
 EVENT_KINDS: Final = ("job", "queued", "task", "result", "progress", "log", "worker")
 EventKinds = Annotated[
     str,
-    _shown(
+    shown(
         f"kinds of events, with commas between them: {', '.join(EVENT_KINDS)}; empty: all",
         pattern=f"^(?:(?:{'|'.join(EVENT_KINDS)})(?:,(?:{'|'.join(EVENT_KINDS)}))*)?$",
     ),
 ]
 EventPlace = Annotated[
     str,
-    _shown(
+    shown(
         "`now`, `oldest` (all that the server still has), or the id of an event: what came after it",
         pattern="^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$",
     ),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
+from dart.broker.core.model import TaskState
 from dart.broker.core.views import JobView
 from dart.broker.gateway import FinishedTask
 from dart.errors import TooLargeError, UnknownJobError, UnknownTaskError
@@ -219,6 +220,18 @@ class _Stream:
             elif piece:
                 after = b',"encoding":"base64"' + after
         await self.write(after)
+
+
+async def show(call: Call) -> Answer:
+    """`GET /job/{job}/results/{id}/`: one result; a task without one (open, cancelled, deleted) is unknown here."""
+    await call.members(schemas.Members)
+    task = await call.gateway.task(call.part("job"), call.task_id())
+    if not isinstance(task, FinishedTask) or task.state is TaskState.CANCELLED or not reach.sees(call.caller, task):
+        raise UnknownTaskError(
+            f"Job {call.part('job')!r} has no result {call.part('id')}.", job=call.part("job"), task=call.part("id")
+        )
+    (row,) = await rows_of(call.part("job"), [task], messagepack=call.messagepack)
+    return call.answer(result=row)
 
 
 async def delete(call: Call) -> Answer:

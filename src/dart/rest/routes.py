@@ -36,6 +36,7 @@ from dart.rest import answer_schemas as shapes
 from dart.rest.auth import Scope
 from dart.rest.bodies import EVENT_STREAM
 from dart.rest.call import Route
+from dart.rest.dashboard import routes as dashboard_routes
 from dart.rest.schemas import Members
 
 ROUTES: Final = (
@@ -57,7 +58,7 @@ ROUTES: Final = (
     Route("GET", "/job/{job}/", jobs.show, Scope.READ, historic=True, takes=Members, answers=job_schemas.OneJob),
     Route(
         "DELETE", "/job/{job}/", jobs.stop, Scope.SUBMIT, historic=True,
-        takes=schemas.StopJob, answers=job_schemas.StoppedJob, errors=(ConflictError,),
+        takes=schemas.StopJob, answers=job_schemas.StoppedJob, errors=(ConflictError,), in_session=True,
     ),
     Route(
         "GET", "/job/{job}/status/", jobs.status, Scope.READ, historic=True,
@@ -73,6 +74,9 @@ ROUTES: Final = (
         takes=schemas.ResultsWanted, answers=job_schemas.Results,
     ),
     Route(
+        "GET", "/job/{job}/results/{id}/", results.show, Scope.READ, takes=Members, answers=job_schemas.OneResult,
+    ),
+    Route(
         "DELETE", "/job/{job}/results/{id}/", results.delete, Scope.SUBMIT, historic=True,
         takes=Members, answers=shapes.Answer,
     ),
@@ -85,7 +89,7 @@ ROUTES: Final = (
     Route("GET", "/job/{job}/tasks/{id}/", tasks.show, Scope.READ, takes=Members, answers=job_schemas.OneTask),
     Route(
         "DELETE", "/job/{job}/tasks/{id}/", tasks.cancel, Scope.SUBMIT,
-        takes=Members, answers=job_schemas.CancelledTask,
+        takes=Members, answers=job_schemas.CancelledTask, in_session=True,
     ),
     Route("GET", "/events/", events.of_all, Scope.READ, takes=schemas.EventsWanted, answers=EVENT_STREAM),
     Route(
@@ -93,7 +97,10 @@ ROUTES: Final = (
         takes=schemas.EventsWanted, answers=EVENT_STREAM,
     ),
     Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=shapes.OneWorker),
-    Route("POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN, takes=Members, answers=shapes.Draining),
+    Route(
+        "POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN,
+        takes=Members, answers=shapes.Draining, in_session=True,
+    ),
     Route("POST", "/worker/{name}/ping/", workers.ping, Scope.ADMIN, takes=schemas.PingWanted, answers=shapes.Pings),
     Route(
         "POST", "/worker/{name}/revoke/", enrolments.revoke, Scope.ADMIN,
@@ -140,17 +147,21 @@ ROUTES: Final = (
         "POST", "/server/rotation/finish/", rotation.finish, Scope.ADMIN,
         takes=schemas.RotationEnd, answers=access_schemas.OneRotation, errors=(NotAvailableYetError, ConflictError),
     ),
-    Route("GET", "/key/", keys.list_all, Scope.ADMIN, takes=Members, answers=access_schemas.Keys),
+    Route("GET", "/key/", keys.list_all, Scope.ADMIN, takes=Members, answers=access_schemas.Keys, in_session=True),
     Route(
         "POST", "/key/", keys.add, Scope.ADMIN,
         takes=schemas.NewKey, answers=access_schemas.AddedKey, errors=(ConflictError,),
     ),
     Route(
         "DELETE", "/key/{key_id}/", keys.revoke, Scope.ADMIN,
-        takes=Members, answers=access_schemas.RevokedKey, errors=(ConflictError,),
+        takes=Members, answers=access_schemas.RevokedKey, errors=(ConflictError,), in_session=True,
     ),
     *blobs.ROUTES,
-    Route("GET", "/audit/", audit.list_all, Scope.ADMIN, takes=schemas.AuditPage, answers=access_schemas.Audit),
+    Route(
+        "GET", "/audit/", audit.list_all, Scope.ADMIN,
+        takes=schemas.AuditPage, answers=access_schemas.Audit, in_session=True,
+    ),
+    *dashboard_routes.ROUTES,
     Route("GET", "/healthz", server.health, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/readyz", server.readiness, Scope.OPEN, takes=Members, answers=shapes.Health),
     Route("GET", "/metrics", metrics.show, Scope.READ, takes=Members, answers=metrics.MEDIA_TYPE),

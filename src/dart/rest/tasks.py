@@ -124,7 +124,10 @@ async def show(call: Call) -> Answer:
     task = await call.gateway.task(call.part("job"), call.task_id())
     if not reach.sees(call.caller, task):
         raise reach.unknown(call, call.task_id())
-    return call.answer(task=_members(task))
+    shown = _members(task)
+    if isinstance(task, FinishedTask) and task.state is not TaskState.CANCELLED:
+        shown["result_bytes"] = len(task.payload)
+    return call.answer(task=shown)
 
 
 async def cancel(call: Call) -> Answer:

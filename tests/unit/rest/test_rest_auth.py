@@ -51,7 +51,9 @@ SCOPES = {
     ("GET", "/job/{job}/results/"): "read", ("DELETE", "/job/{job}/results/{id}/"): "submit",
     ("GET", "/key/"): "admin", ("POST", "/key/"): "admin", ("DELETE", "/key/{key_id}/"): "admin",
     ("GET", "/healthz"): "open", ("GET", "/readyz"): "open", ("GET", "/openapi.json"): "read",
-    ("GET", "/metrics"): "read",
+    ("GET", "/metrics"): "read", ("GET", "/job/{job}/results/{id}/"): "read",
+    ("POST", "/session/"): "read", ("GET", "/session/"): "read", ("DELETE", "/session/"): "read",
+    ("GET", "/overview/"): "read", ("GET", "/overview/workers/"): "read", ("GET", "/overview/jobs/"): "read",
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ IDEMPOTENCY = Idempotency("k", b"1", 1 << 50)
 
 def call():
     ring = KeyRing(FixedKey(), HeldKeys(), Limits())
-    tools = Tools(None, ring, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed())
+    tools = Tools(None, ring, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed(), None)
     return Call(None, tools, None, None, ring.caller(FixedKey().text(), Scope.ADMIN), messagepack=False)
 
 

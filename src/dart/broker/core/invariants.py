@@ -78,6 +78,8 @@ def _check_standing(core: Core) -> None:
 
 def _check_counts(job: Job) -> None:
     counted = Counter(task.state for task in job.open.values())
+    for (_, state), amount in job.tally.items():
+        counted[state] += amount
     _same(f"counts of job {job.name!r}", job.counts, [counted.get(state, 0) for state in TaskState])
 
 

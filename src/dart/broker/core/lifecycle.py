@@ -86,8 +86,6 @@ TABLE: dict[tuple[TaskState, Transition], TaskState] = {
 
 # The same as a grid: enum members hash slowly, but index fast.
 _NEXT = tuple(tuple(TABLE.get((state, transition)) for transition in Transition) for state in TaskState)
-_IS_OPEN = tuple(state in OPEN_STATES for state in TaskState)
-
 
 _GIVEN_BACK = 1_000_000
 """In an attempt's number: how many before it were given back. A task is never tried so often."""
@@ -118,8 +116,7 @@ def move(task: Task, transition: Transition) -> None:
     counts = task.job.counts
     if before:  # STAGED tasks are not counted
         counts[before] -= 1
-    if _IS_OPEN[after]:
-        counts[after] += 1
+    counts[after] += 1
 
 
 def next_attempt(task: Task, incarnation: int) -> Attempt:

@@ -179,7 +179,7 @@ class Job:
     tally: dict[tuple[str, TaskState], int] = field(default_factory=dict)
     """Outcomes ever recorded, by worker and final state; what is deleted stays counted until the purge."""
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))
-    """Its open tasks by state; kept by `lifecycle.py`."""
+    """Its tasks by state, open ones and all that `tally` has; kept by `lifecycle.py`."""
     stopped_at_ms: int = 0
     bounding: bool = False
     """Whether a time is set to look after its results."""

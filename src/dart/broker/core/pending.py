@@ -19,15 +19,28 @@ _WAITING = (TaskState.STAGED, TaskState.QUEUED)
 """To the outside a task that is still being let in is queued."""
 
 
-def pending_reason(core: Core, task: Task) -> str:
-    """Why an open task does not run; empty if it does, as far as its agent can be heard."""
+def pending_reason(core: Core, task: Task, said: dict[TaskPolicy, str] | None = None) -> str:
+    """Why an open task does not run; empty if it does, as far as its agent can be heard.
+
+    Args:
+        core: Not changed.
+        task: An open one.
+        said: What was said of queued tasks at this very moment, by policy: many tasks share one, and looking at
+            thousands of agents for each of them would hold everybody up.
+    """
     if task.state in HELD_STATES:
         return _why_held(core, task)
     if task.state is TaskState.DELAYED:
         counted = [f"failed {task.errors} times"] if task.errors else []
         counted += [f"was lost {task.losses} times"] if task.losses else []
         return f"It {' and '.join(counted)}, and is tried again at {_moment(task.delayed_until)}."
-    return "The server is stopping." if core.stopping else _why_queued(core, task.policy)
+    if core.stopping:
+        return "The server is stopping."
+    if said is None:
+        return _why_queued(core, task.policy)
+    if task.policy not in said:
+        said[task.policy] = _why_queued(core, task.policy)
+    return said[task.policy]
 
 
 def pending_reasons(core: Core, task: Task) -> tuple[str, ...]:

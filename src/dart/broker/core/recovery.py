@@ -25,6 +25,8 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     for row in recovered.jobs:
         job = Job(row.id, row.name, row.config, row.status, row.defined_at_ms, tally=dict(row.tally))
         job.stopped_at_ms = row.stopped_at_ms
+        for (_, state), amount in job.tally.items():
+            job.counts[state] += amount
         jobs[job.id] = core.jobs[job.name] = job
     for known in recovered.tasks:
         job = jobs[known.job_id]

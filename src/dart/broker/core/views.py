@@ -16,6 +16,7 @@ from dart.broker.core.state import Core, Submission, milliseconds
 from dart.broker.core.tokens import standing_jobs, without_tokens
 from dart.ids import AgentId, JobId, JoinTokenId, TaskId
 
+_SHOWN_STATES = tuple(state for state in TaskState if state is not TaskState.STAGED)
 _WAITING_STATES = frozenset(OPEN_STATES) - frozenset(HELD_STATES)
 
 
@@ -166,7 +167,8 @@ def open_tasks(
     if states is None or TaskState.QUEUED in states:
         sources += [_staged(submission, after) for submission in core.admitting if submission.job is known]
     found = merge(*sources, key=lambda task: task.id) if len(sources) > 1 else sources[0]
-    return [_task(core, task) for task in islice(found, amount)]
+    said: dict[TaskPolicy, str] = {}
+    return [_task(core, task, said) for task in islice(found, amount)]
 
 
 def task(core: Core, name: str, task_id: TaskId) -> TaskView | None:
@@ -221,16 +223,25 @@ def _agent(agent: Agent, now: float) -> AgentView:
 
 
 def _job(core: Core, known: Job) -> JobView:
-    counts = {state: known.counts[state] for state in OPEN_STATES if known.counts[state]}
+    names = {worker for worker, state in known.tally if state is not TaskState.CANCELLED}
+    return JobView(
+        known.id,
+        known.name,
+        known.status,
+        known.config,
+        known.defined_at_ms,
+        task_counts(core, known),
+        tuple(sorted(names)),
+    )
+
+
+def task_counts(core: Core, known: Job) -> dict[TaskState, int]:
+    """A job's tasks by state, without states that no task is in; what is still being let in is queued."""
+    counts: dict[TaskState, int] = {state: known.counts[state] for state in _SHOWN_STATES if known.counts[state]}
     admitting = sum(len(submission.staged) for submission in core.admitting if submission.job is known)
     if admitting:
         counts[TaskState.QUEUED] = counts.get(TaskState.QUEUED, 0) + admitting
-    names = set()
-    for (worker, state), amount in known.tally.items():
-        counts[state] = counts.get(state, 0) + amount
-        if state is not TaskState.CANCELLED:
-            names.add(worker)
-    return JobView(known.id, known.name, known.status, known.config, known.defined_at_ms, counts, tuple(sorted(names)))
+    return counts
 
 
 def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | None) -> Iterable[Task]:
@@ -254,7 +265,7 @@ def _listing(core: Core, known: Job) -> list[TaskId]:
     return ids
 
 
-def _task(core: Core, found: Task) -> TaskView:
+def _task(core: Core, found: Task, said: dict[TaskPolicy, str] | None = None) -> TaskView:
     held = holder_of(core, found) if found.state in HELD_STATES else None
     return TaskView(
         found.id,
@@ -267,6 +278,6 @@ def _task(core: Core, found: Task) -> TaskView:
         found.started_at_ms,
         found.fraction,
         found.progress_text,
-        pending_reason(core, found),
+        pending_reason(core, found, said),
         tuple(core.standing[job_id].job.name for job_id in standing_jobs(found.policy.requires)),
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dart.broker.core import views
+from dart.broker.core import pending, views
 from dart.broker.core.events import Stopping
 from dart.broker.core.model import JobStatus, TaskState
 from harness.recorder import CONFIG, Recorder
@@ -189,3 +189,29 @@ def test_delayed_tasks_by_state(r):
 
     assert listed(TaskState.DELAYED) == [failed]
     assert listed(TaskState.DELAYED, TaskState.LEASED) == [failed, held]
+
+
+def test_a_page_looks_once_at_who_could_run_tasks_that_agree(r, monkeypatch):
+    """Thousands of agents are not looked at for each of them; other policies, and later pages, are looked at anew."""
+    looked = []
+    why = pending._why_queued
+    monkeypatch.setattr(pending, "_why_queued", lambda core, policy: looked.append(policy) or why(core, policy))
+    r.submit(3, location="w")
+    r.submit(2, location="x")
+    reasons = [view.pending_reason for view in views.open_tasks(r.core, "job", 0, 9)]
+    assert reasons == ["No worker called 'w' is connected."] * 3 + ["No worker called 'x' is connected."] * 2
+    assert [policy.location for policy in looked] == ["w", "x"]
+    r.agent("w")
+    assert views.open_tasks(r.core, "job", 0, 1)[0].pending_reason == "Waits for a free slot of worker 'w'."
+
+
+def test_counts_do_not_depend_on_how_many_workers_there_were(r):
+    """They are kept, also over a restart; looking at the tally of thousands of workers is not needed."""
+    agent = r.agent("w", slots=3, credit=3)
+    r.submit(4, location="w")
+    agent.finish(agent.given[0])
+    job = r.core.jobs["job"]
+    job.tally.clear()
+    counts = views.task_counts(r.core, job)
+    assert (counts[TaskState.SUCCEEDED], counts[TaskState.QUEUED]) == (1, 1)
+    assert sum(counts.values()) == 4
