@@ -1,0 +1,122 @@
+// Tables of all workers and of all jobs.
+
+import { get } from "./api.js";
+import { h, say, set, sparkline } from "./dom.js";
+import { choices, grouped, left, progress, search, Speeds } from "./parts.js";
+import { counted, Table } from "./table.js";
+import { ago, number, rate } from "./text.js";
+
+/** @param {string} name */
+export const jobLink = (name) => `#/jobs/${encodeURIComponent(name)}`;
+/** @param {string} name */
+export const workerLink = (name) => `#/workers/${encodeURIComponent(name)}`;
+
+/** A table of jobs. @param {{open?: boolean, isSmall?: boolean}} wanted */
+export function jobTable({ open = false, isSmall = false }) {
+  const speeds = new Speeds();
+  const query = { match: "", order: "newest", open };
+  const bars = () => {
+    const made = progress();
+    return { element: made.element, draw: (/** @type {any} */ row) => made.draw(row.groups) };
+  };
+  const table = new Table(
+    open ? "Jobs with open tasks" : "Jobs",
+    isSmall ? "jobs small" : "jobs",
+    [
+      { title: "Job", text: (row) => row.name, link: (row) => jobLink(row.name), hint: (row) => row.name },
+      { title: "Runs", kind: "quiet minor", text: (row) => `${row.module_path}.${row.method}`, hint: (row) => `${row.module_path}.${row.method}` },
+      { title: "Progress", part: bars },
+      { title: "Done", kind: "number", text: ({ groups }) => (groups.total ? `${Math.floor((100 * groups.done) / groups.total)} %` : "–"), hint: ({ groups }) => `${number(groups.done)} of ${number(groups.total)}` },
+      { title: "Rate", kind: "number", text: (row) => rate(row.speed) },
+      { title: "Failed", kind: "number minor bad", text: ({ groups }) => (groups.failed ? number(groups.failed) : "") },
+      { title: "Time left", kind: "number minor", text: (row) => left(row.groups, row.speed) || (row.status === 2 ? "stopped" : row.standing ? "standing" : "") },
+    ],
+    async (offset, amount) => {
+      const said = await get("/overview/jobs/", { ...query, offset, amount });
+      for (const row of said.jobs) {
+        row.groups = grouped(row.tasks);
+        row.speed = speeds.note(row.name, row.groups.done);
+      }
+      return { rows: said.jobs, total: said.total };
+    },
+    open ? "No job has open tasks." : "There is no job of that name.",
+  );
+  return { table, query };
+}
+
+export function jobsPage() {
+  const { table, query } = jobTable({});
+  const count = h("span", { class: "count", role: "status" });
+  const field = search("Find a job", (text) => ask({ match: text }));
+  const order = choices("Order", [["newest", "Newest first"], ["name", "By name"]], "newest", (choice) => ask({ order: choice }));
+  const which = choices("Which", [["false", "All"], ["true", "With open tasks"]], "false", (choice) => ask({ open: choice === "true" }));
+  const element = h("div", {}, h("h1", { tabindex: "-1" }, "Jobs"), h("div", { class: "tools" }, field, order.element, which.element, count), table.element);
+
+  /** @param {object} changes */
+  function ask(changes) {
+    Object.assign(query, changes);
+    table.restart().catch(() => {});
+  }
+
+  async function tick() {
+    await table.refresh();
+    say(count, counted(table.total, "job"));
+  }
+
+  return { element, tick, close: () => {}, title: "Jobs", field };
+}
+
+export function workersPage() {
+  const query = { match: "", order: "name" };
+  const lines = () => {
+    const made = sparkline();
+    return { element: made.element, draw: (/** @type {any} */ row) => made.draw(row.loads) };
+  };
+  const state = () => {
+    const element = h("span");
+    return {
+      element,
+      draw(/** @type {any} */ row) {
+        const text = row.connected ? (row.draining ? "draining" : `${number(row.busy)} of ${number(row.count)}`) : "away";
+        say(element, text);
+        set(element, "class", row.connected ? (row.draining ? "warn" : "") : "bad");
+      },
+    };
+  };
+  const table = new Table(
+    "Workers",
+    "workers",
+    [
+      { title: "Worker", text: (row) => row.name, link: (row) => workerLink(row.name), hint: (row) => row.name },
+      { title: "Place", kind: "minor", text: (row) => row.hosts.join(", "), hint: (row) => row.hosts.join(", ") },
+      { title: "Machine", kind: "minor", text: (row) => row.architectures.join(", "), hint: (row) => row.architectures.join(", ") },
+      { title: "Load", part: lines },
+      { title: "Busy", kind: "number", part: state },
+      { title: "Last contact", kind: "number", text: (row, now) => ago(row.last_contact, now) },
+      { title: "Version", kind: "minor", text: (row) => row.versions.join(", ") },
+    ],
+    async (offset, amount) => {
+      const said = await get("/overview/workers/", { ...query, offset, amount });
+      return { rows: said.workers, total: said.total };
+    },
+    "There is no such worker.",
+  );
+  const count = h("span", { class: "count", role: "status" });
+  const field = search("Find a worker, place or machine", (text) => ask({ match: text }));
+  const orders = /** @type {[string, string][]} */ ([["name", "By name"], ["busy", "Busiest first"], ["contact", "Longest silent first"]]);
+  const order = choices("Order", orders, "name", (choice) => ask({ order: choice }));
+  const element = h("div", {}, h("h1", { tabindex: "-1" }, "Workers"), h("div", { class: "tools" }, field, order.element, count), table.element);
+
+  /** @param {object} changes */
+  function ask(changes) {
+    Object.assign(query, changes);
+    table.restart().catch(() => {});
+  }
+
+  async function tick() {
+    await table.refresh();
+    say(count, counted(table.total, "worker"));
+  }
+
+  return { element, tick, close: () => {}, title: "Workers", field };
+}
