@@ -4,28 +4,16 @@ They tell one story: a job `count` counts words on a worker `raspberry-3`. Tests
 and send the requests to a real server.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+from dart.rest.dashboard.examples import EXAMPLES as DASHBOARD
+from dart.rest.example import Example as Example  # noqa: PLC0414 - part of what this file is about
 
 _HELLO: Final = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 _AT: Final = 1_764_153_000_123
 _AGENT: Final = "5d1f0c9b7e3a48264f0db6a1c2e893750b7d64f1a8e2c39f5d1f0c9b7e3a4826"
 _STORE: Final = "9f86d081884c7d65"
 _KEY: Final = "k7c2a1f0e9d84b36"
-
-
-class Example(NamedTuple):
-    """What a call may be asked, and what it answers."""
-
-    answer: Any = None
-    """None: bytes that JSON cannot show, or nothing."""
-    body: Any = None
-    """Where the call has one."""
-    names: Mapping[str, str] = MappingProxyType({})
-    """In the path, where `NAMES` has another."""
-    query: Mapping[str, Any] = MappingProxyType({})
-    """All arguments that may stand there."""
 
 
 NAMES: Final = {
@@ -262,12 +250,14 @@ EXAMPLES: Final = {
         {"results": [_RESULT], "job": {"id": "1", "status": 1}, "cursor": "4"},
         query={"amount": 100, "worker_regex": "raspberry-.*", "wait": 1, "after": 0},
     ),
+    ("GET", "/job/{job}/results/{id}/"): Example({"result": _RESULT}),
     ("DELETE", "/job/{job}/results/{id}/"): Example({}),
     ("GET", "/events/"): Example(_EVENTS, query=_STREAM),
     ("GET", "/job/{job}/events/"): Example(_EVENTS, query=_STREAM),
     ("PUT", "/blob/{sha256}/"): Example({"blob": {"sha256": _HELLO, "bytes": 5}}, body="hello"),
     ("GET", "/blob/{sha256}/"): Example(),
     ("HEAD", "/blob/{sha256}/"): Example(),
+    **DASHBOARD,
     ("GET", "/audit/"): Example(
         {
             "audit": [
