@@ -1,9 +1,11 @@
 """The command line as people meet it in a shell: completion, colours on terminals only, help."""
 
+import json
 import os
 import pty
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -124,3 +126,41 @@ def test_man_pages_are_written_for_every_command(tmp_path):
         text = file.read_text()
         assert text.startswith(".TH")
         assert ".SH EXIT STATUS" in text
+
+
+def test_top_prints_a_picture_for_scripts(running):
+    """As text in 80 columns, as JSON, and as a line of JSON each time."""
+    words = [DART, "top", "--interval", "0.1", "--state-dir", running.state_dir]
+    text = subprocess.run([*words, "--once"], capture_output=True, check=True, text=True).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "red-1" in text
+    told = json.loads(subprocess.run([*words, "--json"], capture_output=True, check=True, text=True).stdout)
+    assert (told["agents"], told["slots"]) == (2, 2)
+    with subprocess.Popen([*words, "--output", "jsonl"], stdout=subprocess.PIPE, text=True) as process:
+        assert [json.loads(process.stdout.readline())["agents"] for _ in range(2)] == [2, 2]
+        process.terminate()
+
+
+def test_top_is_live_on_a_terminal_until_q(running):
+    """It draws on a screen of its own, and leaves the terminal as it was."""
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    process = subprocess.Popen(
+        [DART, "top", "--interval", "0.1", "--state-dir", running.state_dir],
+        stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        shown = b""
+        while shown.count(b"\x1b[H") < 3:
+            shown += os.read(ours, 65536)
+        assert b"red-2" in shown
+        os.write(ours, b"q")
+        assert process.wait(20) == 0
+        assert termios.tcgetattr(theirs) == before
+        os.set_blocking(ours, False)
+        assert (os.read(ours, 65536)).endswith(b"\x1b[?1049l")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)

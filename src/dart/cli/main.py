@@ -18,6 +18,7 @@ NOUNS = {
     "task": ("dart.cli.task:task", "Tasks: single calls of a job's method."),
     "result": ("dart.cli.result:result", "Results: what tasks returned, or how they failed."),
     "logs": ("dart.cli.logs:logs", "What tasks print, log and report, of the job or worker NAME or of all."),
+    "top": ("dart.cli.top:top", "Workers, jobs, rates and queues, as they change; q ends it."),
     "module": ("dart.cli.module:module", "Modules on workers, where their owners' policies take them."),
     "key": ("dart.cli.key:key", "API keys: who may call the server."),
     "bundle": ("dart.cli.bundle:bundle", "Make an archive of the agent that runs on a host with nothing but Python."),
