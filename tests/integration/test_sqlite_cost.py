@@ -22,6 +22,7 @@ STATEMENTS = [
     sqlite_read.OUTCOME,
     sqlite_read.OUTCOME_WITHOUT_PAYLOAD,
     sqlite_read.ANSWER,
+    sqlite_read.ANSWERED_KEYS,
 ]
 
 

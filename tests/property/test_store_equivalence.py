@@ -201,8 +201,9 @@ def _told(store, numbers):
         pages.append(store.finished_tasks(job, after=0, amount=9, states=frozenset({TaskState.LOST, TaskState.FAILED})))
         pages.append(store.results_of(job, numbers.tasks))
     audit = store.audit(after=0, amount=9), store.audit(after=3, amount=2, newest_first=True)
+    keys = store.answered_keys(0, 3), store.answered_keys(2, 9)
     look = store.look()._replace(store_id="")
-    return pages, store.parameters(numbers.tasks), [store.answer(key, 0) for key in "abcdef"], audit, look
+    return pages, store.parameters(numbers.tasks), [store.answer(key, 0) for key in "abcdef"], keys, audit, look
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])

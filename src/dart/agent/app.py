@@ -158,10 +158,6 @@ class Agent:
     def _turn(self) -> None:
         """Wait, gather what happened, let the core decide, do it."""
         self._listen(self._patience())
-        if self._sent:
-            # The socket's descriptor may have changed while it was written to, and would not tell again.
-            self._sent = False
-            self._link_is_ready()
         now = self._clock()
         self._complaints.tell()
         if now >= self._trim_at:
@@ -171,6 +167,10 @@ class Agent:
         happened = tuple(self._take_events()) or (events.TimePassed(),)
         for command in self._core.handle_all(happened, now):
             self._carry_out(command)
+        if self._sent:
+            # The socket's descriptor may have changed while it was written to, and would not tell again.
+            self._sent = False
+            self._link_is_ready()
 
     def _patience(self) -> float | None:
         if self._events or self._sent:

@@ -183,9 +183,9 @@ class Link:
             if taken >= self._limits.drain_messages_max:
                 return True
             try:
+                if not _is_readable(socket):
+                    break
                 parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
-            except zmq.Again:
-                break
             except zmq.ZMQError as error:
                 self._end(f"receiving failed: {error}")
                 break
@@ -205,11 +205,8 @@ class Link:
 
     def _look_for_the_end(self) -> None:
         monitor = self._monitor
-        while monitor is not None and monitor is self._monitor:
-            try:
-                head, _ = monitor.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
+        while monitor is not None and monitor is self._monitor and _is_readable(monitor):
+            head, _ = monitor.recv_multipart(zmq.DONTWAIT)
             event, _ = _MONITOR_HEAD.unpack(head)
             if event in _ENDS:
                 self._end(_ENDS[event])
@@ -217,6 +214,11 @@ class Link:
     def _end(self, reason: str) -> None:
         self.disconnect(0.0)
         self._emit(LinkDown(reason, random.random()))  # noqa: S311 - spreads load, hides nothing
+
+
+def _is_readable(socket: "zmq.Socket[bytes]") -> bool:
+    """Whether there is a message. Asking costs a fraction of what `zmq.Again` costs, which most looks would end in."""
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
 
 
 def _is_local(url: str) -> bool:

@@ -65,7 +65,7 @@ class Gateway:
         self._stopping = False
         self._waiters = Waiters(waiters_max=limits.waiters_max)
         self._pings = Pings()
-        self._requests = RequestsInFlight(self._stored_answer)
+        self._requests = RequestsInFlight(self._stored_answer, self._stored_keys, keys_max=limits.idempotency_keys_max)
         self._backups = Backups(service.store)
         self.keys = Keys(service, limits)
         self.enrolments = Enrolments(service, lambda: self.address)
@@ -328,7 +328,7 @@ class Gateway:
         ends_at = self._wait_ends(seconds)
         job_id = (await self.job(job)).id
         pending = list(ids)
-        event = self._waiters.join(job_id)
+        event, seen = self._waiters.join(job_id), self._service.fresh.watch(ids)
         try:
             while True:
                 core = self._service.reactor.state
@@ -337,9 +337,12 @@ class Gateway:
                 if not pending or self._stopping or not await set_in_time(event, ends_at):
                     break
                 event.clear()
+            await self._service.durable()
         finally:
             self._waiters.leave(job_id, event)
-        await self._service.durable()
+            self._service.fresh.leave(ids, seen)
+        if len(seen) == len(ids):
+            return [seen[task_id] for task_id in ids]
         found: list[FinishedTask] = []
         for start in range(0, len(ids), self._limits.page_items_max):
             found += await self._outcomes(job_id, ids[start : start + self._limits.page_items_max])
@@ -384,6 +387,9 @@ class Gateway:
 
     async def _stored_answer(self, key: str) -> tuple[bytes, int] | None:
         return await self._service.read(self._service.store.answer, key, int(self._service.now * 1000))
+
+    async def _stored_keys(self, after: int) -> list[tuple[int, str]]:
+        return await self._service.read(self._service.store.answered_keys, after, self._limits.page_items_max)
 
     def _wait_ends(self, seconds: float) -> float:
         return asyncio.get_running_loop().time() + min(seconds, self._limits.wait_seconds_max)

@@ -22,6 +22,7 @@ from dart.broker.core.model import Enrolment, Recovered
 from dart.broker.core.reactor import Reactor
 from dart.broker.core.records import LAZY_RECORDS, Record
 from dart.broker.delivery import Delivery, Gate
+from dart.broker.fresh_outcomes import FreshOutcomes
 from dart.broker.measures import Measures
 from dart.broker.notes import Notes
 from dart.broker.outbox import Barrier, Outbox, payload_bytes
@@ -71,6 +72,7 @@ class Service:
             measure=self.measures.committed,
         )
         self._cache = ParameterCache(bytes_max=limits.cache_bytes_max)
+        self.fresh = FreshOutcomes()
         self._outbox = Outbox()
         self._gate: Gate
         self._delivery: Delivery
@@ -126,7 +128,7 @@ class Service:
             out.ResultsRecorded: lambda recorded: self.on_results(recorded.job_id),
             out.Answered: lambda answered: self.on_answer(answered),  # noqa: PLW0108 - set after the start
             out.Note: self.notes.show,
-            out.Audited: lambda audited: show(audited.entry),
+            out.Audited: self._show_later,
             Barrier: lambda barrier: barrier.call(False),
         }
         recovered = await self._committer.call(lambda: self.store.recover(forget_jobs=forget_jobs))
@@ -262,6 +264,7 @@ class Service:
             self._outbox.put(self._turn_number, Barrier(partial(self.on_happened, happened)))
         if durable_ones:
             self._cache.watch(records)
+            self.fresh.taken(records)
             self.measures.taken(records)
             self._outbox.weigh(self._turn_number, payload_bytes(records))
             self._committer.put(self._turn_number, [*self._lazy, *records])
@@ -277,6 +280,10 @@ class Service:
     def _release(self) -> None:
         for entry in self._outbox.ready():
             self._show[type(entry)](entry)
+
+    def _show_later(self, audited: out.Audited) -> None:
+        """Frames and answers that wait for the same commit go before its lines in the log."""
+        self._loop.call_soon(show, audited.entry)
 
     def _on_committed(self, number: int) -> None:
         self._outbox.committed(number)
@@ -330,6 +337,7 @@ class Service:
         self._events.clear()
         self._lazy.clear()
         self._cache.clear()
+        self.fresh.void()
         self._delivery.void()
         for entry in self._outbox.void():
             if isinstance(entry, Barrier):

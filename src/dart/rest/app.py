@@ -1,6 +1,5 @@
 """The REST application: what is the same for each call of the table."""
 
-import asyncio
 import itertools
 import logging
 import re
@@ -30,6 +29,7 @@ from dart.rest.key_scan import Scan, key_in_json, key_in_messagepack
 from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
 from dart.rest.routes import ROUTES
+from dart.rest.signal import Signal
 from dart.undisturbed import Undisturbed
 
 _log = logging.getLogger("dart.rest")
@@ -49,7 +49,7 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         limits,
         Patterns(limits),
         Answers(REMEMBERED_ANSWERS_MAX),
-        asyncio.Event(),
+        Signal(),
         Undisturbed(),
         History(gateway),
         ROUTES,

@@ -20,6 +20,7 @@ from dart.rest import key_text
 from dart.rest.caller import NOBODY, Caller
 from dart.rest.failures import Failures
 from dart.rest.sessions import Secrets, Sessions
+from dart.rest.signal import Signal
 
 _log = logging.getLogger("dart.rest")
 ADMIN_ID = "admin"
@@ -94,8 +95,9 @@ class KeyRing:
         self._complaints.later = asyncio.get_running_loop().call_later
         self._acquainted: OrderedDict[tuple[str, str], None] = OrderedDict()
         """Which weak keys were used from which addresses, the latest few."""
-        self._changed = asyncio.Event()
-        stored.on_revoked = self._wake
+        self.changed = Signal()
+        """Keys were revoked or replaced: whoever waits should look whether his own counts still."""
+        stored.on_revoked = self.changed.ring
 
     @property
     def legacy_ids(self) -> list[str]:
@@ -133,7 +135,7 @@ class KeyRing:
     def end_session(self, caller: Caller) -> None:
         """End the session that this caller came by, with all that waits in it."""
         self.sessions.end(caller.session)
-        self._wake()
+        self.changed.ring()
 
     def is_taken(self, text: str) -> bool:
         """Whether a key that counts has this text, which somebody chose; for those who may see all keys."""
@@ -178,25 +180,20 @@ class KeyRing:
     async def until_gone(self, caller: Caller) -> UnauthorizedError:
         """Wait until this caller would not be let in any more; why."""
         while (reason := self.gone(caller)) is None:
-            left = (caller.expires_at_ms - self._stored.now_ms) / 1000 if caller.expires_at_ms else None
-            try:
-                async with asyncio.timeout(left):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+            await asyncio.wait([self.changed.future()], timeout=self.seconds_left(caller))
         return reason
+
+    def seconds_left(self, caller: Caller) -> float | None:
+        """Until the caller's key expires; None: never."""
+        return (caller.expires_at_ms - self._stored.now_ms) / 1000 if caller.expires_at_ms else None
 
     def _admin_text(self) -> str:
         """The admin key as it is now; whoever waits with one that it replaced hears of it."""
         version = self._admin.version
         text = self._admin.text()
         if self._admin.version != version:
-            self._wake()
+            self.changed.ring()
         return text
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def _find(self, text: str, address: str) -> Caller | None:
         """Whose key this is. What is compared with a secret takes as long for a wrong key as for a right one."""

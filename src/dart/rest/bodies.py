@@ -102,12 +102,17 @@ class Body:
 
     async def read_piece(self) -> None:
         """Add what came next; sets `complete` at the end."""
-        # A byte now and then would hold the place for ever.
-        late = self._began + self._piece_seconds + (self._taken + len(self.bytes)) / self._bytes_per_second
-        left = min(self._piece_seconds, late - asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(left):
-                piece = await self._content.readany()
+            if self._content.is_eof():
+                # All of it is here, as of any small body: nothing to wait for.
+                piece = self._content.read_nowait()
+                self.complete = True
+            else:
+                # A byte now and then would hold the place for ever.
+                late = self._began + self._piece_seconds + (self._taken + len(self.bytes)) / self._bytes_per_second
+                left = min(self._piece_seconds, late - asyncio.get_running_loop().time())
+                async with asyncio.timeout(left):
+                    piece = await self._content.readany()
         except TimeoutError:
             raise MalformedError(
                 f"Nothing of the body came for {self._piece_seconds:g} s (limit request_seconds_max), or less than"

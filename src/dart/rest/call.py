@@ -22,6 +22,7 @@ from dart.rest.idempotency import Answers, idempotency_of
 from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
+from dart.rest.signal import Signal
 from dart.undisturbed import Undisturbed
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Tools(NamedTuple):
     limits: Limits
     patterns: Patterns
     answers: Answers
-    closing: asyncio.Event
+    closing: Signal
     """Set when the server ends: who waits answers what there is."""
     undisturbed: Undisturbed
     """What `answers` will remember."""
@@ -134,24 +135,26 @@ class Call:
 
     async def waiting(self, wait: Awaitable[T]) -> T | None:
         """Wait, but not beyond the end of the server (None: it ends) nor of the caller's key (`UnauthorizedError`)."""
+        keys, closing = self.tools.keys, self.tools.closing
         task = asyncio.ensure_future(wait)
-        closing = asyncio.ensure_future(self.tools.closing.wait())
-        gone = asyncio.ensure_future(self.tools.keys.until_gone(self.caller))
         try:
-            await asyncio.wait([task, closing, gone], return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                raise gone.result()
-            if not task.done():
-                return None
-            return task.result()
+            while True:
+                ends = (task, closing.future(), keys.changed.future())
+                left = keys.seconds_left(self.caller)
+                await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                self.refuse_if_gone()
+                if task.done():
+                    return task.result()
+                if closing.is_set():
+                    return None
         except UnavailableError:
-            if self.tools.closing.is_set():
+            if closing.is_set():
                 return None
             raise
         finally:
-            for each in (task, closing, gone):
-                each.cancel()
-            await asyncio.gather(task, closing, gone, return_exceptions=True)
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def refuse_if_gone(self) -> None:
         """Raise `UnauthorizedError` if the caller's key counts no more: between the pieces of a long answer."""

@@ -87,11 +87,14 @@ def _holds_pickle(value: Any) -> bool:
         value = waiting.pop()
         if isinstance(value, values.Pickled):
             return True
-        if type(value) is dict:
-            waiting += value.values()
-        elif type(value) is list:
-            waiting += value
+        items = value.values() if type(value) is dict else value if type(value) is list else ()
+        # Most values have thousands of plain items and few others: those alone are looked at one by one.
+        if not _OPEN.isdisjoint(map(type, items)):
+            waiting += [item for item in items if type(item) in _OPEN]
     return False
+
+
+_OPEN = frozenset((dict, list, values.Pickled))
 
 
 def is_large_text(data: bytes) -> bool:

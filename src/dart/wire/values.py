@@ -16,6 +16,7 @@ import re
 import struct
 import sys
 from datetime import datetime, timedelta, timezone
+from operator import itemgetter
 
 TYPE_CHECKING = False  # importing `typing` would cost every runner memory
 if TYPE_CHECKING:
@@ -327,11 +328,16 @@ def decode(data: Buffer, *, depth_max: int = DEPTH_MAX, pickle_allowed: bool = F
     return value
 
 
+_TEXT = frozenset((str,))
+_FIRST = itemgetter(0)
+
+
 def _read_map(pairs: Any) -> dict[Any, Any]:
     pairs = list(pairs)
-    for key, _ in pairs:
-        if type(key) is not str and not (isinstance(key, _KEYS) and _is_key(key)):
-            raise BadValue(f"A map has a key of type {type(key).__name__}; keys are text, bytes, numbers, nil.")
+    if not _TEXT.issuperset(map(type, map(_FIRST, pairs))):
+        for key, _ in pairs:
+            if type(key) is not str and not (isinstance(key, _KEYS) and _is_key(key)):
+                raise BadValue(f"A map has a key of type {type(key).__name__}; keys are text, bytes, numbers, nil.")
     result = dict(pairs)
     if len(result) != len(pairs):
         raise BadValue("A map has a key twice (1, 1.0 and true count as one).")

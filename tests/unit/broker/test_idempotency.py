@@ -20,11 +20,14 @@ class Bench:
         self.done = 0
         self.begun = asyncio.Event()
         self.go = asyncio.Event()
-        self.requests = RequestsInFlight(self.stored)
+        self.requests = RequestsInFlight(self.stored, self.keys, keys_max=10)
 
     async def stored(self, key):
         await asyncio.sleep(0)
         return self.remembered.get(key)
+
+    async def keys(self, after):
+        return list(enumerate(self.remembered, 1))[after:]
 
     async def act(self):
         self.done += 1

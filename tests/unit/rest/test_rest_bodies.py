@@ -29,6 +29,28 @@ class Content:
     def at_eof(self):
         return not self.pieces
 
+    def is_eof(self):
+        return False
+
+
+class WholeContent:
+    """All of it is here."""
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    def is_eof(self):
+        return True
+
+    def at_eof(self):
+        return not self.whole
+
+    def read_nowait(self):
+        if isinstance(self.whole, Exception):
+            raise self.whole
+        whole, self.whole = self.whole, b""
+        return whole
+
 
 class Request:
     def __init__(self, *pieces, length=None, **headers):
@@ -52,6 +74,18 @@ async def test_pieces_are_joined_and_given_back():
     body.release()
     body.release()
     assert budget.held_bytes == 0
+
+
+async def test_a_body_that_is_all_here_is_not_waited_for():
+    """Its limits hold all the same, and so does what went wrong on its way."""
+    for whole, expected in ((b"abc", b"abc"), (b"x" * 101, TooLargeError), (web.RequestPayloadError(), MalformedError)):
+        request = Request(b"more to come")
+        request.content = WholeContent(whole)
+        if isinstance(expected, bytes):
+            assert await body_of(request).read() == expected
+            continue
+        with pytest.raises(expected):
+            await body_of(request).read()
 
 
 async def test_a_body_that_came_slowly_counts_only_if_its_caller_still_does():

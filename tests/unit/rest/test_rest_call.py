@@ -13,6 +13,7 @@ from dart.rest.auth import KeyRing, Scope
 from dart.rest.call import Call, Tools
 from dart.rest.idempotency import Answers
 from dart.rest.patterns import Patterns
+from dart.rest.signal import Signal
 from dart.undisturbed import Undisturbed
 from harness.held_keys import HeldKeys
 from harness.rest_stack import FixedKey
@@ -22,7 +23,7 @@ IDEMPOTENCY = Idempotency("k", b"1", 1 << 50)
 
 def call():
     ring = KeyRing(FixedKey(), HeldKeys(), Limits())
-    tools = Tools(None, ring, Limits(), Patterns(Limits()), Answers(10), asyncio.Event(), Undisturbed(), None)
+    tools = Tools(None, ring, Limits(), Patterns(Limits()), Answers(10), Signal(), Undisturbed(), None)
     return Call(None, tools, None, None, ring.caller(FixedKey().text(), Scope.ADMIN), messagepack=False)
 
 

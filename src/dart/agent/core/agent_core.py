@@ -140,16 +140,16 @@ def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoes
 
 
 def _settle(state: State) -> None:
-    """Everything that follows from the new state: work to the runners first, then disk and network."""
+    """Everything that follows from the new state: work to the runners first, then network, then disk."""
     slots.end_overdue(state)
     slots.hold_back_if_stuck(state)
     session.keep_alive(state)
     questions.renew_runners(state)
     dispatch.dispatch(state)
-    auditing.hand_over(state)
-    outcomes.spool(state)
     reports.tell_lines_before_results(state)
     outcomes.flush(state)
+    auditing.hand_over(state)
+    outcomes.spool(state)
     credit.tell_if_notable(state)
     credit.say_when_full(state)
     reports.tell_when_due(state)

@@ -123,6 +123,10 @@ class Store(ABC):
         """Digest and answer remembered for this idempotency key, unless expired."""
 
     @abstractmethod
+    def answered_keys(self, after: int, amount: int) -> list[tuple[int, str]]:
+        """At most so many remembered idempotency keys by their running numbers, those above `after`."""
+
+    @abstractmethod
     def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
         """At most so many entries, those beyond the cursor `after` in the order asked; 0: from the first in that order.
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import BinaryIO
 
 from dart.broker.core import records as r
@@ -169,6 +170,11 @@ class MemoryStore(MemoryRecords, Store):
         with self._lock:
             found = self._answers.get(key)
             return None if found is None or found.expires_at_ms <= now_ms else (found.digest, found.answer)
+
+    def answered_keys(self, after: int, amount: int) -> list[tuple[int, str]]:
+        """See `Store.answered_keys`."""
+        with self._lock:
+            return list(islice(((number, key) for number, key in self._answer_keys.items() if number > after), amount))
 
     def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
         """See `Store.audit`."""

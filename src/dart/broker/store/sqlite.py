@@ -131,6 +131,11 @@ class SqliteStore(Store):
         with self._snapshot() as connection:
             return sqlite_read.answer(connection, key, now_ms)
 
+    def answered_keys(self, after: int, amount: int) -> list[tuple[int, str]]:
+        """See `Store.answered_keys`."""
+        with self._snapshot() as connection:
+            return connection.execute(sqlite_read.ANSWERED_KEYS, {"after": after, "amount": amount}).fetchall()
+
     def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
         """See `Store.audit`."""
         with self._snapshot() as connection:

@@ -64,6 +64,7 @@ OUTCOMES_WITH_BLOBS = "SELECT payload FROM outcome INDEXED BY outcome_with_blob 
 
 JOBS_WITH_BLOBS = "SELECT config FROM job WHERE instr(config, x'c72803') > 0"
 
+ANSWERED_KEYS = "SELECT sequence, key FROM request WHERE sequence > :after ORDER BY sequence LIMIT :amount"
 ANSWER = "SELECT digest, answer FROM request WHERE key = :key AND expires_at_ms > :now_ms"
 
 

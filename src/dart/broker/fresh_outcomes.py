@@ -1,0 +1,72 @@
+"""Outcomes of tasks that somebody waits for, kept from the turn that records them until he has them.
+
+Without it, each of those who wait for one quick task would read from the store what was just written there.
+"""
+
+from collections.abc import Sequence
+
+from dart.broker.core.records import Record, TaskFinished
+from dart.broker.store.base import FinishedTask
+from dart.ids import TaskId
+
+TASKS_MAX = 16
+"""Tasks that one waits for; of more, the outcomes are read from the store."""
+BYTES_MAX = 64 * 1024
+"""Of one outcome; larger ones are read, too."""
+
+Seen = dict[TaskId, FinishedTask]
+
+
+class FreshOutcomes:
+    """Who waits for which tasks. What is seen counts once its turn is durable."""
+
+    def __init__(self) -> None:
+        self._watching: dict[TaskId, list[Seen]] = {}
+
+    def watch(self, ids: Sequence[TaskId]) -> Seen:
+        """Outcomes of these tasks that are recorded from now on, as they come. `leave` when done."""
+        seen: Seen = {}
+        if len(ids) <= TASKS_MAX:
+            for task_id in ids:
+                self._watching.setdefault(task_id, []).append(seen)
+        return seen
+
+    def leave(self, ids: Sequence[TaskId], seen: Seen) -> None:
+        """Nobody reads `seen` any more."""
+        for task_id in ids:
+            left = [other for other in self._watching.pop(task_id, ()) if other is not seen]
+            if left:
+                self._watching[task_id] = left
+
+    def taken(self, records: Sequence[Record]) -> None:
+        """A turn recorded these."""
+        if not self._watching:
+            return
+        for record in records:
+            if isinstance(record, TaskFinished) and len(record.payload) <= BYTES_MAX:
+                for seen in self._watching.get(record.id, ()):
+                    seen[record.id] = _finished(record)
+
+    def void(self) -> None:
+        """What is not durable yet never will be."""
+        for watching in self._watching.values():
+            for seen in watching:
+                seen.clear()
+
+
+def _finished(record: TaskFinished) -> FinishedTask:
+    return FinishedTask(
+        sequence=0,
+        id=record.id,
+        state=record.state,
+        worker=record.worker,
+        host=record.host,
+        location=record.location,
+        tag=record.tag,
+        attempts=record.attempts,
+        start_time_ms=record.start_time_ms,
+        duration_seconds=record.duration_seconds,
+        error_code=record.error_code,
+        finished_at_ms=record.finished_at_ms,
+        payload=record.payload,
+    )
