@@ -204,7 +204,7 @@ async def test_the_query_wins_over_the_body():
     async with joined() as (stack, agent):
         await stack.submit(*[{"parameter": 1}] * 3)
         await stack.finish(agent, b"\x01", b"\x01", b"\x01")
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         answer = await stack.call("GET", "/job/j/results/", json={"amount": 1}, params={"amount": "2"})
         assert len(answer["results"]) == 2
         packed = msgpack.packb({"amount": 1})

@@ -162,7 +162,7 @@ async def test_a_stream_that_fails_visibly_breaks_off(caplog, monkeypatch):
         await agent.join()
         await stack.submit(*[{"parameter": 1}] * 3)
         await stack.finish(agent, b"\x01", b"\x01", b"\x01")
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         results = stack.broker.gateway.results
 
         async def breaking(*arguments, **options):
@@ -206,7 +206,7 @@ async def test_a_reader_that_takes_nothing_is_cut_off():
         await stack.submit(*[{"parameter": 1}] * 2)
         large = values.encode("x" * 20_000_000)
         await stack.finish(agent, large, large)
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         _, writer = await asyncio.open_connection("127.0.0.1", stack.port, limit=1)
         head = f"GET /job/j/results/?amount=9 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n\r\n"
         writer.write(head.encode())
@@ -306,7 +306,7 @@ async def test_progress_and_state_of_a_running_task():
         agent.send(Started((Start(lease.ref, 1_700_000_000_000),)))
         agent.send(Progress((ProgressReport(lease.ref, 0.5, "half"),)))
         held = stack.broker.service.reactor.state.tasks
-        await until(lambda: held[int(task)].progress_text)
+        await until(lambda: held[int(task)].told.text)
         running = await shown()
         assert (running["state"], running["start_time"]) == ("running", 1_700_000_000_000)
         assert running["progress"] == {"text": "half", "fraction": 0.5}

@@ -223,7 +223,7 @@ async def test_patterns_that_explode_end_in_time_and_hold_nobody_up(tmp_path):
         await stack.define()
         entries = [{"location": "a" * length + "!", "parameter": 1, "expires": 0.01} for length in range(40, 70)]
         await stack.submit(*entries)
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         async with await stack.broker.agent("a" * 60 + "!") as agent:
             await agent.join()
             for number, pattern in enumerate(EXPLODING):

@@ -98,7 +98,7 @@ async def test_an_answer_that_is_read_in_small_bites_ends():
     async with joined(replace(SLOW, slow_bytes_per_second_min=100 << 20)) as (stack, agent):
         await stack.submit({"parameter": 1})
         await stack.finish(agent, values.encode("x" * 20_000_000))
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         client = socket.socket()
         # Little room in the kernel, so that what was acknowledged follows what was read.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)

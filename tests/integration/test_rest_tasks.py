@@ -25,7 +25,7 @@ async def test_results_have_the_members_of_the_contract_in_its_order():
         ids = (await stack.submit(*[{"location": "w", "parameter": "p"}] * 4))["tasks"]
         await stack.finish(agent, *payloads)
         await agent.receive(Ack)
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         found = await stack.results(amount=10)
         assert list(found[0]) == ["id", "job", "host", "worker", "location", "start_time", "duration", "success"]
         assert found[0] == {
@@ -205,7 +205,7 @@ async def test_large_answers_are_streamed_with_texts_in_pieces():
         await stack.submit(*[{"parameter": number, "tag": "t"} for number in range(len(payloads))])
         for payload in payloads:
             await stack.finish(agent, payload)
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         async with stack.session.get(
             stack.url + "/job/j/results/", params={"amount": 99}, headers=BEARER, json={"colour": "red"}
         ) as reply:
@@ -231,7 +231,7 @@ async def test_messagepack_answers_have_a_bound():
         await stack.submit(*[{"parameter": 1}] * 4)
         for _ in range(4):
             await stack.finish(agent, values.encode(b"x" * 2000))
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         headers = {**BEARER, "Accept": MESSAGEPACK}
         data = await stack.call("GET", "/job/j/results/?amount=99", headers=headers, status=413)
         assert "cursor" in msgpack.unpackb(data)["error"]["message"]
@@ -318,7 +318,7 @@ async def test_many_middling_values_are_streamed_in_batches():
     async with joined() as (stack, agent):
         await stack.submit(*[{"parameter": 1}] * 7)
         await stack.finish(agent, *[payload] * 7)
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         assert [row["success"] for row in await stack.results(amount=9)] == [["x" * 100_000]] * 7
 
 
@@ -327,7 +327,7 @@ async def test_an_answer_by_cursor_is_bounded_and_the_next_goes_on():
     async with joined(replace(Limits(), answer_page_bytes_max=3000, page_items_max=2)) as (stack, agent):
         await stack.submit(*[{"parameter": 1}] * 5)
         await stack.finish(agent, *[values.encode(f"{number}" * 1000) for number in range(5)])
-        await until(lambda: stack.broker.service.reactor.state.tasks == {})
+        await until(lambda: not stack.broker.service.reactor.state.tasks)
         found, cursor = [], "0"
         while True:
             answer = await stack.call("GET", "/job/j/results/", params={"after": cursor, "amount": 1000})

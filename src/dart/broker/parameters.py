@@ -1,6 +1,10 @@
-"""Parameters of queued tasks: a few in memory, bounded in bytes; the rest waits in the store."""
+"""Parameters of queued tasks: a few in memory, bounded in bytes; the rest waits in the store.
 
-from collections.abc import Sequence
+Ids follow one another, so the entries of 64 neighbours share a page: 16 bytes each beside the parameter itself, where
+an entry of a dictionary and what it would refer to take 200.
+"""
+
+from collections.abc import Iterator, Sequence
 
 from dart.broker.core.records import (
     JobForgotten,
@@ -12,8 +16,22 @@ from dart.broker.core.records import (
 )
 from dart.ids import JobId, TaskId
 
-ENTRY_BYTES = 200
-"""What an entry costs beside its parameter."""
+PAGE_TASKS = 64
+PAGE_BYTES = 400
+"""What a page costs beside its entries."""
+ENTRY_BYTES = 64
+"""What an entry costs beside the bytes of its parameter."""
+
+
+class _Page:
+    """Tasks whose ids agree but for the last six bits."""
+
+    __slots__ = ("jobs", "left", "parameters")
+
+    def __init__(self) -> None:
+        self.parameters: list[bytes | None] = [None] * PAGE_TASKS
+        self.jobs: list[JobId | None] = [None] * PAGE_TASKS
+        self.left = 0
 
 
 class ParameterCache:
@@ -24,13 +42,13 @@ class ParameterCache:
 
     def __init__(self, *, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._entries: dict[TaskId, tuple[JobId, bytes]] = {}
+        self._pages: dict[int, _Page] = {}
         self._submissions: dict[TaskId, TaskId] = {}
         """First and last id of those whose last slice has not come."""
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(page.left for page in self._pages.values())
 
     def watch(self, records: Sequence[Record]) -> None:
         """Take in what a turn adds, drop what it ends."""
@@ -47,8 +65,7 @@ class ParameterCache:
             elif isinstance(record, JobForgotten):
                 forgotten.add(record.id)
         if forgotten:
-            for task_id in [task_id for task_id, (job_id, _) in self._entries.items() if job_id in forgotten]:
-                self._drop(task_id)
+            self._drop_all([task_id for task_id, job_id in self._entries() if job_id in forgotten])
 
     def take(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         """Those of these that are here; they are here no longer."""
@@ -61,27 +78,52 @@ class ParameterCache:
 
     def clear(self) -> None:
         """Forget all."""
-        self._entries.clear()
+        self._pages.clear()
         self._submissions.clear()
         self.bytes = 0
 
     def _close(self, record: SubmissionClosed) -> None:
         last_id = self._submissions.pop(record.first_id, record.first_id)
         if not record.complete:
-            for task_id in [task_id for task_id in self._entries if record.first_id <= task_id <= last_id]:
-                self._drop(task_id)
+            self._drop_all([task_id for task_id, _ in self._entries() if record.first_id <= task_id <= last_id])
+
+    def _entries(self) -> Iterator[tuple[int, JobId]]:
+        for number, page in self._pages.items():
+            for place, job_id in enumerate(page.jobs):
+                if job_id is not None:
+                    yield number * PAGE_TASKS + place, job_id
 
     def _add(self, record: TasksAdded) -> None:
+        pages, job_id = self._pages, record.job_id
         for task_id, (_policy, _tag, parameter) in enumerate(record.rows, record.first_id):
-            size = len(parameter) + ENTRY_BYTES
+            number, place = divmod(task_id, PAGE_TASKS)
+            page = pages.get(number)
+            size = len(parameter) + ENTRY_BYTES + (0 if page else PAGE_BYTES)
             if self.bytes + size > self._bytes_max:
                 return
-            self._entries[TaskId(task_id)] = (record.job_id, parameter)
+            if page is None:
+                page = pages[number] = _Page()
+            page.parameters[place] = parameter
+            page.jobs[place] = job_id
+            page.left += 1
             self.bytes += size
 
-    def _drop(self, task_id: TaskId) -> bytes | None:
-        entry = self._entries.pop(task_id, None)
-        if entry is None:
+    def _drop_all(self, ids: Sequence[int]) -> None:
+        for task_id in ids:
+            self._drop(task_id)
+
+    def _drop(self, task_id: int) -> bytes | None:
+        number, place = divmod(task_id, PAGE_TASKS)
+        page = self._pages.get(number)
+        if page is None:
             return None
-        self.bytes -= len(entry[1]) + ENTRY_BYTES
-        return entry[1]
+        parameter = page.parameters[place]
+        if parameter is None:
+            return None
+        page.parameters[place] = page.jobs[place] = None
+        page.left -= 1
+        self.bytes -= len(parameter) + ENTRY_BYTES
+        if not page.left:
+            del self._pages[number]
+            self.bytes -= PAGE_BYTES
+        return parameter

@@ -2,7 +2,7 @@
 
 from dart.broker.core.model import TaskPolicy, TaskState
 from dart.broker.core.records import JobForgotten, SubmissionClosed, SubmissionOpened, TaskFinished, TasksAdded
-from dart.broker.parameters import ENTRY_BYTES, ParameterCache
+from dart.broker.parameters import ENTRY_BYTES, PAGE_BYTES, PAGE_TASKS, ParameterCache
 from dart.ids import JobId, TaskId
 
 JOB, OTHER = JobId(1), JobId(2)
@@ -30,9 +30,21 @@ def test_parameters_are_given_once():
 
 def test_it_is_bounded_and_keeps_the_oldest():
     """What waits longest is leased first."""
-    cache = ParameterCache(bytes_max=2 * (ENTRY_BYTES + 1))
+    cache = ParameterCache(bytes_max=2 * (ENTRY_BYTES + 1) + PAGE_BYTES)
     cache.watch([added(JOB, 10, b"a", b"b", b"c")])
     assert cache.take([TaskId(10), TaskId(11), TaskId(12)]) == {10: b"a", 11: b"b"}
+
+
+def test_pages_count_and_go_with_their_last_task():
+    """Neighbours share one, others cost one of their own, and what is held is never more than was counted."""
+    cache = ParameterCache(bytes_max=10_000)
+    first = 10 * PAGE_TASKS - 1
+    cache.watch([added(JOB, first, b"", b"b", b"cc")])
+    assert (cache.bytes, len(cache)) == (3 * ENTRY_BYTES + 3 + 2 * PAGE_BYTES, 3)
+    assert cache.take([TaskId(first)]) == {first: b""}
+    assert cache.bytes == 2 * ENTRY_BYTES + 3 + PAGE_BYTES
+    assert cache.take([TaskId(first + 2), TaskId(first + 1)]) == {first + 1: b"b", first + 2: b"cc"}
+    assert (cache.bytes, len(cache)) == (0, 0)
 
 
 def test_finished_tasks_leave():

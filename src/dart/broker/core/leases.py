@@ -5,7 +5,7 @@ from heapq import heapify, heappush
 from dart.broker.core.delays import back_off, queue_again, wait_no_more
 from dart.broker.core.happenings import TaskEnded, tell_moved
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
-from dart.broker.core.model import Agent, HeldLease, OnLost, Task
+from dart.broker.core.model import NOTHING_TOLD, Agent, HeldLease, OnLost, Task
 from dart.broker.core.ready_queue import key_of
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted, TaskFinished
@@ -68,9 +68,7 @@ def enter(core: Core, task: Task) -> None:
     """Make a staged task visible and ready."""
     move(task, Transition.ADMIT)
     core.tasks[task.id] = task
-    job = task.job
-    job.open[task.id] = task
-    job.entered += 1
+    task.job.open[task.id] = task
     core.ready.push(task)
     if task.policy.expires_at_ms:
         core.expiring += 1
@@ -202,9 +200,7 @@ def requeue(core: Core, task: Task, transition: Transition, now: float, *, delay
     else:
         wait_no_more(core, task)
     move(task, transition)
-    task.started_at_ms = 0
-    task.fraction = -1.0
-    task.progress_text = ""
+    task.told = NOTHING_TOLD
     queue_again(core, task, now, delay_seconds)
     if transition is not Transition.RELEASE:  # that it was given to somebody was not told either
         tell_moved(core, task)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.capabilities import Capabilities
+from dart.broker.core.id_table import IdTable
 from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, JoinTokenId, LeaseId, SessionId, StoreId, TaskId
 
 
@@ -136,9 +137,25 @@ class Idempotency(NamedTuple):
     expires_at_ms: int
 
 
+class Told(NamedTuple):
+    """What an agent told of a task that runs."""
+
+    started_at_ms: int = 0
+    """By the agent's clock; 0 until STARTED was told."""
+    fraction: float = -1.0
+    """Latest progress; -1: none reported."""
+    text: str = ""
+
+
+NOTHING_TOLD = Told()
+
+
 @dataclass(slots=True)
 class Task:
-    """An open task. Finished ones live in the store only."""
+    """An open task. Finished ones live in the store only.
+
+    There may be millions: what few of them have stands in one member for all of it.
+    """
 
     id: TaskId
     job: "Job"
@@ -154,11 +171,8 @@ class Task:
     """Attempts that ended with the task's own error."""
     losses: int = 0
     """Attempts whose agent was lost."""
-    started_at_ms: int = 0
-    """By the agent's clock; 0 until STARTED was told."""
-    fraction: float = -1.0
-    """Latest progress; -1: none reported."""
-    progress_text: str = ""
+    told: Told = NOTHING_TOLD
+    """Of the latest attempt, by its agent."""
     delayed_until: float = 0.0
     """While DELAYED: when it is queued again."""
 
@@ -172,10 +186,8 @@ class Job:
     config: JobConfig
     status: JobStatus
     defined_at_ms: int
-    open: dict[TaskId, Task] = field(default_factory=dict)
+    open: IdTable[Task] = field(default_factory=IdTable)
     """Its unfinished tasks."""
-    entered: int = 0
-    """Tasks that ever became visible since the broker started."""
     tally: dict[tuple[str, TaskState], int] = field(default_factory=dict)
     """Outcomes ever recorded, by worker and final state; what is deleted stays counted until the purge."""
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))

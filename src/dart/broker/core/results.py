@@ -105,7 +105,7 @@ def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
         held = _held(agent, start.ref)
         if held is not None and held.task.state is TaskState.LEASED:
             move(held.task, Transition.START)
-            held.task.started_at_ms = start.start_time_ms
+            held.task.told = held.task.told._replace(started_at_ms=start.start_time_ms)
             tell_moved(core, held.task, agent.name)
             if held.recalled:
                 recall_answered(core, agent)
@@ -118,7 +118,7 @@ def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> Non
         held = _held(agent, report.ref)
         if held is not None:
             task, text = held.task, report.text[: core.limits.progress_chars_max]
-            task.fraction, task.progress_text = report.fraction, text
+            task.told = task.told._replace(fraction=report.fraction, text=text)
             told = TaskProgressed(task.job.name, task.policy.location, agent.name, task.id, report.fraction, text)
             core.happened.append(told)
 

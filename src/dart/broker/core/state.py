@@ -6,6 +6,7 @@ from typing import Any
 
 from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.commands import Command, Note, Persist, Send
+from dart.broker.core.id_table import IdTable
 from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
@@ -51,7 +52,7 @@ class Core:
     jobs: dict[str, Job] = field(default_factory=dict)
     standing: dict[JobId, StandingJob] = field(default_factory=dict)
     """Those of `jobs` that are standing, stopped ones too."""
-    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    tasks: IdTable[Task] = field(default_factory=IdTable)
     """All open tasks, without those that are staged."""
     submissions: dict[int, Submission] = field(default_factory=dict)
     """Open ones, by first id."""
@@ -108,9 +109,6 @@ class Core:
     """Heap; an entry counts while its task is DELAYED until that time. Others are swept out when they are the most."""
     delayed: int = 0
     """Tasks in `tasks` that are DELAYED."""
-
-    listing: tuple[JobId, int, list[TaskId]] | None = None
-    """Ids of one job's open tasks in order, as of its `entered`: what pages of its task list are cut from."""
 
     stopping: bool = False
     late_results: int = 0

@@ -1,6 +1,5 @@
 """What the outside may know of the broker's state: plain copies, made on demand."""
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from heapq import merge, nsmallest
 from itertools import islice
@@ -250,19 +249,7 @@ def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | 
         held = (lease.task for agent in core.agents.values() for lease in agent.leases.values())
         chosen = (task for task in held if task.job is known and task.id > after and task.state in states)
         return sorted(chosen, key=lambda task: task.id)
-    ids = _listing(core, known)
-    found = (known.open.get(task_id) for task_id in islice(ids, bisect_right(ids, after), None))
-    return (task for task in found if task is not None and (states is None or task.state in states))
-
-
-def _listing(core: Core, known: Job) -> list[TaskId]:
-    """Ids of a job's open tasks in order, and of some that have finished since; kept from page to page."""
-    listing = core.listing
-    if listing is not None and listing[:2] == (known.id, known.entered) and len(listing[2]) <= 2 * len(known.open):
-        return listing[2]
-    ids = sorted(known.open)
-    core.listing = (known.id, known.entered, ids)
-    return ids
+    return (task for task in known.open.values(after) if states is None or task.state in states)
 
 
 def _task(core: Core, found: Task, said: dict[TaskPolicy, str] | None = None) -> TaskView:
@@ -275,9 +262,7 @@ def _task(core: Core, found: Task, said: dict[TaskPolicy, str] | None = None) ->
         "" if held is None else held.name,
         "" if held is None else held.host,
         attempts_made(found),
-        found.started_at_ms,
-        found.fraction,
-        found.progress_text,
+        *found.told,
         pending_reason(core, found, said),
         tuple(core.standing[job_id].job.name for job_id in standing_jobs(found.policy.requires)),
     )

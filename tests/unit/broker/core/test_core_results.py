@@ -171,7 +171,7 @@ def test_started(r):
     agent.start(agent.given[0], AttemptRef(second, Attempt(1, 7)), AttemptRef(99, Attempt(1, 1)))
     assert (r.state(first), r.state(second)) == (TaskState.RUNNING, TaskState.LEASED)
     agent.say(Started((Start(agent.given[0], 999),)))
-    assert r.task(first).started_at_ms == 7
+    assert r.task(first).told.started_at_ms == 7
 
 
 def test_progress(r):
@@ -181,10 +181,10 @@ def test_progress(r):
     agent.start(agent.given[0])
     agent.progress(agent.given[0], 0.25, "x" * 5000)
     agent.progress(AttemptRef(99, Attempt(1, 1)), 0.5)
-    assert (r.task(task_id).fraction, r.task(task_id).progress_text) == (0.25, "x" * 1000)
+    assert r.task(task_id).told[1:] == (0.25, "x" * 1000)
     agent.bye()
     task = r.task(task_id)
-    assert (task.fraction, task.progress_text, task.started_at_ms) == (-1.0, "", 0)
+    assert task.told == (0, -1.0, "")
 
 
 def test_released_keep_their_order(r):

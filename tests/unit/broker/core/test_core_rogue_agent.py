@@ -4,7 +4,7 @@ import pytest
 
 from dart.broker.core.commands import EndSession, Note
 from dart.broker.core.events import FrameArrived
-from dart.broker.core.model import TaskState
+from dart.broker.core.model import TaskState, Told
 from dart.ids import Attempt, AttemptRef, TaskId
 from dart.wire.messages import Ack, Bye, Credit, Drain, Error, ErrorCode, Heartbeat, Released, Results, Start, Started
 from harness.recorder import PLENTY, Recorder
@@ -121,7 +121,7 @@ def test_what_is_not_its_own(r, scene):
     """STARTED, PROGRESS, RELEASED for others' tasks change nothing; each message is told of once."""
     honest, rogue, running, waiting = scene
     refs = list(honest.given)
-    r.task(running).progress_text = "mine"
+    r.task(running).told = Told(text="mine")
     for say in (
         lambda: rogue.start(*refs),
         lambda: rogue.progress(refs[0], 0.9, "forged"),
@@ -132,7 +132,7 @@ def test_what_is_not_its_own(r, scene):
         assert r.records() == []
     assert r.state(waiting) is TaskState.LEASED
     assert r.state(running) is TaskState.RUNNING
-    assert r.task(running).progress_text == "mine"
+    assert r.task(running).told.text == "mine"
     assert set(r.core.agents[honest.id].leases) == {running, waiting}
     assert honest.take(Error) == []
 
