@@ -226,7 +226,11 @@ class TaskErrorCode:
     """It needed more memory than there is, or than the agent's owner allows."""
     MODULE_DIFFERS: ClassVar[int] = 108
     """The module here is not the one whose SHA-256 the job names."""
+    BLOB_MISSING: ClassVar[int] = 109
+    """The server does not have a blob that the parameter names, or it is damaged there."""
     LOST: ClassVar[int] = 110
     """The agent was lost and no retry was left."""
     EXPIRED: ClassVar[int] = 111
     """Not finished before `expires`."""
+    BLOB_UNAVAILABLE: ClassVar[int] = 112
+    """This worker could not keep a blob that the parameter names; another one may."""

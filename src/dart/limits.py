@@ -139,6 +139,12 @@ class Limits:
     """Blobs that nothing refers to, and interrupted uploads, go so long after their last use."""
     blob_check_seconds: float = 600.0
     """Between looks at which blobs may go."""
+    blob_piece_bytes: int = 256 * KIB
+    """One piece of a blob on its way to an agent: on a slow link it holds up what comes behind it."""
+    blob_pieces_max: int = 64
+    """Pieces that one agent has asked for and that wait to be read; more are dropped, and asked for again."""
+    blob_pieces_bytes_max: int = 4 * MIB
+    """Pieces on their way to one agent, of which it has not shown that they have arrived."""
     audit_rows_max: int = 1_000_000
     """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000
@@ -193,6 +199,16 @@ class Limits:
     """Tasks handed to one runner ahead of the one it runs; they can be taken back."""
     inline_bytes_max: int = 32 * KIB
     """Larger parameters reach the runner through shared memory."""
+    blob_cache_bytes_max: int = 8 * 1024 * MIB
+    """Blobs that an agent keeps; those go first that no task used for longest. A larger blob cannot be used there."""
+    blobs_per_task_max: int = 64
+    """Blobs that one parameter names."""
+    blob_fetches_max: int = 8
+    """Blobs that an agent fetches at the same time."""
+    blob_fetch_bytes_max: int = 2 * MIB
+    """Pieces that an agent has asked for and not written down; less on a slow link."""
+    blob_tasks_max: int = 256
+    """Tasks that wait for their blobs and do not count as prefetched."""
     spool_bytes_max: int = 512 * MIB
     """Results not yet acknowledged; at this the agent takes no more tasks."""
     spool_segment_bytes: int = 16 * MIB
@@ -268,6 +284,7 @@ MINIMUM = {
     "frame_bytes_max": 64 * KIB,
     "batch_items_max": 1,
     "slow_bytes_per_second_min": 1,
+    "blob_piece_bytes": 1,
     "heartbeat_seconds": 0.05,
 }
 

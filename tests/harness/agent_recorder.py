@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from dart.agent import events
 from dart.agent.core import AgentCore, Identity, SpoolMode
-from dart.agent.core.state import Fate, Phase
+from dart.agent.core.state import Fate, Phase, WantedStage
 from dart.agent.policy import Policy
 from dart.ids import Attempt, AttemptRef, BootId, SessionId, StoreId, TaskId
 from dart.limits import Limits
@@ -187,7 +187,7 @@ class Recorder:
 def check(core: AgentCore) -> None:
     """The books agree: every held attempt is in exactly one place, and all sums are right."""
     state = core.state
-    places = [*state.queue, *(ref for slot in state.slots for ref in slot.pipeline)]
+    places = [*state.queue, *state.waiting, *(ref for slot in state.slots for ref in slot.pipeline)]
     assert len(places) == len(set(places)), places
     assert set(places) == set(state.held), (places, list(state.held))
     for number, slot in enumerate(state.slots):
@@ -203,6 +203,14 @@ def check(core: AgentCore) -> None:
         assert state.session.in_flight == len(sent)
         assert state.session.in_flight_bytes == sum(len(kept.result.payload) for kept in sent)
     assert set(state.progress) <= set(state.held)
-    assert not (state.leaving and state.queue)
+    assert not (state.leaving and (state.queue or state.waiting))
+    named = {(sha256, ref) for ref, held in state.held.items() for sha256 in held.blobs}
+    assert named == {(sha256, ref) for sha256, wanted in state.blobs.items() for ref in wanted.tasks}
+    open_blobs = {sha256 for sha256, wanted in state.blobs.items() if wanted.stage is not WantedStage.SETTLED}
+    for ref in state.held:
+        assert state.waiting.get(ref, set()) == open_blobs.intersection(state.held[ref].blobs)
+    for wanted in state.blobs.values():
+        assert wanted.here <= wanted.received <= wanted.asked
+        assert wanted.received - wanted.here <= state.limits.blob_fetch_bytes_max + state.limits.blob_piece_bytes
     deadline = core.next_deadline()
     assert state.exited or deadline is None or deadline > state.now, "a deadline that is not met by TimePassed"

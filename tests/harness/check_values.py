@@ -34,7 +34,9 @@ def untag(tagged, values):  # noqa: PLR0911 - one branch a tag
     if tag == "$array":
         return values.Array(content["dtype"], tuple(content["shape"]), bytes.fromhex(content["data"]))
     if tag == "$blob":
-        return values.BlobReference(bytes.fromhex(content["sha256"]), int(content["size"]))
+        return values.BlobReference(
+            bytes.fromhex(content["sha256"]), int(content["size"]), encoded=content.get("encoded", False)
+        )
     version = tuple(content["version"])
     return values.Pickled(content["implementation"], version, content["protocol"], bytes.fromhex(content["data"]))
 

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -16,12 +17,14 @@ class CuttingProxy:
     Args:
         url: Of the server.
         after_bytes: How many bytes in one direction may pass over one connection before it is cut.
+        bytes_per_second: How fast each direction is.
     """
 
-    def __init__(self, url: str, *, after_bytes: int) -> None:
+    def __init__(self, url: str, *, after_bytes: int, bytes_per_second: float = float("inf")) -> None:
         parts = urlsplit(url)
         self._target = (parts.hostname, parts.port)
         self._after_bytes = after_bytes
+        self._bytes_per_second = bytes_per_second
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._armed = True
         self.cuts = 0
@@ -59,6 +62,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while piece := source.recv(_PIECE_BYTES):
                 sink.sendall(piece)
+                time.sleep(len(piece) / self._bytes_per_second)
                 passed += len(piece)
                 if up:
                     self.sent_up += len(piece)

@@ -94,6 +94,8 @@ _TAGS = {
     "$map": _map,
     "$timestamp": _timestamp,
     "$array": _array,
-    "$blob": lambda c: _extension(3, bytes.fromhex(c["sha256"]) + struct.pack(">Q", int(c["size"]))),
+    "$blob": lambda c: _extension(
+        3, bytes.fromhex(c["sha256"]) + struct.pack(">Q", int(c["size"]) + (2**63 if c.get("encoded") else 0))
+    ),
     "$pickle": _pickle,
 }

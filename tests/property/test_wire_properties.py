@@ -60,7 +60,7 @@ MESSAGES = {
     ),
     messages.Log: st.builds(messages.Log, st.lists(st.tuples(REFS, TEXTS), max_size=3).map(tuple)),
     messages.Results: st.builds(messages.Results, st.lists(RESULTS, max_size=5).map(tuple), st.none() | CREDITS),
-    messages.BlobGet: st.builds(messages.BlobGet, BYTES_32, COUNTS, IDS),
+    messages.BlobGet: st.builds(messages.BlobGet, BYTES_32, COUNTS, IDS, st.none() | REFS),
     messages.Told: st.builds(messages.Told, IDS, TEXTS, FACTS),
     messages.Ask: st.builds(messages.Ask, IDS, NAMES, NAMES | st.just(""), PAYLOADS),
     messages.Welcome: st.builds(
@@ -100,7 +100,7 @@ SCALARS = (
     | st.text()
     | st.binary(max_size=40)
     | st.datetimes(*YEARS, timezones=st.timezones())
-    | st.builds(values.BlobReference, BYTES_32, COUNTS)
+    | st.builds(values.BlobReference, BYTES_32, COUNTS, encoded=st.booleans())
     | st.builds(
         values.Timestamp, st.integers(-(2**63), 2**63 - 1), st.integers(1, 999_999_999).filter(lambda n: n % 1000)
     )

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dart.agent import enrol, events, kernel_calls
 from dart.agent.addresses import Addresses
 from dart.agent.audit_log import AuditLog
+from dart.agent.blob_cache import FOLDER, BlobCache
+from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
 from dart.agent.config import USAGE, AgentConfig, read_config
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.desk import Desk, versions_of
@@ -84,6 +86,7 @@ class Agent:
             if policy.audit
             else None
         )
+        self._blobs = BlobCache(config.home / FOLDER, limits, self._from_thread)
         self._supervisor = Supervisor(
             SupervisorOptions(
                 slots=config.slots,
@@ -96,6 +99,7 @@ class Agent:
                 policy=policy,
                 home=config.home,
                 secret=secret_folders(config.home, enrolment.state_directory),
+                open_blob=self._blobs.open,
             ),
             limits,
             register=self._register,
@@ -207,6 +211,8 @@ class Agent:
         match command:
             case events.Answer(question):
                 self._desk.take(question)
+            case BlobFind() | BlobWrite() | BlobLack() | BlobLet():
+                self._blobs.do(command)
             case events.Connect():
                 self._link.connect()
                 self._sent = True
@@ -287,6 +293,7 @@ class Agent:
     def _close(self) -> None:
         self._complaints.close()
         self._desk.close()
+        self._blobs.close()
         self._supervisor.close()
         if not self._spool.close():
             _LOG.error("not all results could be written to the spool; their tasks run again")

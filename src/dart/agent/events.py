@@ -6,6 +6,16 @@ All times are seconds of one clock: Unix time that does not jump while the proce
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobHere,
+    BlobLack,
+    BlobLet,
+    BlobReady,
+    BlobWrite,
+)
 from dart.ids import AttemptRef, StoreId
 from dart.wire.messages import AgentMessage, Ask, BrokerMessage, Buffer, Lease, NextServer, Result
 
@@ -186,6 +196,10 @@ Event = (
     | TaskPrinted
     | RunnerDied
     | Answered
+    | BlobHere
+    | BlobReady
+    | BlobFault
+    | BlobCrowded
     | TakenBack
     | SpoolSynced
     | SpoolFull
@@ -335,6 +349,10 @@ Command = (
     | SpoolForget
     | Audit
     | Answer
+    | BlobFind
+    | BlobWrite
+    | BlobLack
+    | BlobLet
     | Say
     | Joined
     | Remember

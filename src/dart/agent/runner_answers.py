@@ -29,10 +29,10 @@ class BrokenStreamError(Exception):
     """A runner wrote what no runner writes: the task has got at its descriptors."""
 
 
-def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False) -> bytes | None:
+def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False, blobs: bytes = b"") -> bytes | None:
     """The message for a runner, with the parameter in it if that is small; None if even the names are too long.
 
-    `named`: the owner's policy allows just this method.
+    `named`: the owner's policy allows just this method. `blobs`: what is said of those that the parameter names.
     """
     path, method, job = lease.module_path.encode(), lease.method.encode(), lease.job.encode()
     if max(len(path), len(method), len(job)) > 0xFFFF:
@@ -46,9 +46,10 @@ def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False) ->
         len(path),
         len(method),
         len(job),
+        len(blobs),
         size,
     )
-    message = b"".join((head, path, method, job, lease.parameter if inline else b""))
+    message = b"".join((head, path, method, job, blobs, lease.parameter if inline else b""))
     return message if len(message) <= wire.TASK_BYTES_MAX else None
 
 

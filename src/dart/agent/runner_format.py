@@ -1,20 +1,27 @@
 """What agent and runner say to each other on their two sockets; loaded by both, so standard library only.
 
-Tasks go to the runner as one SOCK_SEQPACKET message each: `TASK`, then module path, method, job (UTF-8), then the
-parameter, unless it is `PASSED`: then it lies in the descriptor that comes with the message.
+Tasks go to the runner as one SOCK_SEQPACKET message each: `TASK`, then module path, method, job (UTF-8), then a `BLOB`
+with its text for each blob, then the parameter, unless it is `PASSED`: then it lies in the first descriptor that comes
+with the message. The descriptors of blobs follow in their order.
 Answers come back on a stream: `ANSWER`, then as many bytes of payload as it says.
 Integers are big-endian; both ends are always on one machine, so nothing is gained by the host's order.
 """
 
 from struct import Struct
 
-TASK = Struct("!BQQQHHHQ")
-"""flags, task id, incarnation, attempt's number, bytes of module path, of method, of job, of the parameter."""
+TASK = Struct("!BQQQHHHHQ")
+"""flags, task id, incarnation, attempt's number, bytes of module path, method, job, blobs; of the parameter."""
+
+BLOB = Struct("!32siH")
+"""SHA-256 of a blob that the parameter names; 0: its descriptor comes along; else an error code, and bytes of text."""
 
 PASSED = 1
 """The parameter is not in the message."""
 NAMED = 2
 """The owner's policy allows just this method, by its name."""
+
+DESCRIPTORS_BYTES = 1024
+"""Room for the descriptors of a message, with their header, anywhere."""
 
 TASK_BYTES_MAX = 64 * 1024
 """One task message; a larger parameter travels in a descriptor."""

@@ -22,9 +22,9 @@ NOT_PORTABLE = 104
 TOO_LARGE = 105
 POLICY_REFUSED = 106
 OUT_OF_MEMORY = 107
+BLOB_MISSING = 109
 """As in `dart.errors.TaskErrorCode`; a test compares them."""
 
-_ANCILLARY_BYTES = 64  # one descriptor with its header, anywhere
 _ANY_SIZE = 1 << 62
 _NONE_UNREAD = b"\0\0\0\0"
 
@@ -87,7 +87,7 @@ class Loop:
         receive, bytes_max = self._recvmsg, self._wire.TASK_BYTES_MAX
         while True:
             try:
-                message, ancillary, _, _ = receive(bytes_max, _ANCILLARY_BYTES)
+                message, ancillary, _, _ = receive(bytes_max, self._wire.DESCRIPTORS_BYTES)
             except KeyboardInterrupt:
                 continue  # somebody's signal, while nothing runs here
             if not message or self._one(message, ancillary):
@@ -96,15 +96,19 @@ class Loop:
     def _one(self, message: bytes, ancillary: list[tuple[int, int, bytes]]) -> bool:
         """Run one task and answer; true if the runner is to end."""
         wire = self._wire
-        flags, task_id, incarnation, number, path_end, method_bytes, job_bytes, parameter_bytes = wire.TASK.unpack_from(
-            message
+        flags, task_id, incarnation, number, path_end, method_bytes, job_bytes, blob_bytes, parameter_bytes = (
+            wire.TASK.unpack_from(message)
         )
         at = wire.TASK.size
         path_end += at
         method_end = path_end + method_bytes
         job_end = method_end + job_bytes
         reference = (task_id, incarnation, number)
-        self._task.begin(reference, message[method_end:job_end])
+        blobs_end = job_end + blob_bytes
+        descriptors = _descriptors(ancillary)
+        passed = descriptors.pop(0) if flags & wire.PASSED else -1
+        blobs = _Blobs(wire, self._values, message[job_end:blobs_end], descriptors) if blob_bytes else None
+        self._task.begin(reference, message[method_end:job_end], blobs)
         if self._allow_cpu is not None:
             self._allow_cpu()
         start, clock = time(), monotonic()
@@ -116,25 +120,30 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
             success, code, payload = 0, _code(error, IMPORT_FAILED), self._text(_traceback(error))
         else:
-            parameter = _passed(ancillary, parameter_bytes) if flags & wire.PASSED else message[job_end:]
+            parameter = message[blobs_end:] if passed < 0 else _mapped(passed, parameter_bytes)
             del message
             start, clock = time(), monotonic()
-            success, code, payload = self._call(function, parameter)
+            success, code, payload = self._call(function, parameter, blobs)
             del parameter
         seconds = monotonic() - clock
         if os.getpid() != self._channel.process:
             os._exit(0)  # a child process that the task made and let return: the answer is not its own to give
         stop = self._task.end()
+        for descriptor in (passed, *descriptors):
+            _close(descriptor)
         self._flush(reference)
         self._channel.send(wire.ENDED, reference, int(start * 1000), seconds, success, code, payload)
         # Who once ran out of memory still holds it, or has it in pieces: the next task gets a fresh process.
         return bool(stop) or code == OUT_OF_MEMORY
 
-    def _call(self, function: Any, parameter: Any) -> tuple[int, int, bytes]:
+    def _call(self, function: Any, parameter: Any, blobs: Any) -> tuple[int, int, bytes]:
         """Decode, call; success, error code and payload."""
         values = self._values
+        bounds = {"depth_max": self._value_depth_max, "pickle_allowed": self._pickle_allowed}
         try:
-            value = values.decode(parameter, depth_max=self._value_depth_max, pickle_allowed=self._pickle_allowed)
+            value = values.decode(parameter, blobs=None if blobs is None else blobs.reader(bounds), **bounds)
+        except values.BlobMissing as error:
+            return 0, error.code, self._text(str(error))
         except MemoryError:
             return 0, OUT_OF_MEMORY, self._text("The parameter cannot be read: not enough memory")
         except values.PickleRefused as error:
@@ -184,15 +193,68 @@ class Loop:
             return  # the task closed its own standard output
 
 
-def _passed(ancillary: list[tuple[int, int, bytes]], size: int) -> Any:
-    """The parameter in the descriptor that came along."""
+class _Blobs:
+    """The blobs that came with a task: `told` in the message, and their descriptors."""
+
+    def __init__(self, wire: Any, values: Any, told: bytes, descriptors: list[int]) -> None:
+        self._values = values
+        self._here: dict[bytes, int] = {}
+        self._lacking: dict[bytes, tuple[int, str]] = {}
+        left = iter(descriptors)
+        at = 0
+        while at < len(told):
+            sha256, code, size = wire.BLOB.unpack_from(told, at)
+            at += wire.BLOB.size + size
+            if code:
+                self._lacking[sha256] = (code, told[at - size : at].decode("utf-8", "replace"))
+            else:
+                self._here[sha256] = next(left)
+
+    def descriptor(self, reference: Any) -> int:
+        """Of a blob that is here, of the size that its reference says; raises `BlobMissing` otherwise."""
+        name = f"The blob {reference.sha256.hex()}, which the parameter names, is not here: "
+        descriptor = self._here.get(reference.sha256)
+        if descriptor is None:
+            code, reason = self._lacking.get(reference.sha256, (BLOB_MISSING, "it was not looked for"))
+            raise self._values.BlobMissing(code, name + reason)
+        size = os.fstat(descriptor).st_size
+        if size != reference.size:
+            raise self._values.BlobMissing(BLOB_MISSING, f"{name}it has {size} bytes, and not {reference.size}")
+        return descriptor
+
+    def reader(self, bounds: dict[str, Any]) -> Any:
+        """For `values.decode`: the value of an encoded blob; of others the reference, if they are here."""
+
+        def read(reference: Any) -> Any:
+            descriptor = self.descriptor(reference)
+            if not reference.encoded:
+                return reference
+            view = _mapped(descriptor, reference.size) if reference.size else b""
+            return self._values.decode(view, blobs=self._refuse, **bounds)
+
+        return read
+
+    def _refuse(self, reference: Any) -> Any:
+        text = f"A blob that the parameter names refers to another one, {reference.sha256.hex()}; only parameters may."
+        raise self._values.BlobMissing(BLOB_MISSING, text)
+
+
+def _descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    return [number for _, _, data in ancillary for number in memoryview(data[: len(data) // 4 * 4]).cast("i")]
+
+
+def _mapped(descriptor: int, size: int) -> Any:
     import mmap  # noqa: PLC0415 - small tasks never need it
 
-    descriptor = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
-    try:
-        return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
-    finally:
-        os.close(descriptor)
+    return memoryview(mmap.mmap(descriptor, size, prot=mmap.PROT_READ))
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        try:
+            os.close(descriptor)
+        except OSError:
+            return  # the task has closed it
 
 
 def _code(error: BaseException, otherwise: int) -> int:

@@ -6,15 +6,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from pathlib import Path
 
 from dart.agent import runner_format as wire
+from dart.agent.blob_cache import Missing
 from dart.agent.runner_answers import Answer, AnswerReader, task_message, task_reference
 from dart.agent.runner_plan import RunnerPlan
 from dart.agent.shared_block import passed_block
 from dart.ids import AttemptRef
+from dart.wire.blob_references import Named, references_in
 from dart.wire.messages import Lease
 
 _HERE = Path(__file__).resolve().parent
@@ -23,8 +24,9 @@ _READ_BYTES_MAX = 1024 * 1024
 _OUTPUT_BYTES = 64 * 1024
 """What a pipe holds: after reading so much, everything printed before is read."""
 _FACTS_CHARS_MAX = 16 * 1024
+_REASON_BYTES_MAX = 200
 _PASSED_AHEAD_MAX = 2
-"""Large parameters given to a runner ahead; each takes a descriptor and its size in memory."""
+"""Tasks with descriptors given to a runner ahead: large parameters, each in memory once more, and blobs."""
 
 
 class RunnerProcess:
@@ -36,13 +38,14 @@ class RunnerProcess:
 
     def __init__(self, plan: RunnerPlan, *, slot: int, pure: bool) -> None:
         self.given: dict[AttemptRef, bool] = {}
-        """What it has and has not answered yet, in order; true for a large parameter."""
+        """What it has and has not answered yet, in order; true for one that came with descriptors."""
         self.mark = os.urandom(16)
         self.answers_over = False
         self.output_over = False
         """Nothing more can come: it is dead, or has closed its end."""
         self._limits = plan.limits
         self._policy = plan.policy
+        self._open_blob = plan.open_blob
         self._waiting: deque[Lease] = deque()
         limits = plan.limits
         self._reader = AnswerReader(
@@ -116,19 +119,28 @@ class RunnerProcess:
         while self._waiting:
             lease = self._waiting[0]
             named = self._policy.names(lease.module_path, lease.method)
-            message = task_message(lease, self._limits.inline_bytes_max, named=named)
+            block = len(lease.parameter) > self._limits.inline_bytes_max
+            if block and self._is_far_ahead():
+                break
+            blobs = references_in(lease.parameter, self._limits.blobs_per_task_max)
+            if blobs and self._is_far_ahead():
+                break
+            told, descriptors = self._open_blobs(blobs)
+            message = task_message(lease, self._limits.inline_bytes_max, named=named, blobs=told)
             if message is None:
+                for descriptor in descriptors:
+                    os.close(descriptor)
                 unfit.append(self._waiting.popleft().ref)
                 continue
-            large = len(lease.parameter) > self._limits.inline_bytes_max
-            if large and sum(self.given.values()) >= _PASSED_AHEAD_MAX:
-                break
             try:
-                self._write(message, lease if large else None)
+                self._write(message, lease if block else None, descriptors)
             except OSError:
                 # Full (EAGAIN), or short of descriptors or memory. A runner that is gone shows elsewhere.
                 break
-            self.given[self._waiting.popleft().ref] = large
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self.given[self._waiting.popleft().ref] = block or bool(blobs)
         return tuple(unfit)
 
     @property
@@ -136,15 +148,33 @@ class RunnerProcess:
         """Tasks wait although the runner has none: the system was short of something; try again soon."""
         return bool(self._waiting) and not self.given
 
-    def _write(self, message: bytes, large: Lease | None) -> None:
-        if large is None:
+    def _is_far_ahead(self) -> bool:
+        return sum(self.given.values()) >= _PASSED_AHEAD_MAX
+
+    def _open_blobs(self, blobs: tuple[Named, ...]) -> tuple[bytes, list[int]]:
+        """What the runner is told of these blobs, and descriptors of those that are here."""
+        told: list[bytes] = []
+        descriptors: list[int] = []
+        for sha256, _ in blobs:
+            code, text = 0, b""
+            try:
+                descriptors.append(self._open_blob(sha256))
+            except Missing as missing:
+                code, text = missing.code, missing.reason.encode("utf-8", "replace")[:_REASON_BYTES_MAX]
+            told += (wire.BLOB.pack(sha256, code, len(text)), text)
+        return b"".join(told), descriptors
+
+    def _write(self, message: bytes, large: Lease | None, blobs: list[int]) -> None:
+        if large is None and not blobs:
             self._tasks.send(message)
             return
-        block = passed_block(large.parameter)
+        blocks = [] if large is None else [passed_block(large.parameter)]
         try:
-            self._tasks.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [block]))])
+            passed = array.array("i", [*blocks, *blobs])
+            self._tasks.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, passed)])
         finally:
-            os.close(block)
+            for block in blocks:
+                os.close(block)
 
     def take_back(self) -> tuple[AttemptRef, ...]:
         """Everything that it has not begun, in order; from now on it does not have it."""
@@ -152,11 +182,14 @@ class RunnerProcess:
         with contextlib.suppress(BlockingIOError):
             while True:
                 # The socket belongs to two processes: only this flag keeps just this call from blocking.
-                message, ancillary, _, _ = self._tasks_theirs.recvmsg(wire.TASK_BYTES_MAX, 64, socket.MSG_DONTWAIT)
+                message, ancillary, _, _ = self._tasks_theirs.recvmsg(
+                    wire.TASK_BYTES_MAX, wire.DESCRIPTORS_BYTES, socket.MSG_DONTWAIT
+                )
                 if not message:
                     break
                 for _, _, data in ancillary:
-                    os.close(int.from_bytes(data[:4], sys.byteorder))
+                    for descriptor in memoryview(data[: len(data) // 4 * 4]).cast("i"):
+                        os.close(descriptor)
                 taken.append(task_reference(message))
         for ref in taken:
             self.given.pop(ref, None)

@@ -5,6 +5,7 @@
     progress(fraction, text)  how far it is; seen in the task list and the event stream
     log(text)                 a line for the worker's log
     cancelled()               whether to stop; see there
+    open_blob(reference)      a blob that the parameter names, as a file
     shared_memory()           memory that all slots of this agent share
 
 The first three have a value while a task runs, and are read as `dart_task.task_id`, not with `from`.
@@ -14,6 +15,7 @@ Nothing has to be installed for it. Standard library only, Python 3.9 or later.
 from __future__ import annotations
 
 import _thread
+import io
 import os
 import time
 
@@ -21,7 +23,7 @@ TYPE_CHECKING = False  # importing `typing` would cost every runner memory
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["attempt", "cancelled", "host", "job", "log", "progress", "shared_memory", "task_id", "worker"]  # noqa: F822 - three are found by __getattr__
+__all__ = ["attempt", "cancelled", "host", "job", "log", "open_blob", "progress", "shared_memory", "task_id", "worker"]  # noqa: F822 - three are found by __getattr__
 
 worker = ""
 host = ""
@@ -74,6 +76,7 @@ class _State:
     channel: Channel | None = None
     reference: tuple[int, int, int] | None = None
     job = b""
+    blobs: Any = None
     pending: tuple[tuple[int, int, int], float, bytes] | None = None
     reported = 0.0
     text_chars_max = 1000
@@ -93,15 +96,16 @@ def bind(channel: Channel, **facts: Any) -> None:
     _State.text_chars_max = facts["text_chars_max"]
 
 
-def begin(reference: tuple[int, int, int], job: bytes) -> None:
-    """A task begins: its id, incarnation and attempt number, and its job's name."""
+def begin(reference: tuple[int, int, int], job: bytes, blobs: Any = None) -> None:
+    """A task begins: its id, incarnation and attempt number, its job's name, and what came along."""
     _State.job = job
+    _State.blobs = blobs
     _State.reference = reference
 
 
 def end() -> bool:
     """It ended; reports that were held back are void. True if it had been asked to stop."""
-    _State.reference = None
+    _State.reference = _State.blobs = None
     if _State.watching is not None:
         import signal  # noqa: PLC0415 - the task has loaded it
 
@@ -191,6 +195,66 @@ def cancelled() -> bool:
 
 def _stop(_number: int, _frame: object) -> None:
     _State.stop_asked = True
+
+
+class _Blob(io.RawIOBase):
+    """A blob as a file: its own place in a descriptor that others share."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = os.dup(descriptor)
+        self._at = 0
+
+    def readable(self) -> bool:
+        """As any file's."""
+        return True
+
+    def seekable(self) -> bool:
+        """As any file's."""
+        return True
+
+    def fileno(self) -> int:
+        """For `mmap`; its own place is another one."""
+        return self._descriptor
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """As any file's."""
+        start = (0, self._at, os.fstat(self._descriptor).st_size)[whence]
+        if start + offset < 0:
+            raise ValueError(f"there is nothing before the begin of a blob: {start + offset}")
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As any file's."""
+        count = os.preadv(self._descriptor, [buffer], self._at)
+        self._at += count
+        return count
+
+    def close(self) -> None:
+        """As any file's."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def open_blob(reference: Any) -> io.BufferedReader:
+    """A blob that the parameter of the running task names, as a file to be read: nothing of it is in memory before.
+
+    `fileno()` is good for `mmap`. It stays open after the task until it is closed.
+
+    Args:
+        reference: The `BlobReference` as it stands in the parameter.
+
+    Raises:
+        LookupError: The parameter of the running task does not name it.
+    """
+    blobs = _State.blobs
+    if blobs is None:
+        raise LookupError("The parameter of this task names no blob.")
+    try:
+        return io.BufferedReader(_Blob(blobs.descriptor(reference)), 65536)
+    except ValueError as error:
+        raise LookupError(str(error)) from None
 
 
 def shared_memory() -> memoryview | None:

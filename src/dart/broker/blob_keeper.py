@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from dart.broker.blob_pieces import BlobPieces
 from dart.broker.service import Service
 from dart.broker.store.blobs import Blobs
 from dart.errors import DartError
@@ -26,6 +27,8 @@ class BlobKeeper:
         self._blobs = blobs
         self._service = service
         self._seconds = seconds
+        self.pieces = BlobPieces(blobs, service)
+        """What agents get of them."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -37,6 +40,7 @@ class BlobKeeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.pieces.close()
         await asyncio.to_thread(self._blobs.keep_times)
 
     async def sweep(self) -> int:

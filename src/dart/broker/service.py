@@ -104,7 +104,8 @@ class Service:
         self.on_results: Callable[[JobId], None] = lambda _job: None
         """Called when outcomes of a job are durable."""
         self.on_answer: Callable[[out.Answered], None] = lambda _answered: None
-        """Called when an agent answers a HEARTBEAT or a question."""
+        self.on_blob: Callable[[out.ReadBlob], None] = lambda _order: None
+        """Called when an agent answers a HEARTBEAT or a question; when it wants a piece of a blob (`BlobRead`)."""
         self.on_happened: Callable[[Sequence[Happening], bool], None] = lambda _happened, _void: None
         """Called with what people may watch when it is durable; with True when it and all of before became void."""
 
@@ -122,6 +123,7 @@ class Service:
             out.Send: delivery.give,
             out.SendTasks: delivery.give,
             out.EndSession: delivery.give,
+            out.ReadBlob: lambda order: self.on_blob(order),  # noqa: PLW0108 - set after the start
             out.ShutOut: lambda order: gate.shut_out(order.agent_id),
             out.Reply: self._questions.reply,
             out.Refuse: self._questions.refuse,
@@ -131,8 +133,7 @@ class Service:
             out.Audited: self._show_later,
             Barrier: lambda barrier: barrier.call(False),
         }
-        recovered = await self._committer.call(lambda: self.store.recover(forget_jobs=forget_jobs))
-        self._build(recovered)
+        self._build(await self._committer.call(lambda: self.store.recover(forget_jobs=forget_jobs)))
 
     async def close(self) -> None:
         """Write what waits, show it, and end the threads."""

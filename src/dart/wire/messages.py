@@ -123,6 +123,8 @@ class BlobGet(NamedTuple):
     sha256: bytes
     offset: int
     size: int
+    ref: AttemptRef | None = None
+    """The lease whose parameter names it; without one nothing is answered."""
 
 
 class Told(NamedTuple):
@@ -218,7 +220,7 @@ class Blob(NamedTuple):
     sha256: bytes
     offset: int
     total: int
-    """Size of the whole value in bytes; 0: unknown here."""
+    """Size of the whole value in bytes; 0: the broker does not have it, or that lease does not name it."""
     data: Buffer
 
 

@@ -63,6 +63,14 @@ class PickleRefused(BadValue):
     """The value is or holds a pickle, which may not be read here."""
 
 
+class BlobMissing(BadValue):
+    """A blob that a value names is not here; `code` says why, for the outcome of a task."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class _Plain:
     """A small value that compares by its members."""
 
@@ -121,15 +129,19 @@ class Array(_Plain):
 
 
 class BlobReference(_Plain):
-    """Names a large value by its SHA-256 (32 bytes) and its size in bytes."""
+    """Names a large value by its SHA-256 (32 bytes) and its size in bytes.
 
-    __slots__ = ("sha256", "size")
+    With `encoded` the blob is one portable value, which readers that have the blob put in the place of the reference.
+    """
 
-    def __init__(self, sha256: bytes, size: int) -> None:
+    __slots__ = ("encoded", "sha256", "size")
+
+    def __init__(self, sha256: bytes, size: int, *, encoded: bool = False) -> None:
         if len(sha256) != 32 or not 0 <= size < 1 << 63:
             raise ValueError("A blob reference has a SHA-256 of 32 bytes and a size of 0..2^63-1.")
         self.sha256 = sha256
         self.size = size
+        self.encoded = encoded
 
 
 class Pickled(_Plain):
@@ -219,7 +231,7 @@ def _to_portable(value: Any) -> Any:  # noqa: C901, PLR0911 - one branch a type
     if isinstance(value, Array):
         return _array(value.dtype, value.shape, value.data)
     if isinstance(value, BlobReference):
-        return _msgpack.ExtType(BLOB_REFERENCE, value.sha256 + struct.pack(">Q", value.size))
+        return _msgpack.ExtType(BLOB_REFERENCE, value.sha256 + struct.pack(">Q", value.size | value.encoded << 63))
     if isinstance(value, Pickled):
         name = value.implementation.encode()
         head = struct.pack(f">B{len(name)}s3B", len(name), name, *value.version, value.protocol)
@@ -304,19 +316,29 @@ def _fault(value: Any, path: str) -> str:
     return ""
 
 
-def decode(data: Buffer, *, depth_max: int = DEPTH_MAX, pickle_allowed: bool = False, opaque: bool = False) -> Any:
+def decode(
+    data: Buffer,
+    *,
+    depth_max: int = DEPTH_MAX,
+    pickle_allowed: bool = False,
+    opaque: bool = False,
+    blobs: Any = None,
+) -> Any:
     """The one value that `data` is.
 
     Timestamps become aware datetimes in UTC where that is exact, else `Timestamp`. N-d arrays become numpy arrays of
     their own memory where numpy can be imported, else `Array`. With `opaque`, for who only passes values on, they
-    are always `Array`, and pickles `Pickled`.
+    are always `Array`, and pickles `Pickled`. `blobs` is called with each `BlobReference`; what it returns, stands in
+    its place.
 
     Raises:
         BadValue: Anything else than one value within the bounds, or a pickle that is not allowed.
     """
-    extension = functools.partial(_read_extension, pickle_allowed=pickle_allowed, opaque=opaque)
+    extension = functools.partial(_read_extension, pickle_allowed=pickle_allowed, opaque=opaque, blobs=blobs)
     bounds = dict.fromkeys(("max_array_len", "max_map_len"), min(len(data), ELEMENTS_MAX))
     try:
+        if len(data) >= _LARGE_BYTES and data[0] == 0xC9:
+            return _read_large(memoryview(data), extension)
         value = _msgpack.unpackb(data, strict_map_key=False, object_pairs_hook=_read_map, ext_hook=extension, **bounds)
     except BadValue:
         raise
@@ -330,6 +352,13 @@ def decode(data: Buffer, *, depth_max: int = DEPTH_MAX, pickle_allowed: bool = F
 
 _TEXT = frozenset((str,))
 _FIRST = itemgetter(0)
+
+
+def _read_large(view: memoryview, extension: Any) -> Any:
+    """An extension that `_pack` wrote by hand, without the copy that msgpack makes."""
+    if int.from_bytes(view[1:5], "big") != len(view) - 6:
+        raise ValueError("the length does not fit")
+    return extension(view[5] - (view[5] >> 7 << 8), view[6:])
 
 
 def _read_map(pairs: Any) -> dict[Any, Any]:
@@ -363,7 +392,7 @@ def _settle(value: Any, room: int) -> Any:
     return value
 
 
-def _read_extension(code: int, data: bytes, *, pickle_allowed: bool, opaque: bool) -> Any:
+def _read_extension(code: int, data: Buffer, *, pickle_allowed: bool, opaque: bool, blobs: Any) -> Any:
     if code == BIG_INTEGER:
         integer = int.from_bytes(data[:BIG_INTEGER_BYTES_MAX], "big", signed=True)
         if integer in _INTEGERS or _big_integer(integer).data != data:
@@ -372,20 +401,23 @@ def _read_extension(code: int, data: bytes, *, pickle_allowed: bool, opaque: boo
     if code == ARRAY:
         return _read_array(data, opaque=opaque)
     if code == BLOB_REFERENCE:
-        return BlobReference(data[:32], struct.unpack(">Q", data[32:])[0])
+        size = struct.unpack(">Q", data[32:])[0]
+        reference = BlobReference(bytes(data[:32]), size & ~(1 << 63), encoded=bool(size >> 63))
+        return reference if blobs is None else blobs(reference)
     if code == PICKLE:
         return _read_pickle(data, pickle_allowed=pickle_allowed, opaque=opaque)
     raise BadValue(f"Extension type {code} is not known.")
 
 
-def _read_array(data: bytes, *, opaque: bool) -> Any:
+def _read_array(data: Buffer, *, opaque: bool) -> Any:
     dtype_end = 1 + data[0]
-    dtype = data[1:dtype_end].decode("ascii")
+    dtype = str(data[1:dtype_end], "ascii")
     shape_end = dtype_end + 1 + 4 * data[dtype_end]
     shape = struct.unpack(f">{data[dtype_end]}I", data[dtype_end + 1 : shape_end])
-    array = Array(dtype, shape, data[shape_end:])
+    array = Array(dtype, shape, data[shape_end:])  # type: ignore[arg-type]  # a view for a moment
     numpy = None if opaque else _numpy()
     if numpy is None:
+        array.data = bytes(array.data)
         return array
     # A copy: aligned, and the owner's code may write to it.
     return numpy.frombuffer(array.data, dtype=array.dtype).reshape(shape).copy()
@@ -400,12 +432,12 @@ def _numpy() -> Any:
         return None
 
 
-def _read_pickle(data: bytes, *, pickle_allowed: bool, opaque: bool) -> Any:
+def _read_pickle(data: Buffer, *, pickle_allowed: bool, opaque: bool) -> Any:
     end = 1 + data[0]
-    implementation = data[1:end].decode("ascii")
+    implementation = str(data[1:end], "ascii")
     major, minor, protocol = data[end : end + 3]
     if opaque:
-        return Pickled(implementation, (major, minor), protocol, data[end + 3 :])
+        return Pickled(implementation, (major, minor), protocol, bytes(data[end + 3 :]))
     writer = f"a pickle (protocol {protocol}) of {implementation} {major}.{minor}"
     if not pickle_allowed:
         raise PickleRefused(f"This is {writer}; reading it would run its code, which is not allowed here.")

@@ -141,7 +141,6 @@ def test_a_flood_of_complaints_is_bounded_by_the_shell():
     for message in (
         messages.Error(99, "no"),
         messages.Tasks((lease(1), lease(1))),
-        messages.Blob(b"0" * 32, 0, 0, b""),
         messages.Error(messages.ErrorCode.OVER_LIMIT, "full"),
     ):
         agent.hears(message, sequence=0 if isinstance(message, messages.Error) else None)

@@ -242,13 +242,6 @@ def test_a_full_broker_is_asked_again_later():
     assert agent.core.next_deadline() - agent.now > 1.0
 
 
-def test_blobs_are_not_used_yet():
-    """A message that means nothing here changes nothing."""
-    agent = Recorder().live()
-    agent.hears(messages.Blob(b"\0" * 32, 0, 0, b""))
-    assert "Blob" in agent.texts()
-
-
 def test_welcome_says_what_to_do_with_attempts_and_results():
     """Keep goes on, drop is killed or forgotten, forget is forgotten, the rest is sent."""
     agent = Recorder(slots=2).live()

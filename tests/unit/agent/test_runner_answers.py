@@ -47,15 +47,22 @@ def lease(**members):
 def test_a_small_parameter_travels_in_the_message():
     """Names and parameter stand behind the head, with their sizes in it."""
     message = task_message(lease(), inline_bytes_max=1)
-    assert wire.TASK.unpack_from(message) == (0, 2**63 - 1, 3, 4, 3, 3, 4, 1)
+    assert wire.TASK.unpack_from(message) == (0, 2**63 - 1, 3, 4, 3, 3, 4, 0, 1)
     assert message[wire.TASK.size :] == "a/brunjöb".encode() + b"\xc0"
 
 
 def test_a_large_parameter_stays_out_of_the_message():
     """Above the limit only its size is told."""
     message = task_message(lease(parameter=bytes(2)), inline_bytes_max=1)
-    assert wire.TASK.unpack_from(message)[0::7] == (wire.PASSED, 2)
+    assert wire.TASK.unpack_from(message)[0::8] == (wire.PASSED, 2)
     assert message.endswith("jöb".encode())
+
+
+def test_what_is_said_of_blobs_stands_before_the_parameter():
+    """With its size in the head."""
+    message = task_message(lease(), inline_bytes_max=1, blobs=b"three blobs")
+    assert wire.TASK.unpack_from(message)[7] == 11
+    assert message.endswith("jöbthree blobs".encode() + b"\xc0")
 
 
 def test_a_message_says_that_the_owner_named_the_method():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dart.broker.store import blobs as module
-from dart.broker.store.blobs import MARK, Blobs, named_in
+from dart.broker.store.blobs import Blobs
 from dart.errors import (
     ConfigError,
     ConflictError,
@@ -22,6 +22,7 @@ from dart.errors import (
 )
 from dart.limits import Limits
 from dart.wire import values
+from dart.wire.blob_references import MARK, named_in
 
 DATA = b"model" * 1000
 SHA256 = hashlib.sha256(DATA).digest()

@@ -16,7 +16,17 @@ import pytest
 
 from dart.limits import Limits
 from dart.wire import values
-from dart.wire.values import Array, BadValue, BlobReference, NotPortable, Pickled, Timestamp, decode, encode
+from dart.wire.values import (
+    Array,
+    BadValue,
+    BlobMissing,
+    BlobReference,
+    NotPortable,
+    Pickled,
+    Timestamp,
+    decode,
+    encode,
+)
 
 UTC = dt.UTC
 # Some machines have no floats longer than 8 bytes, and numpy 1 no more dimensions than can be sent.
@@ -293,6 +303,33 @@ def test_plain_values_compare():
     assert len({BlobReference(b"x" * 32, 1), BlobReference(b"x" * 32, 1)}) == 1
     assert repr(Timestamp(1, 2)) == "Timestamp(nanoseconds=2, seconds=1)"
     assert len(repr(Array("|u1", (1000,), bytes(1000)))) < 150
+
+
+def test_large_extensions_are_read_without_a_copy():
+    """The same values, and the same refusals, as of small ones."""
+    large = Array("|u1", (70_000,), bytes(70_000))
+    data = encode(large)
+    assert decode(data, opaque=True) == decode(memoryview(data), opaque=True) == large
+    assert type(decode(memoryview(data), opaque=True).data) is bytes
+    for wrong in (data + b"x", data[:-1], data[:5] + b"\x63" + data[6:], data[:5] + b"\xff" + data[6:]):
+        with pytest.raises(BadValue):
+            decode(wrong)
+
+
+def test_blobs_may_be_put_in_the_place_of_references():
+    """Whoever has them says what stands there; without one the references stay, and know whether they are encoded."""
+    plain, encoded = BlobReference(b"x" * 32, 5), BlobReference(b"x" * 32, 5, encoded=True)
+    sent = encode([plain, {"a": encoded}])
+    assert decode(sent) == [plain, {"a": encoded}]
+    assert plain != encoded
+    assert decode(sent, blobs=lambda found: found.encoded) == [False, {"a": True}]
+
+    def refuse(_):
+        raise BlobMissing(109, "it is not here")
+
+    with pytest.raises(BlobMissing, match="not here") as refused:
+        decode(sent, blobs=refuse)
+    assert refused.value.code == 109
 
 
 def test_memoryview_is_read():

@@ -59,6 +59,8 @@ def build(name, members):
             made[key] = tuple(sub_message(name, element) for element in item)
         elif key == "credit":
             made[key] = item and messages.Credit(**item)
+        elif key == "ref":
+            made[key] = item and reference(item)
         elif key == "next":
             made[key] = item and messages.NextServer(*map(unhex, item))
         else:

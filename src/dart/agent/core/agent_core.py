@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from dart.agent.core import auditing, credit, dispatch, leaving, outcomes, questions, reports, session, slots
+from dart.agent.blob_events import BlobCrowded, BlobFault, BlobHere, BlobReady
+from dart.agent.core import auditing, blobs, credit, dispatch, leaving, outcomes, questions, reports, session, slots
 from dart.agent.core.state import Identity, State, new_state
 from dart.agent.events import (
     Answered,
@@ -73,6 +74,7 @@ class AgentCore:
             dispatch.steal_deadline(state),
             outcomes.spool_deadline(state),
             reports.deadline(state),
+            blobs.deadline(state),
             leaving.deadline(state),
         )
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -113,6 +115,8 @@ class AgentCore:
                 session.on_first_runner(state)
             case RunnerDied():
                 slots.on_runner_died(state, event)
+            case BlobHere() | BlobReady() | BlobFault() | BlobCrowded():
+                _on_blob(state, event)
             case Answered():
                 questions.on_answered(state, event)
             case SpoolFull() | SpoolRoom() | AuditStuck() | AuditGoesOn():
@@ -139,12 +143,25 @@ def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoes
             state.say("info", "the audit log is written again")
 
 
+def _on_blob(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded) -> None:
+    match event:
+        case BlobHere():
+            blobs.on_here(state, event)
+        case BlobReady():
+            blobs.on_ready(state, event)
+        case BlobFault():
+            blobs.on_fault(state, event)
+        case _:  # BlobCrowded
+            blobs.on_crowded(state, event)
+
+
 def _settle(state: State) -> None:
     """Everything that follows from the new state: work to the runners first, then network, then disk."""
     slots.end_overdue(state)
     slots.hold_back_if_stuck(state)
     session.keep_alive(state)
     questions.renew_runners(state)
+    blobs.look_again(state)
     dispatch.dispatch(state)
     reports.tell_lines_before_results(state)
     outcomes.flush(state)
@@ -153,5 +170,6 @@ def _settle(state: State) -> None:
     credit.tell_if_notable(state)
     credit.say_when_full(state)
     reports.tell_when_due(state)
+    blobs.ask_on(state)
     leaving.end_when_due(state)
     session.connect_when_due(state)

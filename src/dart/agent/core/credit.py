@@ -43,7 +43,10 @@ def wanted(state: State) -> int:
     if slots == 0:
         return 0
     # HELLO must be able to name all that is held.
-    return max(0, min(slots + prefetch(state, slots), state.limits.hello_items_max) - len(state.held))
+    # Those that wait for a blob must not keep others from running.
+    beside = min(len(state.waiting), state.limits.blob_tasks_max)
+    most = min(slots + prefetch(state, slots) + beside, state.limits.hello_items_max)
+    return max(0, most - len(state.held))
 
 
 def tell(state: State) -> Credit:

@@ -2,7 +2,7 @@
 
 from operator import itemgetter
 
-from dart.agent.core import credit, leaving, outcomes, questions, reports, slots
+from dart.agent.core import blobs, credit, leaving, outcomes, questions, reports, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.core.terms import within_bounds
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp, Remember, Revoked
@@ -11,7 +11,7 @@ from dart.wire.messages import (
     PROTOCOL_VERSIONS,
     Ack,
     Ask,
-    BrokerMessage,
+    Blob,
     Bye,
     Cancel,
     Drain,
@@ -140,7 +140,9 @@ def on_frame(state: State, event: FrameArrived) -> None:
         _act(state, event.sequence, message)
 
 
-def _act(state: State, sequence: int, message: BrokerMessage) -> None:
+def _act(
+    state: State, sequence: int, message: Tasks | Ack | Cancel | Recall | Ask | Heartbeat | Drain | Bye | Blob
+) -> None:
     match message:
         case Tasks():
             if not credit.covers(state, message.leases):
@@ -163,8 +165,8 @@ def _act(state: State, sequence: int, message: BrokerMessage) -> None:
             leaving.on_drain(state, message)
         case Bye():
             lose(state, f"the server leaves ({message.reason})")
-        case _:
-            state.say("debug", f"{type(message).__name__} is not used by this agent", bounded=True)
+        case _:  # Blob
+            blobs.on_piece(state, message)
 
 
 def _on_welcome(state: State, welcome: Welcome) -> None:
@@ -180,6 +182,7 @@ def _on_welcome(state: State, welcome: Welcome) -> None:
     if state.phase is not Phase.LIVE:
         return
     slots.abandon(state, welcome.drop)
+    blobs.on_welcome(state)
     outcomes.on_welcome(state, welcome)
     for slot in state.slots:
         slot.start_told = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dart.agent.core import auditing, outcomes
+from dart.agent.core import auditing, blobs, outcomes
 from dart.agent.core.credit import is_full, note_duration
 from dart.agent.core.dispatch import begin_next, take_back
 from dart.agent.core.state import Fate, Held, Phase, SlotState, State
@@ -10,6 +10,7 @@ from dart.agent.events import Kill, RunnerDied, RunnerFailed, RunnerReady, Runne
 from dart.agent.policy import Refusal
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
+from dart.wire.blob_references import references_in
 from dart.wire.messages import Lease, Released, Tasks
 
 # ---- what the broker wants ----
@@ -29,17 +30,18 @@ def on_tasks(state: State, tasks: Tasks) -> None:
         held = Held(lease, state.store_id)
         state.held[lease.ref] = held
         state.held_bytes += len(lease.parameter)
-        refusal = _refusal(state, lease) if taking else None
+        named = references_in(lease.parameter, state.limits.blobs_per_task_max) if taking else ()
+        refusal = _refusal(state, lease, len(named)) if taking else None
         if refusal is not None:
             state.free(lease.ref)
             outcomes.keep_error(state, held, *refusal, start=state.now, duration=0.0)
         else:
-            state.queue.append(lease.ref)
+            blobs.take(state, lease.ref, named)
     if not taking:
         release_waiting(state)
 
 
-def _refusal(state: State, lease: Lease) -> Refusal | None:
+def _refusal(state: State, lease: Lease, blobs_named: int) -> Refusal | None:
     """Why this is not even given to a runner; nothing that a broker says reaches one past this."""
     size = len(lease.parameter)
     if size > state.limits.value_bytes_max:
@@ -47,6 +49,11 @@ def _refusal(state: State, lease: Lease) -> Refusal | None:
             TaskErrorCode.TOO_LARGE,
             f"the parameter has {size} bytes, this agent takes {state.limits.value_bytes_max} (value_bytes_max); "
             "raise DART_LIMIT_VALUE_BYTES_MAX on the worker or send less",
+        )
+    if blobs_named > state.limits.blobs_per_task_max:
+        return Refusal(
+            TaskErrorCode.REFUSED,
+            f"the parameter names more than {state.limits.blobs_per_task_max} blobs (blobs_per_task_max)",
         )
     return state.identity.policy.refusal(lease.module_path, lease.method, parameter_bytes=size)
 
@@ -74,7 +81,7 @@ def abandon(state: State, refs: Iterable[AttemptRef]) -> None:
 def recall(state: State, refs: Iterable[AttemptRef]) -> None:
     """Give back what is not begun; the rest goes on."""
     wanted = {ref for ref in refs if ref in state.held}
-    waiting = [ref for ref in state.queue if ref in wanted]
+    waiting = [ref for ref in (*state.queue, *state.waiting) if ref in wanted]
     if waiting:
         state.queue = type(state.queue)(ref for ref in state.queue if ref not in wanted)
         release(state, waiting)
@@ -97,8 +104,8 @@ def release(state: State, refs: list[AttemptRef]) -> None:
 
 def release_waiting(state: State) -> None:
     """Give back everything that is in no pipeline."""
-    if state.queue:
-        waiting = list(state.queue)
+    if state.queue or state.waiting:
+        waiting = [*state.queue, *state.waiting]
         state.queue.clear()
         release(state, waiting)
 

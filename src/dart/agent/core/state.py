@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
+from dart.agent.blob_events import BlobLet
 from dart.agent.events import AuditEntry, Command, Say, Send, Slot
 from dart.agent.policy import Policy
 from dart.ids import AttemptRef, BootId, StoreId
@@ -79,6 +80,39 @@ class Held:
     store_id: StoreId
     slot: Slot | None = None
     fate: Fate = Fate.WANTED
+    blobs: tuple[bytes, ...] = ()
+    """What its parameter names."""
+
+
+class WantedStage(Enum):
+    """Where a blob stands that a task names."""
+
+    LOOKING = "looking"
+    """The cache was asked for it."""
+    CROWDED = "crowded"
+    """The cache has no room until another one is let go."""
+    FETCHING = "fetching"
+    SETTLED = "settled"
+    """It is here, or its tasks go on without."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A blob that held attempts name."""
+
+    size: int
+    stage: WantedStage = WantedStage.LOOKING
+    tasks: dict[AttemptRef, None] = field(default_factory=dict)
+    here: int = 0
+    """Bytes in the cache."""
+    received: int = 0
+    """Bytes in the cache or on their way into it."""
+    asked: int = 0
+    """Bytes received, or asked for in this session."""
+    asked_at: float = 0.0
+    """When the last piece came, or was asked for with none under way."""
+    failures: int = 0
+    told_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -148,6 +182,8 @@ class Session:
     """Results sent and not acknowledged."""
     in_flight_bytes: int = 0
     """Their payload."""
+    pieces: int = 2
+    """Pieces of blobs that may be under way."""
 
 
 @dataclass(slots=True)
@@ -188,6 +224,12 @@ class State:
     held: dict[AttemptRef, Held] = field(default_factory=dict)
     held_bytes: int = 0
     """Parameters of all held attempts."""
+    waiting: dict[AttemptRef, set[bytes]] = field(default_factory=dict)
+    """Held attempts that are not in the queue yet, and the blobs they wait for."""
+    blobs: dict[bytes, Wanted] = field(default_factory=dict)
+    """All that held attempts name."""
+    blob_let: bool = False
+    """One was let go since others were looked for that had no room."""
     duration_seconds: float | None = None
     """Moving average of how long tasks run; None: unknown."""
 
@@ -228,7 +270,23 @@ class State:
 
     def free(self, ref: AttemptRef) -> None:
         """Hold an attempt no more: it ended, or left."""
-        self.held_bytes -= len(self.held.pop(ref).lease.parameter)
+        held = self.held.pop(ref)
+        self.held_bytes -= len(held.lease.parameter)
+        self.progress.pop(ref, None)
+        self.waiting.pop(ref, None)
+        for sha256 in held.blobs:
+            self._let(sha256, ref)
+
+    def _let(self, sha256: bytes, ref: AttemptRef) -> None:
+        """One attempt less names this blob."""
+        wanted = self.blobs[sha256]
+        if next(iter(wanted.tasks)) == ref:
+            wanted.asked = wanted.received  # in its name the broker may not answer any more
+        del wanted.tasks[ref]
+        if not wanted.tasks:
+            del self.blobs[sha256]
+            self.blob_let = True
+            self.commands.append(BlobLet(sha256))
 
     def send(self, message: AgentMessage) -> None:
         """Send in the present session; the caller has made sure that there is one."""

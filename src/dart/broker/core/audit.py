@@ -104,6 +104,7 @@ UNTOLD = (
     events.SubmissionAbandoned,
     events.WorkersPinged,
     events.WorkersAsked,
+    events.BlobRead,
     events.FrameArrived,
     events.SessionLost,
     events.TasksShortened,

@@ -10,7 +10,7 @@ from dart.broker.core.access import AuditEntry
 from dart.broker.core.events import Token
 from dart.broker.core.records import Record
 from dart.errors import DartError
-from dart.ids import AgentId, AttemptRef, JobId, SessionId
+from dart.ids import AgentId, AttemptRef, JobId, SessionId, TaskId
 from dart.wire.messages import BrokerMessage, Told
 
 
@@ -48,6 +48,17 @@ class SendTasks:
     session: SessionId
     sequence: int
     leases: tuple[LeaseOrder, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBlob:
+    """Read a piece of a blob, if the parameter of this task names it; `BlobRead` answers, in the order asked."""
+
+    session: SessionId
+    task_id: TaskId
+    sha256: bytes
+    offset: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +128,16 @@ class Audited:
 
 
 Command = (
-    Persist | Send | SendTasks | EndSession | ShutOut | Reply | Refuse | ResultsRecorded | Answered | Note | Audited
+    Persist
+    | Send
+    | SendTasks
+    | ReadBlob
+    | EndSession
+    | ShutOut
+    | Reply
+    | Refuse
+    | ResultsRecorded
+    | Answered
+    | Note
+    | Audited
 )

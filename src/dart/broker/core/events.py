@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dart.broker.core.access import Actor, ApiKey, JoinToken
 from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec
 from dart.ids import AgentId, JoinTokenId, KeyId, SessionId, TaskId
-from dart.wire.messages import AgentMessage, Ask, NextServer
+from dart.wire.messages import AgentMessage, Ask, Blob, NextServer
 
 Token = int
 
@@ -181,6 +181,21 @@ class ServerMoves:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobRead:
+    """A piece of a blob was read, or there is none."""
+
+    session: SessionId
+    blob: Blob | None
+    """None: nothing can be said of it now."""
+    asked_bytes: int
+    """As `ReadBlob` said."""
+    nonce: int
+    """Random, from 1 on: for the question whether what was sent has arrived."""
+    refused: bool = False
+    """The parameter of that task does not name this blob."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersDrained:
     """Asks the agents of a name, or one of them, to finish and leave.
 
@@ -296,6 +311,7 @@ Event = (
     | WorkersDrained
     | WorkersPinged
     | WorkersAsked
+    | BlobRead
     | FrameArrived
     | SessionLost
     | TasksShortened

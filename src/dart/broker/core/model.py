@@ -13,6 +13,7 @@ from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.id_table import IdTable
 from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, JoinTokenId, LeaseId, SessionId, StoreId, TaskId
+from dart.wire.messages import BlobGet
 
 
 class JobStatus(IntEnum):
@@ -232,6 +233,14 @@ class Session:
     in_flight_tasks: int = 0
     """Sum over `in_flight`."""
     in_flight_bytes: int = 0
+    pieces: deque[BlobGet] = field(default_factory=deque)
+    """Asked for and not begun to be read."""
+    pieces_read_bytes: int = 0
+    """Being read."""
+    pieces_sent_bytes: int = 0
+    """Sent, of which it is not known whether they have arrived."""
+    pieces_probe: tuple[int, int] = (0, 0)
+    """Nonce of the HEARTBEAT that asks whether they have, and how many bytes went before it; nonce 0: none is out."""
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from dart.broker.core.events import (
     AgentEnrolled,
     AgentJoined,
     AgentsRevoked,
+    BlobRead,
     Event,
     FrameArrived,
     JobDefined,
@@ -47,6 +48,7 @@ from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged
 from dart.broker.core.keys import on_key_issued, on_key_withdrawn, on_keys_seen
 from dart.broker.core.liveness import excuse, expire_tasks, next_deadline, on_time_passed
 from dart.broker.core.model import Recovered
+from dart.broker.core.pieces import on_blob_read
 from dart.broker.core.placement import place
 from dart.broker.core.records import LeasesClosed
 from dart.broker.core.recovery import recover
@@ -152,6 +154,7 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     WorkersDrained: on_workers_drained,
     WorkersPinged: on_workers_pinged,
     WorkersAsked: on_workers_asked,
+    BlobRead: on_blob_read,
     Stopping: on_stopping,
     Noted: on_noted,
 }

@@ -23,6 +23,7 @@ _NEVER_RETRIED = frozenset(
         TaskErrorCode.TOO_LARGE,
         TaskErrorCode.POLICY_REFUSED,
         TaskErrorCode.MODULE_DIFFERS,
+        TaskErrorCode.BLOB_MISSING,
     )
 )
 """Errors that another run would meet again."""

@@ -10,10 +10,12 @@ from dart.broker.core.hello import on_hello, refuse_session
 from dart.broker.core.leases import lose_all
 from dart.broker.core.liveness import end_session, short
 from dart.broker.core.model import Agent
+from dart.broker.core.pieces import has_arrived, on_blob_get
 from dart.broker.core.recall import recall_answered
 from dart.broker.core.results import on_credit, on_log, on_progress, on_released, on_results, on_started
 from dart.broker.core.state import Core, note, send, session_of
 from dart.wire.messages import (
+    BlobGet,
     Bye,
     Credit,
     Drain,
@@ -51,9 +53,7 @@ def on_frame_arrived(core: Core, event: FrameArrived, now: float) -> None:
         end_session(core, agent, f"frame {session.received + 1} is missing")
         return
     session.received = event.sequence
-    handler = _HANDLERS.get(type(message))
-    if handler is not None:
-        handler(core, agent, message, now)
+    _HANDLERS[type(message)](core, agent, message, now)
 
 
 def on_session_lost(core: Core, event: SessionLost, _now: float) -> None:
@@ -65,7 +65,8 @@ def on_session_lost(core: Core, event: SessionLost, _now: float) -> None:
 
 def _on_heartbeat(core: Core, agent: Agent, message: Heartbeat, now: float) -> None:
     if message.nonce and message.reply:
-        core.commands.append(Answered(agent.id, message.nonce))
+        if not has_arrived(core, agent, message.nonce):
+            core.commands.append(Answered(agent.id, message.nonce))
     elif message.nonce:
         send(core, agent, Heartbeat(message.nonce, reply=True, load=0.0), now)
     agent.spool_full = message.spool_full
@@ -109,5 +110,5 @@ _HANDLERS: dict[type, Callable[[Core, Agent, Any, float], None]] = {
     Drain: _on_drain,
     Error: _on_error,
     Bye: _on_bye,
+    BlobGet: on_blob_get,
 }
-"""BLOB_GET is the shell's business: the core takes its number only."""

@@ -25,23 +25,11 @@ from dart.errors import (
 )
 from dart.limits import Limits
 from dart.private_files import make_private_directory
+from dart.wire.blob_references import HASH_BYTES, MARK, named_in
 
-MARK: Final = b"\xc7\x28\x03"
-"""What a reference to a blob begins with inside an encoded value; the 32 bytes of the hash follow."""
-HASH_BYTES: Final = 32
 _PIECE_BYTES: Final = 1 << 20
 _PART: Final = ".part"
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-def named_in(payload: bytes) -> set[bytes]:
-    """Hashes that a payload may refer to. It is not decoded: where the mark stands by chance, some hash is named."""
-    found = set()
-    at = payload.find(MARK)
-    while at >= 0:
-        found.add(bytes(payload[at + len(MARK) : at + len(MARK) + HASH_BYTES]))
-        at = payload.find(MARK, at + 1)
-    return found
 
 
 class Blobs:

@@ -14,11 +14,11 @@ from dart.broker.core import records as r
 from dart.broker.core.access import AuditRow
 from dart.broker.core.model import Recovered, RecoveredJob, RecoveredTask, TaskState
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
-from dart.broker.store.blobs import named_in
 from dart.broker.store.memory_records import MemoryRecords
 from dart.errors import ConflictError, StoreError
 from dart.ids import JobId, StoreId, TaskId
 from dart.limits import Limits
+from dart.wire.blob_references import named_in
 
 
 class MemoryStore(MemoryRecords, Store):

@@ -10,10 +10,10 @@ from typing import Any
 
 from dart.broker.core.model import TaskState
 from dart.broker.store.base import FinishedTask, ResultQuery
-from dart.broker.store.blobs import named_in
 from dart.broker.store.sqlite_rows import id_list
 from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
 from dart.ids import JobId, TaskId
+from dart.wire.blob_references import named_in
 
 _BATCH = 1000
 """Ids in one statement."""

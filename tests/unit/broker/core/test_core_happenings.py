@@ -114,7 +114,7 @@ def test_a_worker_that_drains_already_is_not_told_again(r):
 
 
 def test_what_the_core_has_no_use_for_changes_nothing(r):
-    """BLOB_GET is taken for its number, and nothing is told of it."""
+    """A BLOB_GET for no lease is taken for its number, and nothing is told of it."""
     agent = r.agent("w")
     happened(r)
     agent.say(BlobGet(bytes(32), 0, 1))
