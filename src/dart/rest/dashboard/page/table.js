@@ -35,12 +35,13 @@ export class Table {
     this.slots = /** @type {any[]} */ ([]);
     this.total = -1;
     this.asked = 0;
-    this.space = h("div", { class: "space", role: "rowgroup" });
+    this.space = h("div", { class: "space", role: "none" });
     this.nothing = h("p", { class: "nothing", hidden: true }, nothing);
-    this.window = h("div", { class: "window", role: "presentation", tabindex: "0", "aria-label": label }, this.nothing, this.space);
+    this.window = h("div", { class: "window", role: "rowgroup", tabindex: "0", "aria-label": label }, this.space);
     const titles = columns.map((column) => h("span", { role: "columnheader", class: column.kind }, column.title));
     const head = h("div", { role: "rowgroup" }, h("div", { class: "row titles", role: "row" }, ...titles));
-    this.element = h("div", { class: `table ${kind}`, role: "table", "aria-label": label }, head, this.window);
+    this.table = h("div", { role: "table", "aria-label": label }, head, this.window);
+    this.element = h("div", { class: `table ${kind}` }, this.table, this.nothing);
     this.window.addEventListener("scroll", () => this.soon(), { passive: true });
     this.waiting = false;
   }
@@ -78,8 +79,9 @@ export class Table {
     if (part.total !== this.total) {
       this.total = part.total;
       this.space.style.height = `${part.total * ROW_PIXELS}px`;
-      set(this.element, "aria-rowcount", part.total + 1);
+      set(this.table, "aria-rowcount", part.total + 1);
       this.nothing.hidden = part.total > 0;
+      this.window.hidden = part.total === 0;
     }
     while (this.slots.length < part.rows.length) {
       this.slots.push(this.slot());

@@ -1,0 +1,293 @@
+"""The page at `/` in a real browser: a real server over TLS, an agent, tasks that run, and names that mean harm."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+import requests
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from dart_client import Client
+from harness.browser import CHROMIUM, chromium, log_in, visit
+from harness.cluster import cluster
+from harness.modules import write_modules
+from harness.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium (apt-get install chromium)")
+
+EVIL = "<img src=x onerror=window.hit=1>"
+"""Where it became markup, `hit` would be there."""
+TASKS = """
+    import time
+    import dart_task
+
+    def quick(parameter):
+        print("line of", parameter)
+        return parameter
+
+    def until(path):
+        dart_task.progress(0.4, "epoch 3")
+        while not dart_task.cancelled():
+            try:
+                return open(path).read()
+            except OSError:
+                time.sleep(0.02)
+
+    def fail(parameter):
+        print(parameter)
+        raise ValueError(parameter)
+"""
+NARROW = {"width": 360, "height": 640}
+WIDE = {"width": 1280, "height": 800}
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    """A job that failed with an evil text, and one that waits for nobody."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    with cluster(folder) as it:
+        it.start_agent("w", slots=2, config=write_modules(folder, tasks=TASKS))
+        with Client(state_dir=it.state_dir) as client:
+            evil = client.job(EVIL, "tasks", "fail")
+            failed = evil.submit(EVIL, location="w", tag=EVIL)
+            wait_until(failed.done, explain="the evil task has failed")
+            waiting = client.job("waiting", "tasks", "quick").submit(1, location="nowhere")
+
+            def call(method, path, body=None):
+                headers = {"Authorization": f"Bearer {it.server.key}"}
+                answer = requests.request(
+                    method, it.server.url + path, json=body, headers=headers, verify=False, timeout=30
+                )
+                assert answer.status_code == 200, answer.text
+                return answer.json()
+
+            made = SimpleNamespace(
+                client=client,
+                call=call,
+                folder=folder,
+                key=it.server.key,
+                url=it.server.url,
+                evil=failed.task_id,
+                waiting=waiting.task_id,
+            )
+            yield made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as made:
+        yield made
+
+
+@pytest.fixture
+def page(scene, browser):
+    """Logged in as admin."""
+    with visit(browser, scene.url, viewport=WIDE) as made:
+        log_in(made, scene.key)
+        yield made
+
+
+def sees(page, text):
+    page.get_by_text(text, exact=False).first.wait_for()
+
+
+def test_logging_in_keeps_no_key(scene, browser):
+    """It is in no storage, cookie, address or text; no script sees the cookie; logging out ends the session."""
+    with visit(browser, scene.url) as page:
+        page.goto("/")
+        page.fill("#key", "wrong")
+        page.click("text=Log in")
+        sees(page, "does not know this key")
+        log_in(page, scene.key)
+        (cookie,) = page.context.cookies()
+        assert cookie["name"].startswith("__Host-dart-")
+        assert (cookie["httpOnly"], cookie["secure"], cookie["sameSite"], cookie["path"]) == (True, True, "Strict", "/")
+        kept = page.evaluate(
+            "[document.cookie, location.href, JSON.stringify({...localStorage}), JSON.stringify({...sessionStorage}),"
+            " document.documentElement.outerHTML].join(' ')"
+        )
+        assert scene.key not in kept + json.dumps(page.context.cookies())
+        assert page.evaluate("document.cookie") == ""
+
+        page.reload()
+        page.wait_for_selector(".tiles")
+        proof = page.evaluate("localStorage['dart.session']")
+        page.click("text=Log out")
+        page.wait_for_selector("#key")
+        assert page.context.cookies() == []
+        assert page.evaluate("localStorage.length") == 0
+        headers = {"X-Dart-Session": proof, "Cookie": f"{cookie['name']}={cookie['value']}"}
+        assert page.request.get("/job/", headers=headers).status == 401
+
+
+def test_a_page_of_another_origin_does_nothing_with_the_session(scene, page):
+    """It may send the cookie (of the same site, as other ports of a host are), but not the header that counts."""
+    status = page.evaluate(
+        "fetch('/job/waiting/', {method: 'DELETE', credentials: 'same-origin'}).then(answer => answer.status)"
+    )
+    assert status == 401
+    assert scene.client.job_status("waiting") == 1
+
+
+def test_a_job_is_watched_live(scene, page):
+    """How far it is, what a running task says, and its result, with nobody loading the page again."""
+    gate = scene.folder / "live"
+    job = scene.client.job("live", "tasks", "until")
+    page.click("nav >> text=Jobs")
+    page.click(".table >> text=live")
+    sees(page, "0 of 0 tasks finished")
+    task = job.submit(str(gate), location="w")
+    sees(page, "40 % epoch 3")
+    page.click(f".table a:text-is('{task.task_id}')")
+    sees(page, "running")
+    gate.write_text("through the gate")
+    began = time.monotonic()
+    sees(page, "through the gate")
+    assert time.monotonic() - began < 3
+    page.click("h1 a")
+    sees(page, "1 of 1 tasks finished")
+
+
+def test_cancelling_is_asked_and_done(scene, page):
+    """By keyboard: what is not confirmed is not done."""
+    task = scene.client.job("cancelled", "tasks", "until").submit("/nonexistent/gate", location="w")
+    page.goto(f"/#/jobs/cancelled/tasks/{task.task_id}")
+    sees(page, "running")
+    page.get_by_role("button", name="Cancel this task").focus()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open]").wait_for()
+    page.keyboard.press("Enter")
+    page.locator("dialog[open]").wait_for(state="hidden")
+    assert not task.done()
+    expect(page.get_by_role("button", name="Cancel this task")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Leave it")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator("#ask-yes")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.locator("strong:text-is('cancelled')").wait_for()
+
+
+def test_why_a_task_waits(scene, page):
+    """In the list, and candidate by candidate."""
+    page.goto("/#/jobs/waiting")
+    sees(page, "No worker called 'nowhere' is connected.")
+    page.click(f".table a:text-is('{scene.waiting}')")
+    sees(page, "Worker 'nowhere' is not connected.")
+
+
+def test_what_others_named_and_wrote_stays_text(scene, page):
+    """Names of jobs and workers, tags, tracebacks, lines, reasons; no page makes markup of any of them."""
+    scene.call("POST", "/enroll/", {"name": EVIL, "public_key": "0" * 40})
+    waits = scene.client.job(f"{EVIL}2", "tasks", "quick").submit(1, location=f"{EVIL}2")
+    name = "%3Cimg%20src%3Dx%20onerror%3Dwindow.hit%3D1%3E"
+    shown = {
+        "#/": None,
+        "#/jobs": ".table a",
+        "#/workers": ".table a",
+        f"#/jobs/{name}": "h1",
+        f"#/jobs/{name}/tasks/{scene.evil}": "pre",
+        f"#/jobs/{name}2/tasks/{waits.task_id}": ".theirs",
+        f"#/workers/{name}": "h1",
+        "#/audit": ".table",
+    }
+    for place, where in shown.items():
+        page.goto(f"/{place}")
+        if where:
+            page.locator(where, has_text=EVIL).first.wait_for()
+        assert page.evaluate("window.hit ?? 0") == 0
+        assert page.locator("main img").count() == 0
+    page.goto(f"/#/jobs/{name}/tasks/{scene.evil}")
+    page.locator(".log p", has_text=EVIL).wait_for()
+    page.locator("pre", has_text="Traceback").wait_for()
+
+
+def test_the_browser_makes_no_markup_of_text(scene, browser):
+    """Whatever a script tried: the policy refuses it."""
+    with visit(browser, scene.url, meant=("TrustedHTML",)) as page:
+        page.goto("/")
+        page.wait_for_selector("#key")
+        for attempt in (
+            "document.body.innerHTML = '<b>x</b>'",
+            "document.body.insertAdjacentHTML('beforeend', '<b>x</b>')",
+        ):
+            assert page.evaluate(f"(() => {{ try {{ {attempt} }} catch (it) {{ return it.name; }} }})()") == "TypeError"
+
+
+def test_each_scope_sees_what_it_may(scene, browser):
+    """`read` has no buttons that it may not press; when its key is revoked the page is over."""
+    with visit(browser, scene.url) as page:
+        made = scene.call("POST", "/key/", {"scope": "read", "name": "visitor"})
+        log_in(page, made["text"])
+        sees(page, "visitor (read)")
+        assert page.locator("nav li").all_inner_texts() == ["Overview", "Workers", "Jobs"]
+        page.goto("/#/jobs/waiting")
+        sees(page, "No worker called 'nowhere' is connected.")
+        assert page.get_by_role("button", name="Stop this job").count() == 0
+        page.goto("/#/keys")
+        page.wait_for_selector(".tiles")
+        scene.call("DELETE", f"/key/{made['key']['id']}/")
+        sees(page, "visitor was revoked")
+        page.wait_for_selector("#key")
+
+
+def test_an_admin_sees_keys_and_revokes_one(scene, page):
+    """And finds it in the audit."""
+    scene.call("POST", "/key/", {"scope": "submit", "name": "phone"})
+    page.click("nav >> text=Keys")
+    page.get_by_role("button", name="Revoke phone").click()
+    page.get_by_role("button", name="Revoke this key").click()
+    sees(page, "The key phone was revoked.")
+    page.click("nav >> text=Audit")
+    page.locator(".row", has_text="key.revoke").first.wait_for()
+
+
+def test_without_a_mouse(scene, page):
+    """To the content, into the search, to a job and its tasks."""
+    page.keyboard.press("Tab")
+    page.goto("/#/jobs")
+    page.locator(".table a", has_text="waiting").first.wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("WAIT")
+    expect(page.locator(".space .row:visible")).to_have_count(1)
+    page.locator(".table a:visible", has_text="waiting").focus()
+    page.keyboard.press("Enter")
+    page.locator("h1:text-is('waiting')").wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+
+
+PLACES = ("", "workers", "workers/w", "jobs", "jobs/waiting", "jobs/waiting/tasks/{waiting}", "keys", "audit")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_keeps_anybody_out(scene, browser, theme):
+    """Axe finds nothing serious, in either theme, at the way in too; no narrow screen is moved sideways."""
+    with visit(browser, scene.url, viewport=WIDE, color_scheme=theme) as page:
+        page.goto("/")
+        page.wait_for_selector("#key")
+        found = {"login": serious(page)}
+        log_in(page, scene.key)
+        for place in PLACES:
+            page.set_viewport_size(WIDE)
+            page.goto(f"/#/{place.format(waiting=scene.waiting)}")
+            page.locator("#live.good").wait_for()
+            if page.locator(".table").count():
+                page.locator(".space .row:visible, .nothing:visible").first.wait_for()
+            found[place] = serious(page)
+            page.set_viewport_size(NARROW)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert (place, wide) == (place, NARROW["width"])
+        assert {place: faults for place, faults in found.items() if faults} == {}
+
+
+def serious(page):
+    """What axe finds that is serious: rule and element."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        (it["id"], node["html"][:200], node["failureSummary"][:300])
+        for it in found
+        if it["impact"] in {"serious", "critical"}
+        for node in it["nodes"]
+    ]
