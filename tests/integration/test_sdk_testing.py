@@ -37,6 +37,8 @@ def nap(seconds):
 def dart(dart_installation, tmp_path_factory):
     folder = tmp_path_factory.mktemp("modules")
     (folder / "steps.py").write_text(MODULE)
+    (folder / "models").mkdir()
+    (folder / "models" / "train.py").write_text(MODULE)
     return dart_installation(folder, workers=["red", "blue"], slots=2)
 
 
@@ -55,6 +57,7 @@ def test_an_executor_runs_functions_by_name(dart, steps):
     """As text or as imported; values in order, errors typed, futures those of the standard library."""
     with Executor(dart.client, location="red") as executor:
         assert executor.submit("steps:double", 4).result(30) == 8
+        assert executor.submit("models/train:double", 4).result(30) == 8
         future = executor.submit(steps.double, 5)
         assert concurrent.futures.wait([future], 30).done == {future}
         assert (future.result(), future.worker) == (10, "red")

@@ -7,6 +7,7 @@
 """
 
 from dart.wire.values import BlobReference
+from dart_client.bars import progress
 from dart_client.client import Client
 from dart_client.errors import (
     ClosedError,
@@ -84,4 +85,5 @@ __all__ = [
     "UntrustedServerError",
     "ValueNotPortableError",
     "WorkerOfflineError",
+    "progress",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Callable
 
 from dart_client.job import LOOK_AHEAD, Job
+from dart_client.sending import push_function
 
 if TYPE_CHECKING:
     from dart_client.client import Client
@@ -21,7 +22,12 @@ class Executor(concurrent.futures.Executor):
 
     The function itself is not sent: its module must lie on the workers, below their `module_prefix`. It is named by a
     text, `"models/train:step"`, or by the function as imported here, `models.train.step`. It takes one parameter.
-    Each function becomes a job, `executor:models/train:step`.
+    Each function becomes a job, `executor:models.train:step`.
+
+    With `push` the source of its module is sent to the workers before the first call, and that very source is what
+    runs. Their owners must take modules, and the key must be an administrator's. Of a module within a package it is
+    that one file; of a function of the main program, or of a notebook, it is the function alone, which then has to
+    import within itself what it needs.
 
     >>> with Executor(client, requires=["gpu"]) as executor:  # doctest: +SKIP
     ...     losses = list(executor.map(models.train.step, batches))
@@ -31,15 +37,19 @@ class Executor(concurrent.futures.Executor):
         client: Which server; it stays open when the executor is shut down.
         location: The worker for all tasks; empty: any.
         job_prefix: What the names of the jobs begin with.
+        push: Send the source of the functions to the workers.
         policy: As for `Job.submit`: `requires`, `timeout`, `retries` ...
     """
 
-    def __init__(self, client: Client, *, location: str = "", job_prefix: str = "executor", **policy: Any) -> None:
+    def __init__(
+        self, client: Client, *, location: str = "", job_prefix: str = "executor", push: bool = False, **policy: Any
+    ) -> None:
         self._client = client
+        self._push = push
         self._location = location
         self._job_prefix = job_prefix
         self._policy = policy
-        self._jobs: dict[tuple[str, str], Job] = {}
+        self._jobs: dict[Any, Job] = {}
         self._lock = threading.Lock()
         self._over = False
         self._made: weakref.WeakSet[TaskFuture] = weakref.WeakSet()
@@ -48,16 +58,21 @@ class Executor(concurrent.futures.Executor):
         """The job of a function, defined at its first use.
 
         Raises:
-            ValueError: It has no name that a worker could know it by.
+            ValueError: It has no name that a worker could know it by, or with `push` no source.
+            ForbiddenError: With `push`: a worker did not take it.
             RuntimeError: The executor was shut down.
         """
-        named = name_of(function)
+        pushed = None if isinstance(function, str) or not self._push else function
+        known_by = pushed or name_of(function)
         with self._lock:
             if self._over:
                 raise RuntimeError("The executor was shut down; make a new one.")
-            if named not in self._jobs:
-                self._jobs[named] = self._client.job(f"{self._job_prefix}:{':'.join(named)}", *named)
-            return self._jobs[named]
+            if known_by not in self._jobs:
+                named = push_function(self._client, pushed, self._location) if pushed else name_of(function)
+                self._jobs[known_by] = self._client.job(
+                    f"{self._job_prefix}:{':'.join(named).replace('/', '.')}", *named
+                )
+            return self._jobs[known_by]
 
     # The base class takes callables only, and any number of arguments.
     def submit(self, fn: str | Callable[[Any], Any], /, *args: Any, **kwargs: Any) -> TaskFuture:
@@ -127,7 +142,8 @@ def name_of(function: str | Callable[[Any], Any]) -> tuple[str, str]:
     if not module or module == "__main__" or not method.isidentifier():
         raise ValueError(
             f"{function!r} has no name on the workers: functions are not sent, they lie there in a module. Put it at "
-            "the top of a module below the workers' module_prefix and import it from there, or write MODULE:FUNCTION."
+            "the top of a module below the workers' module_prefix and import it from there, or write MODULE:FUNCTION; "
+            "or let Executor(client, push=True) send its source, if the workers' owners allow it."
         )
     return module.replace(".", "/"), method
 

@@ -42,7 +42,9 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
     answer: dict[str, Any] | None
     """The result with all its members, once it is there."""
     location: str
-    """The worker that `submit_each` chose; empty otherwise."""
+    """The worker that `submit_each` chose, or that a task found by `Job.futures` was for; empty otherwise."""
+    tag: str
+    """The task's, if it has one."""
 
     def __init__(self, job: Job, condition: Condition, task_id: str = "") -> None:
         # Not the parent's __init__, which makes a lock a future; these are the members that it sets.
@@ -56,6 +58,7 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
         self._task_id = task_id
         self.answer = None
         self.location = ""
+        self.tag = ""
 
     @property
     def task_id(self) -> str:

@@ -11,6 +11,7 @@ from dart_client import futures
 from dart_client.connection import path
 from dart_client.errors import DartError, NotFoundError, TaskCancelled
 from dart_client.futures import TaskFuture
+from dart_client.reattach import all_futures, wait_with_bar
 from dart_client.results import Result, result_of
 from dart_client.rounds import Round, run_round
 from dart_client.submission import Entry, body_of, encode_parameter, posts, prefix_of
@@ -55,6 +56,7 @@ class Job:
         """
         entry = Entry(self._prefix(location, policy), encode_parameter(parameter))
         future = TaskFuture(self, self._poller.condition)
+        future.tag = policy.get("tag", "")
         self.client.dispatcher.put(self, future, entry)
         return future
 
@@ -181,6 +183,26 @@ class Job:
             DartError: The server refused the tasks; with `if_offline="fail"` also because a worker is not connected.
         """
         return run_round(self, parameters, quorum=quorum, deadline=deadline, cancel=cancel, **policy)
+
+    def futures(self) -> list[TaskFuture]:
+        """Futures of all tasks that the job has, in the order of their submission, whoever submitted them.
+
+        So a program that died goes on where it was: those of tasks that are done are done, the others become so. Each
+        has its `task_id`, and its `tag` says what it was for. Tasks whose result was deleted are not among them.
+        """
+        return all_futures(self, self._poller)
+
+    def progress(self, *, label: str = "", timeout: float | None = None) -> dict[str, int]:
+        """Wait until no task of the job is open, and show meanwhile how far it is; how many tasks ended how.
+
+        In a terminal it is a line on stderr with count, rate and time left, in a notebook an element below the cell.
+        What running tasks tell by `dart_task.progress` is a part of it. Tasks of others in this job count, too.
+
+        Args:
+            label: Stands before the bar; the job's name without it.
+            timeout: Seconds after which the standard library's `TimeoutError` of futures is raised.
+        """
+        return wait_with_bar(self, label=label or self.name, timeout=timeout)
 
     def results(self, *, worker_regex: str = "", follow: bool = False) -> Iterator[Result]:
         """All results of the job, oldest first; those of others' tasks too.
