@@ -89,11 +89,12 @@ format: $(INSTALLED) ## as `check` wants it
 	$(BIN)/ruff format -q $(SOURCES)
 	$(BIN)/ruff check -q --fix $(SOURCES)
 
-docs: $(INSTALLED) ## write the generated documents again
+docs: $(INSTALLED) ## write the generated documents again, and build the site into build/docs/site
 	$(BIN)/python docs/make_states.py
 	$(BIN)/python docs/make_metrics.py
 	$(BIN)/python docs/make_grafana.py
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python tools/site/build.py
 
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	$(BIN)/python benchmarks/compare.py
