@@ -19,6 +19,7 @@ NOUNS = {
     "result": ("dart.cli.result:result", "Results: what tasks returned, or how they failed."),
     "logs": ("dart.cli.logs:logs", "What tasks print, log and report, of the job or worker NAME or of all."),
     "top": ("dart.cli.top:top", "Workers, jobs, rates and queues, as they change; q ends it."),
+    "doctor": ("dart.cli.doctor:doctor", "What is wrong with this set-up, and what to do about it."),
     "module": ("dart.cli.module:module", "Modules on workers, where their owners' policies take them."),
     "key": ("dart.cli.key:key", "API keys: who may call the server."),
     "bundle": ("dart.cli.bundle:bundle", "Make an archive of the agent that runs on a host with nothing but Python."),

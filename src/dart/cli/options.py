@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from dart.cli.render import Output
+from dart.errors import ConfigError
 
 if TYPE_CHECKING:
     from dart_client import Client
@@ -46,7 +47,10 @@ def JSON(command: Command) -> Command:  # noqa: N802 - as OUTPUT
 
 def output_of_profile() -> str:
     """The form of what is printed where neither flag nor variable names one."""
-    return str(_profile().get("output", "table"))
+    try:
+        return str(_profile().get("output", "table"))
+    except ConfigError:
+        return "table"  # what needs the rest of the profile says what is wrong with it
 
 
 def _profile() -> dict[str, str]:
