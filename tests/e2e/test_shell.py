@@ -164,3 +164,85 @@ def test_top_is_live_on_a_terminal_until_q(running):
         process.wait()
         os.close(ours)
         os.close(theirs)
+
+
+def told(running, *words: object, code: int = 0) -> object:
+    """What a command prints as JSON."""
+    done = subprocess.run(
+        [DART, *map(str, words), "--json", "--state-dir", running.state_dir],
+        capture_output=True, check=False, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_progress_has_rate_and_time_left(running):
+    """Of results, and of what is sent; on a terminal."""
+    subprocess.run(
+        [DART, "job", "add", "many", "--module", "calls", "--method", "echo", "--state-dir", running.state_dir],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    file = running.folder / "many.jsonl"
+    file.write_text('{"parameter": 1}\n' * 300)
+    here = ("--state-dir", running.state_dir)
+    assert "300/300" in on_a_terminal("task", "add", "many", "--file", file, *here)
+    assert "300/300" in on_a_terminal("job", "wait", "many", *here)
+    assert told(running, "job", "wait", "many")["succeeded"] == 300
+    file.write_text("1\n" * 50)
+    shown = on_a_terminal("run", "calls:echo", "--params", file, *here)
+    assert "50/50" in shown
+    assert "/s" in shown
+
+
+def test_waiting_for_a_job_tells_how_it_ended(running):
+    """Exit code 1 where one failed, or the time was over."""
+    words = ("--module", "calls", "--method", "nothing")
+    subprocess.run([DART, "job", "add", "bad", *words, "--state-dir", running.state_dir], check=True)
+    told(running, "task", "add", "bad", "--parameter", "1")
+    assert told(running, "job", "wait", "bad", code=1)["failed"] == 1
+    told(running, "task", "add", "bad", "--parameter", "1", "--location", "gone")
+    assert told(running, "job", "wait", "bad", "--seconds", "0.1", code=1)["open"] == 1
+
+
+def test_blobs_go_to_the_server_and_back(running, tmp_path):
+    """By their hash, with a bar on a terminal; a wrong hash is told."""
+    file = tmp_path / "model.bin"
+    file.write_bytes(bytes(range(256)) * 4096)
+    here = ("--state-dir", running.state_dir)
+    shown = on_a_terminal("blob", "put", file, *here)
+    assert "1.0/1.0 MB" in shown
+    (row,) = told(running, "blob", "put", file)
+    reference = subprocess.run(
+        [DART, "blob", "put", file, "--reference", *here], capture_output=True, text=True, check=True
+    )
+    assert json.loads(reference.stdout) == {"__dart__": "blob", "sha256": row["sha256"], "bytes": file.stat().st_size}
+    told(running, "blob", "get", row["sha256"], tmp_path / "back.bin")
+    assert (tmp_path / "back.bin").read_bytes() == file.read_bytes()
+    for sha256, code in (("00" * 32, 1), ("abc", 2)):
+        words = [DART, "blob", "get", sha256, tmp_path / "none", *here]
+        assert subprocess.run(words, capture_output=True, check=False).returncode == code
+    assert not (tmp_path / "none").exists()
+
+
+def test_lists_are_followed(running):
+    """First what is, then what comes; nothing in between is lost."""
+    here = ("--state-dir", running.state_dir)
+    with subprocess.Popen(
+        [DART, "job", "list", "--follow", "--json", *here], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert "name" in json.loads(process.stdout.readline())
+        subprocess.run([DART, "job", "add", "new", "--module", "calls", "--method", "echo", *here], check=True)
+        while (line := json.loads(process.stdout.readline())).get("event") != "job":
+            assert "name" in line
+        assert (line["job"], line["state"]) == ("new", "defined")
+        process.terminate()
+
+
+def test_help_loads_neither_the_sdk_nor_rich():
+    """What costs time is counted, not timed: `dart --help` and completion load click and little else."""
+    code = (
+        "import sys; from dart.cli.main import main; main(['--help']); "
+        "print(sorted({'dart_client', 'urllib3', 'rich', 'zmq', 'msgpack', 'dart.cli.options'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"

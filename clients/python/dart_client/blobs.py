@@ -73,6 +73,18 @@ def get(connection: Connection, reference: BlobReference, sink: Sink, progress: 
     return size
 
 
+def size(connection: Connection, sha256: bytes) -> int:
+    """See `Client.blob_size`."""
+    target = path("blob", sha256.hex())
+    answer = connection.exchange("HEAD", target)
+    told = answer.headers.get("Content-Length", "")
+    if answer.status != 200 or not told.isdigit():
+        # An answer to HEAD has no words; the same question with GET has.
+        connection.exchange("GET", target, headers={"Range": "bytes=0-0"})
+        raise MalformedError(f"The server answers {answer.status} to HEAD {target}; is it a DART server?")
+    return int(told)
+
+
 def _opened(source: Source) -> BinaryIO:
     if isinstance(source, (str, os.PathLike)):
         return open(source, "rb")  # noqa: PTH123 - any path-like

@@ -327,5 +327,9 @@ class Client(Administration):
         """
         return blobs.get(self.connection, reference, sink, progress)
 
+    def blob_size(self, sha256: bytes) -> int:
+        """Bytes of a blob of which only the hash is known; `UnknownBlobError` if the server does not have it."""
+        return blobs.size(self.connection, sha256)
+
     def _get(self, *parts: str) -> Any:
         return self.connection.call("GET", path(*parts))

@@ -1,11 +1,17 @@
 """`dart job`: what runs on the workers."""
 
+import time
+
 import click
 
 from dart.cli.completion import JOBS
+from dart.cli.event_lines import show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.progress import progress
 from dart.cli.render import Output
+from dart.cli.top_view import OUTCOMES
 
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.05, 1.0
 STATUS = {0: "unknown", 1: "running", 2: "stopped"}
 
 
@@ -27,16 +33,19 @@ def add(name: str, module_path: str, method: str, server: ServerChoice, output: 
     output.note(f"Job {name} is defined.")
 
 
-@job.command("list", epilog="Example: dart job list --output jsonl")
+@job.command("list", epilog="Example: dart job list --output jsonl; dart job list --follow")
+@click.option("--follow", is_flag=True, help="Go on with jobs that are defined and stopped, until Ctrl-C.")
 @SERVER
 @OUTPUT
-def list_(server: ServerChoice, output: Output) -> None:
+def list_(*, follow: bool, server: ServerChoice, output: Output) -> None:
     """All jobs with the number of their tasks by state."""
     with server.client() as client:
+        events = client.events(kinds=("job",)) if follow else ()
         jobs = client.jobs()
         if output.form == "table":
             jobs = ({**entry, "status": STATUS.get(entry["status"], "?")} for entry in jobs)
-        output.rows(jobs, ("name", "status", "tasks"))
+        output.rows(jobs, ("name", "status", "tasks"), go_on=follow)
+        show_events(events, output)
 
 
 @job.command("show", epilog="Example: dart job show count")
@@ -61,6 +70,36 @@ def status(name: str, server: ServerChoice, output: Output) -> None:
         click.echo(STATUS.get(number, "?"))
     else:
         output.one({"name": name, "status": number})
+
+
+@job.command("wait", epilog="Example: dart job wait count; dart job wait count --seconds 600")
+@click.argument("name", shell_complete=JOBS)
+@click.option("--seconds", type=click.FloatRange(min=0), help="Give up after so long; without it never.")
+@SERVER
+@OUTPUT
+@click.pass_context
+def wait(context: click.Context, name: str, *, seconds: float | None, server: ServerChoice, output: Output) -> None:
+    """Wait until no task of a job is open any more, with a progress bar; then how they ended.
+
+    Exit code 1 if one failed, was lost or expired, or if the time was over before.
+    """
+    deadline = time.monotonic() + (float("inf") if seconds is None else seconds)
+    with server.client() as client, progress(name, 0) as bar:
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            tasks = client.job_info(name)["tasks"]
+            finished = sum(tasks.get(state, 0) for state in OUTCOMES)
+            left = sum(tasks.values()) - finished
+            bar.to(finished, finished + left)
+            if not left or time.monotonic() >= deadline:
+                break
+            time.sleep(max(min(pause, deadline - time.monotonic()), 0))
+            pause = min(pause * 1.5, LOOK_SECONDS)
+    output.one({"name": name, **{state: tasks.get(state, 0) for state in OUTCOMES}, "open": left})
+    if left:
+        raise click.ClickException(f"{left} task(s) of {name} are still open after {seconds:g} s; they go on.")
+    if any(tasks.get(state) for state in ("failed", "lost", "expired")):
+        context.exit(1)
 
 
 @job.command("stop", epilog="Example: dart job stop count")

@@ -3,9 +3,10 @@
 import click
 
 from dart.cli.completion import EITHER, JOBS, WORKERS
+from dart.cli.event_lines import members, show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
-from dart.cli.render import Output, as_json, printable, when
-from dart_client import Client, Event, UnknownJobError
+from dart.cli.render import Output
+from dart_client import Client, UnknownJobError
 
 KINDS = ("log", "progress")
 
@@ -39,12 +40,9 @@ def logs(
         kinds = () if everything else KINDS
         found = client.events(job, after="oldest", kinds=kinds, worker=worker or "", follow=follow)
         if output.form == "json" and not follow:
-            output.rows([_members(event) for event in found], ())
-            return
-        for event in found:
-            lines = [as_json(_members(event))] if output.form != "table" else list(_lines(event))
-            for line in lines:
-                click.echo(line)
+            output.rows([members(event) for event in found], ())
+        else:
+            show_events(found, output)
 
 
 def _meant(client: Client, name: str, job: str | None, worker: str | None) -> tuple[str | None, str | None]:
@@ -62,25 +60,3 @@ def _meant(client: Client, name: str, job: str | None, worker: str | None) -> tu
     if any(found["name"] == name for found in client.workers()):
         raise click.UsageError(f"{name!r} is a job and a worker; use --job or --worker.")
     return name, None
-
-
-def _members(event: Event) -> dict[str, object]:
-    return {"event": event.kind, "id": event.id, **event.data}
-
-
-def _lines(event: Event) -> list[str]:
-    """An event for people. What tasks and workers say is a stranger's text: nothing in it may act on the terminal."""
-    data = event.data
-    if event.kind == "missed":
-        amount = f"{data['amount']} events" if "amount" in data else "events"
-        return [printable(f"[{amount} missed: {data.get('reason', '')}]")]
-    whose = " ".join(str(data[part]) for part in ("worker", "job", "task") if data.get(part))
-    head = f"{when(data.get('at', 0))} {whose}: "
-    if event.kind == "log":
-        said = [str(line) for line in data.get("lines", ())]
-    elif event.kind == "progress":
-        said = [f"{data.get('fraction', 0.0):.0%} {data.get('text', '')}".rstrip()]
-    else:
-        rest = {name: value for name, value in data.items() if name not in {"worker", "job", "task", "at"}}
-        said = [f"{event.kind} " + " ".join(f"{name}={value}" for name, value in rest.items() if value != "")]
-    return [printable(head + " ".join(line.splitlines())) for line in said]

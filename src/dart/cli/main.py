@@ -17,6 +17,7 @@ NOUNS = {
     "job": ("dart.cli.job:job", "Jobs: a module and a method that live on the workers."),
     "task": ("dart.cli.task:task", "Tasks: single calls of a job's method."),
     "result": ("dart.cli.result:result", "Results: what tasks returned, or how they failed."),
+    "blob": ("dart.cli.blob:blob", "Large values: sent to the server once, named by their SHA-256."),
     "logs": ("dart.cli.logs:logs", "What tasks print, log and report, of the job or worker NAME or of all."),
     "top": ("dart.cli.top:top", "Workers, jobs, rates and queues, as they change; q ends it."),
     "doctor": ("dart.cli.doctor:doctor", "What is wrong with this set-up, and what to do about it."),

@@ -118,9 +118,12 @@ class Output:
     def __init__(self, form: OutputFormat) -> None:
         self.form = form
 
-    def rows(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-        """Many things of one kind. JSON has all members of each, tables these columns."""
-        if self.form == "jsonl":
+    def rows(self, rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, go_on: bool = False) -> None:
+        """Many things of one kind. JSON has all members of each, tables these columns.
+
+        With `go_on` more comes behind them, so that even JSON is a line each.
+        """
+        if self.form == "jsonl" or (self.form == "json" and go_on):
             for row in rows:
                 click.echo(as_json(row))
         elif self.form == "json":

@@ -3,8 +3,6 @@
 import re
 import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,6 +10,7 @@ import click
 
 from dart.cli.completion import WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.progress import progress
 from dart.cli.render import Output, as_json, as_text, printable
 from dart.cli.task import parse_json, read_json_lines
 from dart_client import Client, DartError, TaskFuture
@@ -111,7 +110,9 @@ def _report(futures: list[TaskFuture], output: Output) -> int:
     """Print each outcome in order as soon as those before it are there; how many failed."""
     failed = 0
     rows: list[dict[str, Any]] = []
-    with _progress(len(futures)) as advance:
+    with progress("tasks", len(futures)) as bar:
+        for future in futures:
+            future.add_done_callback(lambda _future: bar.advance())
         for future in futures:
             row: dict[str, Any] = {"id": future.task_id}
             try:
@@ -120,7 +121,6 @@ def _report(futures: list[TaskFuture], output: Output) -> int:
                 failed += 1
                 row["error"] = error.message
             row["worker"] = future.worker
-            advance()
             if output.form == "jsonl":
                 click.echo(as_json(row))
             elif output.form == "json":
@@ -134,22 +134,3 @@ def _report(futures: list[TaskFuture], output: Output) -> int:
     if output.form == "json":
         click.echo(as_json(rows))
     return failed
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Any]:
-    """A progress bar on stderr, if that is a terminal and results do not go there too."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    try:
-        from rich.console import Console  # noqa: PLC0415 - of the server extra, and slow to load
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn  # noqa: PLC0415
-    except ImportError:
-        yield lambda: None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    redirect = not sys.stdout.isatty()
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=not redirect) as progress:
-        bar = progress.add_task("tasks", total=total)
-        yield lambda: progress.advance(bar)

@@ -6,7 +6,9 @@ from typing import IO, Any
 import click
 
 from dart.cli.completion import JOBS, WORKERS
+from dart.cli.event_lines import show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
+from dart.cli.progress import progress
 from dart.cli.render import Output
 
 TASKS_A_CALL = 5000
@@ -68,9 +70,11 @@ def add(  # noqa: PLR0917 - click passes them by name
         entries = [{"parameter": parameter if json_text is None else parse_json(json_text, "--parameter-json")}]
     entries = [{**common, **entry} for entry in entries]
     ids: list[str] = []
-    with server.client() as client:
+    with server.client() as client, progress("submitted", len(entries)) as bar:
         for start in range(0, len(entries), TASKS_A_CALL):
-            ids += client.submit(job, entries[start : start + TASKS_A_CALL])["tasks"]
+            made = client.submit(job, entries[start : start + TASKS_A_CALL])["tasks"]
+            ids += made
+            bar.advance(len(made))
     output.rows([{"id": task_id} for task_id in ids], ("id",))
 
 
@@ -82,14 +86,20 @@ def parse_json(text: str, option: str) -> Any:
         raise click.UsageError(f"{option} is not JSON: {error}.") from error
 
 
-@task.command("list", epilog="Example: dart task list count")
+@task.command("list", epilog="Example: dart task list count; dart task list count --follow")
 @click.argument("job", shell_complete=JOBS)
+@click.option("--follow", is_flag=True, help="Go on with what happens to them, until Ctrl-C.")
 @SERVER
 @OUTPUT
-def list_(job: str, server: ServerChoice, output: Output) -> None:
+def list_(job: str, *, follow: bool, server: ServerChoice, output: Output) -> None:
     """All tasks of a job with their states."""
     with server.client() as client:
-        output.rows(client.tasks(job), ("id", "state", "location", "worker", "attempts", "pending_reason"))
+        # Asked for before the list: nothing happens unseen in between.
+        events = client.events(job, kinds=("queued", "task", "result")) if follow else ()
+        output.rows(
+            client.tasks(job), ("id", "state", "location", "worker", "attempts", "pending_reason"), go_on=follow
+        )
+        show_events(events, output)
 
 
 @task.command("show", epilog="Example: dart task show count 17")

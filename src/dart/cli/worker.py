@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from dart.cli.completion import WORKERS
+from dart.cli.event_lines import show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
@@ -21,13 +22,16 @@ def worker() -> None:
     """The connected workers."""
 
 
-@worker.command("list", epilog="Example: dart worker list --output json")
+@worker.command("list", epilog="Example: dart worker list --json; dart worker list --follow")
+@click.option("--follow", is_flag=True, help="Go on with agents that come and go, until Ctrl-C.")
 @SERVER
 @OUTPUT
-def list_(server: ServerChoice, output: Output) -> None:
+def list_(*, follow: bool, server: ServerChoice, output: Output) -> None:
     """All connected workers, one line a name."""
     with server.client() as client:
-        output.rows(client.workers(), ("name", "count", "hosts", "capabilities"))
+        events = client.events(kinds=("worker",)) if follow else ()
+        output.rows(client.workers(), ("name", "count", "busy", "hosts", "capabilities"), go_on=follow)
+        show_events(events, output)
 
 
 @worker.command("show", epilog="Example: dart worker show raspberry-1")
