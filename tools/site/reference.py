@@ -18,7 +18,7 @@ from dart.cli import exit_codes, profile
 from dart.rest.errors import status_of
 
 CONFIGURATION = "docs/configuration.md"
-_VARIABLE = re.compile(r"DART_[A-Z]+(?:_[A-Z]+)*")
+_VARIABLE = re.compile(r"_?DART_[A-Z]+(?:_[A-Z]+)*")
 _PREFIXES = {"DART_AGENT_OPTION", "DART_SERVER_OPTION", "DART_SERVER", "DART_AGENT", "DART_LIMIT"}
 
 
