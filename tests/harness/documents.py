@@ -16,6 +16,8 @@ from harness.cluster import read_line
 ROOT = Path(__file__).resolve().parents[2]
 MADE = {ROOT / "docs" / "cli.md", ROOT / "docs" / "states.md"}
 RUN = "<!-- tour: "
+APART = "<!-- apart: "
+"""Run by `test_another_machine.py`, between two machines."""
 NOT_RUN = "<!-- not run: "
 CODE = frozenset({"sh", "python"})
 """Languages of blocks that are run, or say why not."""
@@ -59,7 +61,7 @@ def blocks(page: Path) -> list[Block]:
     for match in _FENCE.finditer(text):
         before = text[: match.start()]
         above = before.rstrip("\n").rpartition("\n")[2].strip()
-        mark = above if above.startswith((RUN, NOT_RUN)) else ""
+        mark = above if above.startswith((RUN, APART, NOT_RUN)) else ""
         name = str(page.relative_to(ROOT))
         found.append(Block(name, before.count("\n") + 1, match["language"], match["text"], mark))
     return found

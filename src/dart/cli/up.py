@@ -25,6 +25,13 @@ from dart_client import children
 @click.option("--state-dir", metavar="DIR", envvar="DART_STATE_DIR", help="Where the server keeps its state.")
 @click.option("--port", type=int, help="Of REST; 0: the system chooses.")
 @click.option("--agent-port", type=int, help="Of the broker; 0: the system chooses.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="warning",
+    show_default=True,
+    help="What both tell on stderr: this and what is worse.",
+)
 @click.option("--legacy-key", metavar="TEXT", help="A key of old programs, as 000.")
 @END_WITH_STDIN
 @click.pass_context
@@ -37,6 +44,7 @@ def up(  # noqa: PLR0917 - click passes them by name
     state_dir: str | None,
     port: int | None,
     agent_port: int | None,
+    log_level: str,
     legacy_key: str | None,
     *,
     end_with_stdin: bool,
@@ -49,8 +57,9 @@ def up(  # noqa: PLR0917 - click passes them by name
     directory = state_directory({"state_dir": state_dir})
     worker = name or socket.gethostname()
     count = slots or len(os.sched_getaffinity(0))
-    server_options = {"--port": port, "--agent-port": agent_port, "--legacy-key": legacy_key}
+    server_options = {"--port": port, "--agent-port": agent_port, "--legacy-key": legacy_key, "--log-level": log_level}
     agent_options = {"--config": config, "--module-prefix": module_prefix or (None if config else str(Path.cwd()))}
+    environment = os.environ | {"DART_LOG_LEVEL": log_level}
     started: list[subprocess.Popen[bytes]] = []
     # From here on a signal ends the waiting below, not this process in the middle of something.
     wake_read, wake_write = os.pipe()
@@ -69,7 +78,9 @@ def up(  # noqa: PLR0917 - click passes them by name
         click.echo(line)
         home = directory.parent / f"{directory.name}-agent"
         own = {"--state-dir": directory, "--name": worker, "--slots": count, "--home": home}
-        started.append(children.start([*_words(own), *_words(agent_options)], module="dart.agent"))
+        started.append(
+            children.start([*_words(own), *_words(agent_options)], module="dart.agent", environment=environment)
+        )
         click.echo(_line_or_fail(started[-1], "agent", "joined "))
         click.echo("Ctrl-C stops both.", err=True)
         code = _wait(started, wake_read)
