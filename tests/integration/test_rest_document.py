@@ -126,7 +126,9 @@ def test_the_requests_of_the_examples_are_accepted(tmp_path):
     policy.write_text('{"accept_modules": true, "allow": ["pushed/*:*"]}')
     policy.chmod(0o600)
     with cluster(tmp_path) as running, requests.Session() as session:
-        running.start_agent("raspberry-3", "--policy", str(policy), "--capability", "camera")
+        running.start_agent(
+            "raspberry-3", "--policy", str(policy), "--capability", "camera", "--module-prefix", str(tmp_path)
+        )
         certificate = str(running.state_dir / "server.crt")
         session.headers["Authorization"] = f"Bearer {running.server.key}"
         made: dict[str, str] = {}
