@@ -13,7 +13,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check check-page format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations audit clean
+.PHONY: help install demo test unit integration e2e check check-page format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -81,6 +81,11 @@ check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated doc
 
 check-page: ## types of the page's scripts; needs npm
 	cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent && npx --no-install tsc -p tsconfig.json
+
+javascript: $(INSTALLED) ## the JavaScript client: types against the OpenAPI document, its units, the conformance suite
+	$(BIN)/python tools/write_openapi.py clients/javascript/build/openapi.json
+	cd clients/javascript && npm install --ignore-scripts --silent --no-fund --no-audit --no-package-lock && npm run -s check && npm test --silent
+	$(BIN)/python clients/conformance/run.py -- node clients/javascript/conformance/driver.js
 
 audit: $(INSTALLED) ## known faults of the libraries we need; fails where nobody can be asked
 	$(BIN)/python tools/audit.py

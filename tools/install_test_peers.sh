@@ -5,6 +5,7 @@ set -eu
 missing=
 command -v curl > /dev/null || missing="$missing curl"
 command -v systemd-analyze > /dev/null || missing="$missing systemd"
+command -v node > /dev/null || missing="$missing nodejs"
 command -v chromium > /dev/null || missing="$missing chromium"
 [ -x /usr/sbin/sshd ] && command -v ssh-keygen > /dev/null || missing="$missing openssh-server"
 if [ -n "$missing" ]; then

@@ -159,7 +159,7 @@ class Connection:
             found = answer.headers.get("Content-Type", "")
             if answer.status != 200 or not found.startswith(accept):
                 members = _decoded(answer.read(), found, answer.status)
-                raise error_from_answer(answer.status, members)
+                raise error_from_answer(answer.status, members, answer.headers.get("Retry-After", ""))
             yield from answer.stream(PIECE_BYTES)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self.unreachable(error) from error
@@ -196,7 +196,7 @@ class Connection:
                 answer.read() if not preload else answer.data, answer.headers.get("Content-Type", ""), answer.status
             )
             answer.release_conn()
-            raise error_from_answer(answer.status, members)
+            raise error_from_answer(answer.status, members, answer.headers.get("Retry-After", ""))
         return answer
 
     def _attempt(self, method: str, target: str, body: bytes | None, headers: dict[str, str], seconds: float) -> Any:
@@ -205,7 +205,7 @@ class Connection:
         self._was_reached = True
         members = _decoded(answer.data, answer.headers.get("Content-Type", ""), answer.status)
         if answer.status != 200:
-            raise error_from_answer(answer.status, members)
+            raise error_from_answer(answer.status, members, answer.headers.get("Retry-After", ""))
         return members
 
     def _request(

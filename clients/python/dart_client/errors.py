@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, ClassVar
 
 
@@ -271,18 +272,31 @@ def _server_errors() -> dict[int, type[DartError]]:
 
 
 ERRORS_BY_CODE = _server_errors()
+_SECONDS = re.compile("[0-9]{1,6}")
 
 
-def error_from_answer(status: int, answer: Any) -> DartError:
+_BY_STATUS: dict[int, type[DartError]] = {
+    429: LimitError,
+    502: UnavailableError,
+    503: UnavailableError,
+    504: UnavailableError,
+}
+"""What a proxy in between means, which knows nothing of our codes."""
+
+
+def error_from_answer(status: int, answer: Any, retry_after: str = "") -> DartError:
     """The typed error for an answer that is not 200.
 
     Args:
         status: The HTTP status.
         answer: The decoded body, of any shape: a proxy in between may have written it.
+        retry_after: The header of that name; a date in it is not understood.
     """
     members = answer.get("error") if isinstance(answer, dict) else None
+    wait: dict[str, Any] = {"retry_after": int(retry_after)} if _SECONDS.fullmatch(retry_after) else {}
     if not isinstance(members, dict):
-        return DartError(f"The server answered with HTTP status {status} and no explanation.", status=status)
+        kind = _BY_STATUS.get(status, DartError)
+        return kind(f"The server answered with HTTP status {status} and no explanation.", status=status, **wait)
     details = {
         name: value
         for name, value in members.items()
@@ -290,7 +304,7 @@ def error_from_answer(status: int, answer: Any) -> DartError:
     }
     code = members.get("code")
     kind = ERRORS_BY_CODE.get(code, DartError) if isinstance(code, int) else DartError
-    return kind(str(members.get("message", f"HTTP status {status}")), status=status, **details)
+    return kind(str(members.get("message", f"HTTP status {status}")), status=status, **{**wait, **details})
 
 
 def outcome_error(result: dict[str, Any]) -> OutcomeError:

@@ -34,8 +34,9 @@ class EventParser:
 
     def __init__(self, after: str = "") -> None:
         self.last_id = after
-        """Of all that was read."""
+        """Of what was read to its end; of an event that was cut in the middle only the id may have come."""
         self._begun = b""
+        self._id = after
         self._kind = ""
         self._data: list[bytes] = []
 
@@ -54,14 +55,14 @@ class EventParser:
         name, _, value = line.partition(b":")
         value = value[1:] if value.startswith(b" ") else value
         if name == b"id":
-            self.last_id = value.decode("utf-8", "replace")
+            self._id = value.decode("utf-8", "replace")
         elif name == b"event":
             self._kind = value.decode("utf-8", "replace")
         elif name == b"data":
             self._data.append(value)
         elif not line:
             kind, text = self._kind, b"\n".join(self._data)
-            self._kind, self._data = "", []
+            self._kind, self._data, self.last_id = "", [], self._id
             if text:
                 return [Event(self.last_id, kind, _members(text))]
         return []

@@ -34,3 +34,10 @@ def test_an_event_without_end_is_refused(monkeypatch):
     monkeypatch.setattr("dart_client.events.EVENT_BYTES_MAX", 10)
     with pytest.raises(MalformedError, match="without end"):
         EventParser().feed(b"data: 123456789")
+
+
+def test_the_place_is_that_of_the_last_whole_event():
+    """Of one that was cut in the middle only the id has come: it is asked for again."""
+    parser = EventParser("now")
+    parser.feed(b'id: e-1\n\nid: e-2\ndata: {"a": 1}\n\nid: e-3\ndata: {"a"')
+    assert parser.last_id == "e-2"

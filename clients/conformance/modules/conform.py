@@ -1,0 +1,24 @@
+"""What workers run for the conformance suite."""
+
+import time
+
+
+def echo(value: object) -> object:
+    """The parameter."""
+    return value
+
+
+def double(number: int) -> int:
+    """Twice the number."""
+    return 2 * number
+
+
+def nap(seconds: float) -> float:
+    """Sleeps and says for how long."""
+    time.sleep(seconds)
+    return seconds
+
+
+def fail(text: str) -> None:
+    """Raises."""
+    raise ValueError(text)
