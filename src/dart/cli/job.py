@@ -1,6 +1,8 @@
 """`dart job`: what runs on the workers."""
 
 import time
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
@@ -41,11 +43,18 @@ def list_(*, follow: bool, server: ServerChoice, output: Output) -> None:
     """All jobs with the number of their tasks by state."""
     with server.client() as client:
         events = client.events(kinds=("job",)) if follow else ()
-        jobs = client.jobs()
+        jobs: Iterable[dict[str, Any]] = client.jobs()
         if output.form == "table":
-            jobs = ({**entry, "status": STATUS.get(entry["status"], "?")} for entry in jobs)
-        output.rows(jobs, ("name", "status", "tasks"), go_on=follow)
+            jobs = (_row(entry) for entry in jobs)
+        output.rows(jobs, ("name", "status", "open", *OUTCOMES), go_on=follow)
         show_events(events, output)
+
+
+def _row(entry: dict[str, Any]) -> dict[str, Any]:
+    """A job for people: how many of its tasks are open, and how the others ended."""
+    ended = {state: entry["tasks"].get(state, 0) for state in OUTCOMES}
+    left = sum(entry["tasks"].values()) - sum(ended.values())
+    return {**entry, **ended, "open": left, "status": STATUS.get(entry["status"], "?")}
 
 
 @job.command("show", epilog="Example: dart job show count")

@@ -5,12 +5,18 @@ from typing import Any
 
 import click
 
+from dart.cli.completion import WORKERS
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
 from dart.cli.render import Output
 
 _LEFT_OUT = ("__pycache__", ".pyc", ".pyo")
 _TO = click.option(
-    "--to", "regex", default="", metavar="REGEX", help="Workers whose whole name matches; all without it."
+    "--to",
+    "regex",
+    default="",
+    metavar="REGEX",
+    shell_complete=WORKERS,
+    help="Workers whose whole name matches; all without it.",
 )
 _WAIT = click.option("--wait", default=30.0, show_default=True, help="Seconds to wait for the workers' answers.")
 COLUMNS = ("worker", "host", "module", "sha256", "problem")

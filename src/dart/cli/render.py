@@ -4,7 +4,7 @@ import base64
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -112,6 +112,15 @@ def _width(text: str) -> int:
     )
 
 
+def _flat(thing: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Its members one by one; those of what is in it have its name before theirs."""
+    for name, value in thing.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", value
+
+
 class Output:
     """Prints in the form that was asked for."""
 
@@ -138,8 +147,9 @@ class Output:
     def one(self, thing: Mapping[str, Any]) -> None:
         """One thing with its members, one a line in tables."""
         if self.form == "table":
-            width = max((len(name) for name in thing), default=0)
-            for name, value in thing.items():
+            lines = list(_flat(thing))
+            width = max((len(name) for name, _ in lines), default=0)
+            for name, value in lines:
                 click.echo(f"{name.replace('_', ' '):<{width}}  {printable(as_text(value)) if value != '' else '-'}")
         else:
             click.echo(as_json(thing))

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 JOBS_MAX = 2000
 """Looked at each time; a server with more of them shows the first."""
 EVENTS_KEPT = 5
+LIVE_SECONDS = 3.0
+"""For an answer, while somebody looks."""
 KINDS = ("worker", "job")
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _HOME, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -41,25 +43,39 @@ def top(*, interval: float, once: bool, server: ServerChoice, output: Output) ->
     --output jsonl it goes on, a line each time.
     """
     live = output.form == "table" and sys.stdout.isatty() and not once
+    if live:
+        server.timeout = min(server.timeout, LIVE_SECONDS)  # the screen stands still meanwhile
     with server.client() as client:
-        looks = _looks(client)
-        before = next(looks)
-        if not live:
-            while True:
-                time.sleep(interval)
-                look = next(looks)
-                _print(summary(look, before), output)
-                before = look
-                if once or output.form != "jsonl":
-                    return
-        with _screen() as keys, suppress(KeyboardInterrupt):
-            shown = summary(before, None)
-            while True:
-                _draw(shown)
-                if keys(interval):
-                    return
-                look = next(looks)
-                shown, before = summary(look, before), look
+        watch = _Watch(client)
+        before = watch.look()
+        if live:
+            _watch_live(watch, before, interval)
+            return
+        while True:
+            time.sleep(interval)
+            look = watch.look()
+            _print(summary(look, before), output)
+            before = look
+            if once or output.form != "jsonl":
+                return
+
+
+def _watch_live(watch: "_Watch", before: Look, interval: float) -> None:
+    """Pictures until q. A server that is away may come back."""
+    from dart_client import DartError  # noqa: PLC0415 - not for `--help`
+
+    shown, problem = summary(before, None), ""
+    with _screen() as quits_within, suppress(KeyboardInterrupt):
+        while True:
+            _draw(shown, problem)
+            if quits_within(interval):
+                return
+            try:
+                look = watch.look()
+            except DartError as error:
+                problem = error.message
+                continue
+            shown, before, problem = summary(look, before), look, ""
 
 
 def _print(shown: dict[str, Any], output: Output) -> None:
@@ -72,28 +88,34 @@ def _print(shown: dict[str, Any], output: Output) -> None:
         click.echo(line.rstrip())
 
 
-def _looks(client: "Client") -> Iterator[Look]:
-    """One look after the other, as they are asked for."""
-    from dart_client import ForbiddenError  # noqa: PLC0415 - not for `--help`
+class _Watch:
+    """Looks at a server, one after the other."""
 
-    place = "oldest"
-    happened: deque[str] = deque(maxlen=EVENTS_KEPT)
-    while True:
-        for event in client.events(after=place, kinds=KINDS, follow=False):
-            place = event.id or place
-            happened.append(_told(event))
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._place = "oldest"
+        self._happened: deque[str] = deque(maxlen=EVENTS_KEPT)
+
+    def look(self) -> Look:
+        """How it is now."""
+        from dart_client import ForbiddenError  # noqa: PLC0415 - not for `--help`
+
+        client = self._client
+        for event in client.events(after=self._place, kinds=KINDS, follow=False):
+            self._place = event.id or self._place
+            self._happened.append(_told(event))
         try:
             answer = client.connection.exchange("GET", "/metrics", headers={"Accept": "text/plain"})
             metrics = read_metrics(answer.data.decode("utf-8", "replace"))
         except ForbiddenError:
             metrics = {}
-        yield Look(
+        return Look(
             time.monotonic(),
             client.server(),
             client.workers(),
             list(islice(client.jobs(), JOBS_MAX)),
             metrics,
-            list(happened),
+            list(self._happened),
         )
 
 
@@ -109,9 +131,11 @@ def _clock() -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _draw(shown: dict[str, Any]) -> None:
+def _draw(shown: dict[str, Any], problem: str) -> None:
     """One picture over the one before."""
     size = shutil.get_terminal_size((80, 24))
+    if problem:
+        shown = {**shown, "events": [*shown["events"], f"NOT CURRENT: {problem}"]}
     lines = frame(shown, width=size.columns, height=size.lines - 1, clock=f"{_clock()}   q: quit")
     bold = {number for number, line in enumerate(lines) if line.startswith(("JOB ", "WORKER ", "dart "))}
     text = "".join(
@@ -123,7 +147,7 @@ def _draw(shown: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _screen() -> Iterator[Any]:
+def _screen() -> Iterator[Callable[[float], bool]]:
     """A screen of its own; gives what waits for q, and leaves the terminal as it was, whatever happens."""
     import termios  # noqa: PLC0415 - of terminals only
     import tty  # noqa: PLC0415 - as above

@@ -9,8 +9,10 @@ import click
 from dart.cli.completion import WORKERS
 from dart.cli.event_lines import show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
-from dart.cli.render import Output
+from dart.cli.render import Output, when
 
+AGENT_ID_SHOWN = 16
+"""Of its 64 digits; as much as `--agent ID` of `dart worker revoke` needs."""
 PINGS_AT_ONCE = 16
 _OF_AGENT = ("agent_version", "protocol", "architecture")
 VERSIONS = (*_OF_AGENT, "python", "agent_python", "pyzmq", "libzmq", "msgpack", "numpy")
@@ -41,7 +43,18 @@ def list_(*, follow: bool, server: ServerChoice, output: Output) -> None:
 def show(name: str, server: ServerChoice, output: Output) -> None:
     """One worker: its agents, their hosts, versions, load and last contact."""
     with server.client() as client:
-        output.one(client.worker(name))
+        found = client.worker(name)
+    if output.form != "table":
+        output.one(found)
+        return
+    agents = found.pop("agents", [])
+    output.one({**found, "facts": {fact: ", ".join(values) for fact, values in found.get("facts", {}).items()}})
+    click.echo()
+    rows = [
+        {**agent, "id": agent["id"][:AGENT_ID_SHOWN], "last_contact": when(agent.get("last_contact", 0))}
+        for agent in agents
+    ]
+    output.rows(rows, ("id", "host", "connected", "slots", "busy", "leases", "last_contact"))
 
 
 @worker.command("drain", epilog="Example: dart worker drain raspberry-1")

@@ -5,7 +5,7 @@ import pytest
 
 import dart.errors
 import dart_client
-from dart.cli.exit_codes import ExitCode, exit_code
+from dart.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from dart.cli.main import NOUNS, cli, main
 from dart.cli.options import ServerChoice
 from dart.cli.profile import write_profile
@@ -113,6 +113,14 @@ def test_agents_that_do_not_run(capsys, tmp_path):
     assert main(["agent", "stop", "--home", str(home)]) == ExitCode.FAILED
     assert str(home) in capsys.readouterr().err
     assert main(["agent", "stop", "--name", "nobody"]) == ExitCode.FAILED
+
+
+def test_exit_codes_stay_as_they_are():
+    """Scripts rely on the numbers; each has its meaning in the documents."""
+    assert {code.name: code.value for code in ExitCode} == {
+        "DONE": 0, "FAILED": 1, "USAGE": 2, "UNREACHABLE": 3, "NOT_ALLOWED": 4,
+    }  # fmt: skip
+    assert set(MEANINGS) == set(ExitCode)
 
 
 @pytest.mark.parametrize(
