@@ -70,9 +70,10 @@ class Installation:
 
     def start_agent(self, name: str, slots: int = 1, *before: str) -> "subprocess.Popen[bytes]":
         """An agent for the functions of `bench_tasks`; `before` is put before its command."""
+        home = self.folder / f"home-{len(self._processes)}"
         return self.spawn(
             *before, sys.executable, "-m", "dart.agent", "--state-dir", self.state, "--name", name, "--slots", slots,
-            "--home", self.folder / f"home-{name}", "--module-prefix", HERE, "--output-directory", self.folder,
+            "--home", home, "--module-prefix", HERE, "--output-directory", self.folder,
         )  # fmt: skip
 
     def client(self) -> Client:

@@ -8,6 +8,7 @@ import pytest
 from dart.broker.core.model import TaskState
 from dart.broker.core.records import LeaseAdded, TasksAdded
 from dart.broker.store.memory import MemoryStore
+from dart.broker.submission import SLICES_AHEAD
 from dart.errors import (
     StoreError,
     UnavailableError,
@@ -111,6 +112,33 @@ async def test_what_waits_for_the_store_is_bounded(monkeypatch):
         released.set()
         assert [lease.ref.task_id for lease in await agent.leases(1)] == list(await big)
         assert len(await stack.gateway.submit("job", specs(b"y"))) == 1
+
+
+async def test_a_large_submission_leaves_the_disk_to_others(monkeypatch):
+    """While a commit is under way few slices of it are queued for the next: what comes meanwhile is not far behind."""
+    store, released, groups = MemoryStore(), threading.Event(), []
+    real_commit = store.commit
+
+    def slow_commit(records):
+        assert released.wait(10)
+        groups.append([len(record.rows) for record in records if isinstance(record, TasksAdded)])
+        real_commit(records)
+
+    async with broker(store, Limits(slice_tasks_max=10)) as stack:
+        await stack.gateway.define_job("job", CONFIG)
+        monkeypatch.setattr(store, "commit", slow_commit)
+        large = asyncio.create_task(stack.gateway.submit("job", specs(*[b"x"] * 200)))
+        await until(lambda: stack.service.reactor.state.highest_id >= 200)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        small = asyncio.create_task(stack.gateway.submit("job", specs(b"y")))
+        await asyncio.sleep(0)
+        released.set()
+        assert len(await small) == 1
+        place = next(index for index, group in enumerate(groups) if 1 in group)
+        assert sum(sum(group) for group in groups[: place + 1]) <= 10 * (SLICES_AHEAD + 1) + 1
+        assert len(await large) == 200
+        assert max(len(group) for group in groups) <= SLICES_AHEAD + 1
 
 
 async def test_nothing_is_shown_before_it_is_durable(monkeypatch):

@@ -1,6 +1,7 @@
 """A submission in slices: each short enough that the loop runs on in between, visible as a whole with the last."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ from dart.broker.core.model import Idempotency, IfOffline, TaskSpec
 from dart.broker.room import check_room
 from dart.broker.service import Service
 from dart.errors import DartError
+
+SLICES_AHEAD = 2
+"""Slices of one submission that may wait for their commit: one that is written, and one that is ready by then."""
 
 
 async def submit(
@@ -80,7 +84,12 @@ async def _further_slices(
     starts: range,
     refused: list[BaseException],
 ) -> asyncio.Future[Any]:
-    """Give all other slices; the reply to the last of them. Refusals are collected as they come."""
+    """Give all other slices; the reply to the last of them. Refusals are collected as they come.
+
+    Few are on their way to the disk at once: commits go in order, and whoever submits a single task meanwhile would
+    wait for all that are before it.
+    """
+    ahead: deque[asyncio.Future[Any]] = deque()
 
     def look_at(reply: asyncio.Future[Any]) -> None:
         error = None if reply.cancelled() else reply.exception()
@@ -92,8 +101,11 @@ async def _further_slices(
         await asyncio.sleep(0)
         if service.crowded:
             await service.durable()
+        if len(ahead) == SLICES_AHEAD:
+            await asyncio.wait([ahead.popleft()])
         if refused:
             raise refused[0]
         reply = ask(start, first)
         reply.add_done_callback(look_at)
+        ahead.append(reply)
     return reply

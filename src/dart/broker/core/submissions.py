@@ -26,7 +26,8 @@ from dart.errors import (
 )
 from dart.ids import TaskId
 
-_SLICES_A_TURN = 4
+_SLICES_A_TURN = 2
+"""Two, so that a small submission behind a large one is let in at once."""
 
 
 def on_tasks_submitted(core: Core, event: TasksSubmitted, _now: float) -> None:
@@ -69,11 +70,12 @@ def abandon_of_job(core: Core, job: Job) -> None:
 
 def admit_some(core: Core) -> None:
     """Let in the next tasks of complete submissions, by turns, so that a large one does not hold up a small one."""
-    for _ in range(_SLICES_A_TURN):
-        if not core.admitting:
-            return
+    left = _SLICES_A_TURN * core.limits.slice_tasks_max
+    while left > 0 and core.admitting:
         submission = core.admitting.popleft()
-        _admit(core, submission, min(core.limits.slice_tasks_max, len(submission.staged)))
+        amount = min(left, core.limits.slice_tasks_max, len(submission.staged))
+        _admit(core, submission, amount)
+        left -= amount
         if submission.staged:
             core.admitting.append(submission)
 

@@ -1,5 +1,6 @@
 """Writes one group of records into an open transaction, and clears away what was forgotten, a slice at a time."""
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any, ClassVar
 
 from dart.broker.core import records as r
 from dart.broker.core.model import JobStatus
-from dart.broker.store import sqlite_access
+from dart.broker.store import sqlite_access, sqlite_many
 from dart.broker.store.sqlite_rows import id_list, pack_attempts, pack_config, pack_policy
 from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
 from dart.broker.store.sqlite_sweep import sweep
@@ -17,9 +18,12 @@ from dart.limits import Limits
 
 _ADD_JOB = "INSERT INTO job (id, name, status, defined_at_ms, stopped_at_ms, config) VALUES (?, ?, ?, ?, 0, ?)"
 _SET_STATUS = "UPDATE job SET status = ?, stopped_at_ms = ? WHERE id = ?"
-_ADD_TASK = "INSERT INTO task (id, job_id, policy, tag, parameter) VALUES (?, ?, ?, ?, ?)"
-_OPEN_TASKS = "SELECT id, job_id FROM open_task WHERE id IN (SELECT value FROM json_each(?))"
-_ADD_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TASK = "task (id, job_id, policy, tag, parameter)"
+# One row for all of them, and one step for all rows: see `sqlite_many.py`.
+_OPEN_TASKS = (
+    "SELECT json_group_array(json_array(id, job_id)) FROM open_task WHERE id IN (SELECT value FROM json_each(?))"
+)
+_DROP_TASKS = "DELETE FROM task WHERE id IN (SELECT value FROM json_each(?))"
 _ADD_TALLY = (
     "INSERT INTO tally (job_id, worker, state, n) VALUES (?, ?, ?, ?)"
     " ON CONFLICT (job_id, worker, state) DO UPDATE SET n = n + excluded.n"
@@ -114,7 +118,7 @@ class GroupWriter:
         self._known_jobs.clear()
 
     def _tasks_added(self, run: list[r.TasksAdded]) -> None:
-        self._connection.executemany(_ADD_TASK, self._task_rows(run))
+        sqlite_many.insert(self._connection, _TASK, 5, self._task_rows(run))
         self._raise_highest_id(max(tasks.first_id + len(tasks.rows) - 1 for tasks in run))
 
     def _task_rows(self, run: list[r.TasksAdded]) -> Iterator[tuple[int, int, bytes, str, bytes]]:
@@ -139,7 +143,8 @@ class GroupWriter:
 
     def _tasks_finished(self, run: list[r.TaskFinished]) -> None:
         """Only for tasks that are open: their row says so, and goes."""
-        still_open = set(self._connection.execute(_OPEN_TASKS, (id_list(task.id for task in run),)))
+        found = self._connection.execute(_OPEN_TASKS, (id_list(task.id for task in run),)).fetchone()[0]
+        still_open = {(task_id, job_id) for task_id, job_id in json.loads(found)}
         rows = []
         for task in run:
             if (task.id, task.job_id) not in still_open:
@@ -168,8 +173,8 @@ class GroupWriter:
                     task.payload,
                 )
             )
-        self._connection.executemany("DELETE FROM task WHERE id = ?", [row[1:2] for row in rows])
-        self._connection.executemany(_ADD_OUTCOME, rows)
+        self._connection.execute(_DROP_TASKS, (id_list(row[1] for row in rows),))
+        sqlite_many.insert(self._connection, "outcome", 14, rows)
 
     def _attempts_counted(self, run: list[r.AttemptsCounted]) -> None:
         self._connection.executemany(_COUNT_ATTEMPTS, [(count.errors, count.losses, count.id) for count in run])
