@@ -4,6 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from dart.agent import events
+from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.policy import read_policy
 from dart.ids import AgentId, BootId
@@ -11,6 +12,7 @@ from dart.wire import codec
 from dart.wire.messages import Ack, Cancel, Heartbeat, Malformed, Results, Welcome
 from simulation.disk import Card, Spool
 from simulation.runners import Runners
+from simulation.shelf import Cache
 from simulation.world import EPOCH
 
 TURN_SECONDS = 0.0005
@@ -40,6 +42,9 @@ class AgentProcess:
         self.runners.agent_id = host.agent_id
         self.runners.clock = self._clock
         self.runners.failing = host.bad_python
+        self.cache = self.runners.cache = Cache(
+            self.world, self._chance, host.blobs, self._emit, host.limits.blob_cache_bytes_max
+        )
         self.limits = host.limits
         if host.names_little and host.limits.batch_items_max == 4096:
             # It names less in HELLO than it keeps: the rest comes unannounced.
@@ -110,6 +115,10 @@ class AgentProcess:
                 self.runners.take_back(slot)
             case events.Kill(slot, grace_seconds):
                 self.runners.kill(slot, grace_seconds)
+            case BlobLack():
+                self.cache.lack(command)
+            case BlobFind() | BlobWrite() | BlobLet():
+                self._do_with_blob(command)
             case events.Connect():
                 self._connect()
             case events.Disconnect():
@@ -120,9 +129,14 @@ class AgentProcess:
             case _:
                 pass
 
+    def _do_with_blob(self, command):
+        if isinstance(command, BlobLet):
+            self.cache.forget(command.sha256)
+        self.cache.do(command)
+
     def end(self, *, order):
         """The process is over."""
-        self.dead = True
+        self.dead = self.cache.ended = True
         self.runners.end()
         self.spool.end(order=order)
         self._disconnect()
@@ -219,12 +233,15 @@ class AgentHost:
         self.line = network.line(label)
         self.card = Card(self.world.random_for(f"card of {label}"))
         self.store_id = ""
+        self.blobs = {}
+        """Its cache of them, by hash."""
         self.bad_python = False
         self.names_little = False
         """Whether the next boot has room for one result in HELLO only."""
         self.process = None
         self.last_exit_code = None
         self._boots = 0
+        self._chance = self.world.random_for(f"blobs of {label}")
 
     @property
     def revoked(self):
@@ -245,6 +262,9 @@ class AgentHost:
             self.process.end(order=False)
             if power:
                 self.card.lose_power()
+                for name, data in self.blobs.items():
+                    # What was not synced may be there as nothing but zeros.
+                    self.blobs[name] = bytes(len(data)) if self._chance.random() < 0.2 else data
 
     def process_ended(self, process):
         """From the process."""
@@ -258,7 +278,7 @@ class AgentHost:
         if process is None:
             return f"{self.label} keeps {sorted(self.card.refs())} and does not run" if len(self.card) else ""
         state = process.core.state
-        for what in ("held", "kept", "queue", "to_send", "unspooled", "progress"):
+        for what in ("held", "kept", "queue", "waiting", "blobs", "to_send", "unspooled", "progress"):
             there = getattr(state, what)
             if there:
                 return f"{self.label} has {what}: {list(there)[:3]}"

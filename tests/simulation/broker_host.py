@@ -2,6 +2,7 @@
 
 import logging
 
+from dart.broker.blob_pieces import BlobPieces
 from dart.broker.committer import Committer
 from dart.broker.core.commands import Send
 from dart.broker.core.events import FrameArrived, SessionLost, Stopping
@@ -14,6 +15,7 @@ from dart.ids import SessionId
 from dart.wire import codec
 from dart.wire.messages import Ack, Cancel, Error, ErrorCode, Heartbeat, Hello, Malformed, Tasks, Welcome
 from simulation.loop import VirtualLoop
+from simulation.shelf import Shelf
 from simulation.world import EPOCH
 
 REPEAT_SECONDS = 1.0
@@ -247,6 +249,8 @@ class BrokerProcess:
         )
         self.service.process = self
         self.service._committer.process = self
+        self.pieces = BlobPieces(Shelf(), self.service, lambda: 1 + self.chance.getrandbits(52))
+        self.service.on_blob = self.pieces.read
         self.gateway = Gateway(self.service, limits=self.host.limits, stop=lambda: None)
         self.gateway.address = Address("here", 1, "here", 2, bytes(32))
         self.loop.create_task(self.service.start(self.gate)).add_done_callback(self._listen)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from dart.agent.core import SpoolMode
 from dart.broker.core.model import Retention
 from dart.limits import Limits
+from simulation import shelf
 from simulation.agent_host import AgentHost
 from simulation.broker_host import COMMIT_SECONDS, BrokerHost
 from simulation.client import Client
@@ -62,7 +63,7 @@ class Cluster:
         self.world = world
         self.reach = reach
         chance = world.random_for("cluster")
-        self.limits = draw_limits(chance)
+        self.limits = replace(draw_limits(chance), **shelf.draw_limits(world.random_for("blobs")))
         self.ledger = Ledger(world)
         if world.random_for("policy").random() < FORBIDDEN_SHARE:
             self.ledger.forbidden = JOBS[-1]
@@ -241,6 +242,8 @@ class Cluster:
             "requests with a key": process.gateway._requests._in_flight,
             "waiters": len(process.gateway._waiters),
             "parameters in the cache": len(service._cache),
+            "pieces of blobs to read": process.pieces._orders,
+            "pieces of blobs": [agent for agent in core.agents.values() if agent.session and agent.session.pieces],
             "lazy records": service._lazy,
             "lease rows": store._leases,
             "stored tasks": store._tasks,

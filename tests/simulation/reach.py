@@ -9,8 +9,8 @@ from dart.wire import messages
 from dart.wire.codec import MESSAGE_TYPES
 
 MISHAPS = ("dropped", "duplicated", "delayed")
-NEVER_SENT = frozenset({messages.BlobGet, messages.Blob, messages.Ask, messages.Told})
-"""Neither core sends blobs yet; questions are beside all tasks, and nothing waits for them."""
+NEVER_SENT = frozenset({messages.Ask, messages.Told})
+"""Questions are beside all tasks, and nothing waits for them."""
 TIMES_LEAST = 100
 SHARE_LEAST = 0.1
 EVENTS_LEAST = 200

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import os
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from dart.broker.core.commands import ReadBlob
 from dart.broker.core.events import BlobRead
@@ -27,11 +27,13 @@ class BlobPieces:
     Args:
         blobs: Where they lie.
         service: Its store has the parameters; it takes the answers.
+        nonce: Not to be guessed, but by a simulation.
     """
 
-    def __init__(self, blobs: Blobs, service: Service) -> None:
+    def __init__(self, blobs: Blobs, service: Service, nonce: Callable[[], int] = new_nonce) -> None:
         self._blobs = blobs
         self._service = service
+        self._nonce = nonce
         self._named: OrderedDict[TaskId, set[bytes]] = OrderedDict()
         self._orders: deque[ReadBlob] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -63,7 +65,9 @@ class BlobPieces:
                 blob = Blob(order.sha256, order.offset, total, data)
         except (OSError, DartError) as error:
             log.warning("A piece of a blob cannot be read; it is asked for again: %s", error)
-        return BlobRead(order.session, blob, order.size, new_nonce(), refused=refused)
+        except Exception:
+            log.exception("A piece of a blob could not be read in a way that should not be.")
+        return BlobRead(order.session, blob, order.size, self._nonce(), refused=refused)
 
     async def _names(self, task_id: TaskId) -> set[bytes] | None:
         """What a task's parameter names, which never changes; None: it ended just now."""
@@ -84,6 +88,7 @@ class BlobPieces:
         if size is None or file is None:
             return 0, b""
         with file:
-            data = os.pread(file.fileno(), order.size, order.offset)
+            file.seek(order.offset)
+            data = file.read(order.size)
         whole = len(data) >= min(order.size, size - order.offset)
         return (size, data) if whole else (0, b"")

@@ -239,6 +239,8 @@ class Session:
     """Being read."""
     pieces_sent_bytes: int = 0
     """Sent, of which it is not known whether they have arrived."""
+    pieces_nonce: int = 0
+    """For the next question whether they have arrived."""
     pieces_probe: tuple[int, int] = (0, 0)
     """Nonce of the HEARTBEAT that asks whether they have, and how many bytes went before it; nonce 0: none is out."""
 

@@ -43,19 +43,27 @@ def on_blob_read(core: Core, event: BlobRead, now: float) -> None:
             "not name; it was not given."
         )
         note(core, "warning", text, agent.id)
-    if not session.pieces_probe[0] and session.pieces_sent_bytes:
-        session.pieces_probe = (event.nonce, session.pieces_sent_bytes)
-        send(core, agent, Heartbeat(event.nonce, reply=False, load=0.0), now)
+    session.pieces_nonce = event.nonce
+    _probe(core, agent, now)
     _read_on(core, agent)
 
 
-def has_arrived(core: Core, agent: Agent, nonce: int) -> bool:
+def _probe(core: Core, agent: Agent, now: float) -> None:
+    """Ask whether what was sent has arrived, unless it is being asked."""
+    session = session_of(agent)
+    if session.pieces_sent_bytes and not session.pieces_probe[0]:
+        session.pieces_probe = (session.pieces_nonce, session.pieces_sent_bytes)
+        send(core, agent, Heartbeat(session.pieces_nonce, reply=False, load=0.0), now)
+
+
+def has_arrived(core: Core, agent: Agent, nonce: int, now: float) -> bool:
     """A HEARTBEAT was answered: whether it was one that asked for pieces."""
     session = session_of(agent)
     if nonce != session.pieces_probe[0]:
         return False
     session.pieces_sent_bytes -= session.pieces_probe[1]
     session.pieces_probe = (0, 0)
+    _probe(core, agent, now)
     _read_on(core, agent)
     return True
 

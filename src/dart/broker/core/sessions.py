@@ -65,7 +65,7 @@ def on_session_lost(core: Core, event: SessionLost, _now: float) -> None:
 
 def _on_heartbeat(core: Core, agent: Agent, message: Heartbeat, now: float) -> None:
     if message.nonce and message.reply:
-        if not has_arrived(core, agent, message.nonce):
+        if not has_arrived(core, agent, message.nonce, now):
             core.commands.append(Answered(agent.id, message.nonce))
     elif message.nonce:
         send(core, agent, Heartbeat(message.nonce, reply=True, load=0.0), now)

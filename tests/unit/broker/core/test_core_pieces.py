@@ -54,12 +54,16 @@ def test_no_more_is_under_way_than_the_bound(r, agent):
     session = r.core.sessions[agent.session].session
     assert (session.pieces_read_bytes, len(session.pieces)) == (40, 2)
     for number in range(4):
-        read(r, ReadBlob(agent.session, agent.given[0].task_id, SHA256, 10 * number, 10))
+        order = ReadBlob(agent.session, agent.given[0].task_id, SHA256, 10 * number, 10)
+        read(r, order, nonce=77 + number)
     assert not orders(r)
-    agent.heartbeat(78, reply=True)
+    agent.heartbeat(79, reply=True)
     assert not orders(r)
     assert any(isinstance(command, Answered) for command in r.commands)
+    assert agent.take(Heartbeat) == [Heartbeat(77, reply=False, load=0.0)]
     agent.heartbeat(77, reply=True)
+    # The other three went after that question, so it is asked again.
+    assert agent.take(Heartbeat) == [Heartbeat(80, reply=False, load=0.0)]
     assert [order.offset for order in orders(r)] == [40]
     assert not any(isinstance(command, Answered) for command in r.commands)
 
