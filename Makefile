@@ -13,7 +13,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check check-page format docs sim sim-long chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
+.PHONY: help install demo test unit integration e2e check check-page format docs sim sim-long blob-memory chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -58,6 +58,9 @@ chaos: $(INSTALLED) ## MINUTES=10 of killed, stopped and cut off processes, then
 
 crossarch: $(INSTALLED) ## the same agent on 32-bit ARM, arm64, big-endian s390x (emulated) and 32-bit x86
 	DART_CROSSARCH=armhf,arm64,s390x,i386 $(BIN)/pytest -q tests/crossarch
+
+blob-memory: $(INSTALLED) ## a blob of MIB=2048 from client to task: what each process on its way has in memory
+	BLOB_MIB=$(or $(MIB),2048) $(BIN)/pytest -q tests/integration/test_blob_memory.py
 
 fuzz-rest: $(INSTALLED) ## MINUTES=10 of requests made from the OpenAPI document, that fit it and that do not
 	PYTHONPATH=tests $(BIN)/python -m fuzz.rest --minutes $(MINUTES)

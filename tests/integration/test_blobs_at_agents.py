@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 
+import numpy as np
 import pytest
 
 from dart_client import BlobReference, Client, TaskError
@@ -30,6 +31,11 @@ def digest(parameter):
 
 def echo(parameter):
     return parameter
+
+def shapes(parameter):
+    model, data = parameter["model"], parameter["data"]
+    model[0, 0] += 1
+    return [str(model.dtype), list(model.shape), float(model.sum()), type(data).__name__, len(data), parameter["n"]]
 
 def other(parameter):
     try:
@@ -158,3 +164,23 @@ def test_what_is_missing_or_too_large_is_said(running, client):
         assert echo.submit(chance, "small").result(60) == chance
         assert job.submit({"model": small}, "small").result(60) == digest
         assert "names no blob" in client.job("other", "m", "other").submit({"other": 1}, "small").result(60)
+
+
+def test_large_parts_of_parameters_become_blobs_by_themselves(running):
+    """Bytes and arrays: sent once for many tasks, and the method gets them as they were."""
+    model, data = np.ones((300, 100), dtype="<f4"), os.urandom(100_000)
+    before = len(list((running.state_dir / "blobs").iterdir()))
+    told = []
+    start(running, "shapes", slots=2)
+    with Client(
+        state_dir=running.state_dir, inline_bytes_max=50_000, upload_progress=lambda *done: told.append(done)
+    ) as client:
+        job = client.job("shapes", "m", "shapes")
+        parameters = [{"model": model, "data": data, "n": n} for n in range(5)]
+        expected = [["float32", [300, 100], 30_001.0, "bytes", 100_000, n] for n in range(5)]
+        assert list(job.map(parameters, "shapes")) == expected
+        assert job.submit({"model": model, "data": data, "n": 7}, "shapes").result(60)[-1] == 7
+    assert len(list((running.state_dir / "blobs").iterdir())) == before + 2
+    # Each was sent once: its last word came once.
+    assert max(size for done, size in told if done == size) > 120_000
+    assert len({size for _, size in told}) == 2

@@ -18,6 +18,7 @@ from dart_client.dispatcher import Dispatcher
 from dart_client.errors import ClosedError, JobExistsError
 from dart_client.events import Event, read_events
 from dart_client.job import Job
+from dart_client.large_values import INLINE_BYTES_MAX, LargeValues
 from dart_client.poller import Poller
 
 RUNNING = 1
@@ -40,6 +41,9 @@ class Client(Administration):
         ca: File of certificates that may have signed the server's; then names and dates are checked too.
         state_dir: State directory of a local server.
         timeout: Seconds for one call, repeated attempts included; long polls take their waiting on top.
+        inline_bytes_max: Larger bytes and arrays in parameters are sent once, as blobs; the method gets the same
+            values. None: none are.
+        upload_progress: Called while such a blob is sent, with the bytes that are done and all of them.
 
     Raises:
         ConfigError: No server can be found, or a remote one could not be told from an impostor.
@@ -54,12 +58,15 @@ class Client(Administration):
         ca: str | None = None,
         state_dir: str | os.PathLike[str] | None = None,
         timeout: float = TIMEOUT_SECONDS,
+        inline_bytes_max: int | None = INLINE_BYTES_MAX,
+        upload_progress: Progress | None = None,
     ) -> None:
         server = find(url=url, key=key, fingerprint=fingerprint, ca=ca, state_dir=state_dir)
         self.url = server.url
         self.fingerprint = server.fingerprint
         self.connection = Connection(server, timeout=timeout)
         self.dispatcher = Dispatcher()
+        self.large = LargeValues(lambda data: self.put_blob(data, progress=upload_progress), inline_bytes_max)
         # Not the jobs: one that nobody holds any more may still have its thread, which holds the poller.
         self._pollers: weakref.WeakSet[Poller] = weakref.WeakSet()
         self._lock = threading.Lock()

@@ -11,6 +11,7 @@ from dart_client import futures
 from dart_client.connection import path
 from dart_client.errors import DartError, NotFoundError, TaskCancelled
 from dart_client.futures import TaskFuture
+from dart_client.large_values import Sent
 from dart_client.reattach import all_futures, wait_with_bar
 from dart_client.results import Result, result_of
 from dart_client.rounds import Round, run_round
@@ -44,6 +45,8 @@ class Job:
         """Queue one task and return at once.
 
         Tasks submitted in quick succession travel together. A refusal by the server becomes the future's error.
+        Bytes and arrays in the parameter that are larger than the client's `inline_bytes_max` are sent before it
+        returns, as blobs, each once.
 
         Args:
             parameter: What the method is called with: any portable value.
@@ -54,7 +57,7 @@ class Job:
         Raises:
             ValueNotPortableError: The parameter cannot be sent; the message says which part of it.
         """
-        entry = Entry(self._prefix(location, policy), encode_parameter(parameter))
+        entry = Entry(self._prefix(location, policy), encode_parameter(self.client.large.shelve(parameter)))
         future = TaskFuture(self, self._poller.condition)
         future.tag = policy.get("tag", "")
         self.client.dispatcher.put(self, future, entry)
@@ -74,15 +77,20 @@ class Job:
         Raises:
             DartError: The server refused; then none of the piece that it refused is queued.
         """
+        # A list is not changed while it is read, so an object in it that comes again is the same value.
+        parts: Sent | None = {} if isinstance(parameters, (list, tuple)) else None
+        shelve = self.client.large.shelve
         if locations is None:
             prefix = self._prefix(location, policy)
-            entries: Iterable[Entry] = (Entry(prefix, encode_parameter(parameter)) for parameter in parameters)
+            entries: Iterable[Entry] = (
+                Entry(prefix, encode_parameter(shelve(parameter, parts))) for parameter in parameters
+            )
         else:
             parameters = list(parameters)
             if len(parameters) != len(locations):
                 raise ValueError(f"{len(parameters)} parameters and {len(locations)} locations; one a task is needed")
             entries = (
-                Entry(self._prefix(place, policy), encode_parameter(parameter))
+                Entry(self._prefix(place, policy), encode_parameter(shelve(parameter, parts)))
                 for parameter, place in zip(parameters, locations)
             )
         made: list[TaskFuture] = []

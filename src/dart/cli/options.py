@@ -66,7 +66,7 @@ class ServerChoice:
         self.flags = flags
         self.timeout = timeout
 
-    def arguments(self) -> dict[str, str | None]:
+    def arguments(self) -> dict[str, Any]:
         """What the SDK is told. A profile's key and fingerprint belong to the profile's URL and go with no other."""
         chosen: dict[str, str | None] = {name: value for name, value in self.flags.items() if value}
         named_elsewhere = {"url", "state_dir"} & chosen.keys() or os.environ.keys() & {"DART_URL", "DART_STATE_DIR"}

@@ -159,7 +159,8 @@ def _tagged_extension(value: Any) -> dict[str, Any]:
         data = base64.b64encode(value.data).decode()
         return {TAG: "array", "dtype": value.dtype, "shape": list(value.shape), "base64": data}
     if isinstance(value, values.BlobReference):
-        return {TAG: "blob", "sha256": value.sha256.hex(), "bytes": value.size}
+        encoded = {"encoded": True} if value.encoded else {}
+        return {TAG: "blob", "sha256": value.sha256.hex(), "bytes": value.size, **encoded}
     writer = f"{value.implementation} {value.version[0]}.{value.version[1]}"
     data = base64.b64encode(value.data).decode()
     return {TAG: "pickle", "writer": writer, "protocol": value.protocol, "base64": data}
@@ -234,7 +235,10 @@ def _read_timestamp(value: dict[str, Any]) -> values.Timestamp:
 
 
 def _read_blob(value: dict[str, Any]) -> values.BlobReference:
-    return values.BlobReference(bytes.fromhex(value["sha256"]), value["bytes"])
+    encoded = value.get("encoded", False)
+    if not isinstance(encoded, bool):
+        raise ValueError("`encoded` is true or false")  # noqa: TRY004 - one error for all that is wrong in a tag
+    return values.BlobReference(bytes.fromhex(value["sha256"]), value["bytes"], encoded=encoded)
 
 
 _READERS: Final[dict[str, Any]] = {

@@ -61,6 +61,7 @@ def test_bytes_are_text_where_they_can_be():
         (values.Array("|u1", (), b"\x07"), "array"),
         (values.Timestamp(-(1 << 40), 5), "timestamp"),
         (values.BlobReference(bytes(32), 7), "blob"),
+        (values.BlobReference(bytes(32), 7, encoded=True), "blob"),
     ],
 )
 def test_what_json_lacks_is_tagged_and_read_back(value, tag):
@@ -105,6 +106,7 @@ def test_pickles_are_shown_and_not_taken():
         {"__dart__": "timestamp", "seconds": "x"}, {"__dart__": "timestamp", "seconds": 1.5},
         {"__dart__": "timestamp", "seconds": 0, "nanoseconds": 10**9},
         {"__dart__": "blob", "sha256": "00", "bytes": 5}, {"__dart__": "blob", "sha256": "00" * 32, "bytes": "x"},
+        {"__dart__": "blob", "sha256": "00" * 32, "bytes": 5, "encoded": 1},
     ],
 )  # fmt: skip
 def test_tagged_objects_that_mean_nothing_are_refused(tagged):
