@@ -95,7 +95,7 @@ def _examine(
         if gone:
             return
     try:
-        server = discovery.find(**arguments)  # type: ignore[arg-type]
+        server = discovery.find(**arguments)
     except dart_client.DartError as error:
         remedy = "Name the server: --url, --key-file and --fingerprint, or start one here: dart up"
         yield fault("server", error.message, remedy)
