@@ -35,6 +35,11 @@ PANELS: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
         gauge("dart_agents_draining", legend="draining"),
         gauge("dart_agents_spool_full", legend="spool full"),
     )),
+    ("Results in agents' spools", "bytes", (
+        gauge("dart_agents_spooled_bytes", legend="all"), gauge("dart_agents_largest_spool_bytes", legend="the fullest"),
+    )),
+    ("Results that wait for an acknowledgement", "short", (gauge("dart_agents_spooled_results", legend="results"),)),
+    ("Streams of events", "short", (gauge("dart_event_readers", legend="readers"),)),
     ("Slots and what agents hold", "short", (gauge("dart_slots", legend="slots"), gauge("dart_leases", legend="held"))),
     ("Open tasks", "short", (gauge("dart_tasks", "state"),)),
     ("Longest queues", "short", (

@@ -15,8 +15,9 @@ from dart.broker.measures import MARKS_MAX, Histogram, Measures
 from dart.ids import Attempt, AttemptRef
 from dart.rest import metrics
 from dart.rest.auth import Scope
+from dart.wire.messages import Heartbeat
 from harness.broker_stack import until
-from harness.rest_stack import add_key, joined
+from harness.rest_stack import BEARER, add_key, joined
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -158,3 +159,19 @@ def test_times_of_submissions_are_remembered_within_bounds(marks):
     assert marks - 50 <= wait_of(5) <= marks
     assert wait_of(0) is None
     assert wait_of(5, attempt=2) is None
+
+
+async def test_spools_of_agents_and_readers_of_events_are_told():
+    """As of their last heartbeats; a new session of the agent begins at nothing."""
+    async with joined() as (stack, agent):
+        agents = stack.broker.service.reactor.state.agents.values()
+        agent.send(Heartbeat(0, reply=False, load=0.0, spooled=3, spooled_bytes=70_000))
+        await until(lambda: any(it.spooled for it in agents))
+        async with stack.session.get(f"{stack.url}/events/", headers=BEARER) as stream:
+            assert stream.status == 200
+            seen = await scrape(stack)
+        names = ("spooled_results", "spooled_bytes", "largest_spool_bytes")
+        assert [seen[f"dart_agents_{name}",] for name in names] == [3, 70_000, 70_000]
+        assert seen["dart_event_readers",] == 1
+        agent.hello()
+        await until(lambda: not any(it.spooled for it in agents))

@@ -31,6 +31,10 @@ class Snapshot:
     leases: int
     draining: int
     spools_full: int
+    spooled: int
+    """Results that agents keep until they are acknowledged, as of their last heartbeats."""
+    spooled_bytes: int
+    largest_spool_bytes: int
     results_held: int
     waiting_bytes: int
     """Payloads that the store has not written yet."""
@@ -75,6 +79,9 @@ def take(service: Service, sees_location: Callable[[str], bool]) -> Snapshot:
         leases=sum(len(agent.leases) for agent in core.agents.values()),
         draining=sum(agent.draining for agent in connected),
         spools_full=sum(agent.spool_full for agent in connected),
+        spooled=sum(agent.spooled for agent in connected),
+        spooled_bytes=sum(agent.spooled_bytes for agent in connected),
+        largest_spool_bytes=max((agent.spooled_bytes for agent in connected), default=0),
         results_held=sum(agent.results_held for agent in connected),
         waiting_bytes=service.waiting_bytes,
         late_results=core.late_results,

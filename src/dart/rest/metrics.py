@@ -49,6 +49,11 @@ FAMILIES: Final = {
     "dart_agents": Family("gauge", "Connected agents."),
     "dart_agents_draining": Family("gauge", "Those that finish what they have and leave."),
     "dart_agents_spool_full": Family("gauge", "Those whose spool of results is full, so that they take no tasks."),
+    "dart_agents_spooled_results": Family(
+        "gauge", "Results that agents keep until they are acknowledged, as of their last heartbeats."
+    ),
+    "dart_agents_spooled_bytes": Family("gauge", "What those take of the spools, in bytes."),
+    "dart_agents_largest_spool_bytes": Family("gauge", "The same of the agent that keeps most."),
     "dart_slots": Family("gauge", "Slots of connected agents."),
     "dart_leases": Family("gauge", "Tasks that agents hold, running or not."),
     "dart_spooled_results": Family("gauge", "Results that agents were told to keep, for the store knows no such task."),
@@ -57,6 +62,7 @@ FAMILIES: Final = {
     "dart_store_waiting_bytes": Family("gauge", "Payloads that wait to be written."),
     "dart_refused_total": Family("counter", "Connections and frames on the agents' port that were refused.", "reason"),
     "dart_http_answers_total": Family("counter", "Answers of REST.", "code"),
+    "dart_event_readers": Family("gauge", "Open streams of events."),
     "dart_event_loop_lag_seconds": Family("histogram", "By how much a timer came too late, looked at twice a second."),
     "process_resident_memory_bytes": Family("gauge", "Memory of the server process."),
     "process_cpu_seconds_total": Family("counter", "Processor time of the server process."),
@@ -74,13 +80,13 @@ async def show(call: Call) -> Answer:
     await call.members(Members)
     snapshot = call.gateway.snapshot(call.caller.sees_worker)
     refused = {reason: count() for reason, count in snapshot.measures.refused.items()}
-    text = exposition(snapshot, call.tools.meters, refused)
+    text = exposition(snapshot, call.tools.meters, refused, readers=call.gateway.events.readers)
     return web.Response(body=text.encode(), headers={hdrs.CONTENT_TYPE: _CONTENT_TYPE})
 
 
-def exposition(snapshot: Snapshot, meters: Meters, refused: dict[str, int]) -> str:
+def exposition(snapshot: Snapshot, meters: Meters, refused: dict[str, int], *, readers: int) -> str:
     """The whole text."""
-    samples: dict[str, list[tuple[str, float]]] = {}
+    samples: dict[str, list[tuple[str, float]]] = {"dart_event_readers": [("", readers)]}
     for name, label, value in _samples(snapshot, meters, refused):
         samples.setdefault(name, []).append((label, value))
     measures = snapshot.measures
@@ -118,6 +124,9 @@ def _samples(snapshot: Snapshot, meters: Meters, refused: dict[str, int]) -> Sam
     yield "dart_agents", "", snapshot.agents
     yield "dart_agents_draining", "", snapshot.draining
     yield "dart_agents_spool_full", "", snapshot.spools_full
+    yield "dart_agents_spooled_results", "", snapshot.spooled
+    yield "dart_agents_spooled_bytes", "", snapshot.spooled_bytes
+    yield "dart_agents_largest_spool_bytes", "", snapshot.largest_spool_bytes
     yield "dart_slots", "", snapshot.slots
     yield "dart_leases", "", snapshot.leases
     yield "dart_spooled_results", "", snapshot.results_held

@@ -113,7 +113,16 @@ COLD = (
     Cold(
         65,
         messages.Heartbeat,
-        record(messages.Heartbeat, nonce=integer(), reply=FLAG, load=decimal(1.0), spool_full=FLAG),
+        record(
+            messages.Heartbeat,
+            appended=2,
+            nonce=integer(),
+            reply=FLAG,
+            load=decimal(1.0),
+            spool_full=FLAG,
+            spooled=integer(),
+            spooled_bytes=integer(),
+        ),
     ),
     Cold(66, messages.Drain, record(messages.Drain, reason=prose())),
     Cold(67, messages.Bye, record(messages.Bye, reason=prose())),

@@ -248,6 +248,10 @@ class Heartbeat(NamedTuple):
     """Busy slots by slots, 0.0 to 1.0; 0.0 from the broker."""
     spool_full: bool = False
     """The agent takes nothing until results were acknowledged or its disk can be written; false from the broker."""
+    spooled: int = 0
+    """Results that the agent keeps until they are acknowledged; 0 from the broker."""
+    spooled_bytes: int = 0
+    """What they take of the spool's limit."""
 
 
 class Drain(NamedTuple):

@@ -21,13 +21,15 @@ def test_a_full_spool_is_told_at_once():
     agent.ends(0, 2)
     assert [beat.spool_full for beat in agent.sent(messages.Heartbeat)] == [True]
     agent.hears(messages.Heartbeat(5, reply=False, load=0.0))
-    assert agent.sent(messages.Heartbeat)[0].spool_full
+    (beat,) = agent.sent(messages.Heartbeat)
+    assert (beat.spool_full, beat.spooled, beat.spooled_bytes) == (True, 2, agent.state.kept_bytes)
     agent.do(events.LinkDown("gone", 0.5))
     agent.hello()
     agent.welcome(send=(ref(1), ref(2)))
     assert agent.sent(messages.Heartbeat)[0].spool_full
     agent.hears(messages.Ack((ref(1), ref(2))))
-    assert [beat.spool_full for beat in agent.sent(messages.Heartbeat)] == [False]
+    (beat,) = agent.sent(messages.Heartbeat)
+    assert (beat.spool_full, beat.spooled, beat.spooled_bytes) == (False, 0, 0)
 
 
 def test_eager_results_go_to_disk_and_out_at_the_same_time():

@@ -227,7 +227,8 @@ def _beat(state: State) -> None:
 def _send_heartbeat(state: State, nonce: int, *, reply: bool) -> None:
     state.session.full_told = credit.is_full(state)
     load = state.running() / len(state.slots)
-    state.send(Heartbeat(nonce, reply=reply, load=load, spool_full=state.session.full_told))
+    full = state.session.full_told
+    state.send(Heartbeat(nonce, reply, load, spool_full=full, spooled=len(state.kept), spooled_bytes=state.kept_bytes))
 
 
 def _on_heartbeat(state: State, heartbeat: Heartbeat) -> None:

@@ -55,7 +55,9 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
     agent.facts = hello.facts
     agent.questions = hello.questions
     agent.draining = hello.draining or asked_to_drain
-    agent.spool_full = False  # its first HEARTBEAT says otherwise
+    # Its first HEARTBEAT says otherwise.
+    agent.spool_full = False
+    agent.spooled = agent.spooled_bytes = 0
     version = max(set(hello.versions) & set(PROTOCOL_VERSIONS))
     _begin(core, agent, event, version, now)
     denounce(core, agent, (*hello.attempts, *hello.results), "HELLO")

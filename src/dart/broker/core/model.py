@@ -266,6 +266,9 @@ class Agent:
     """It answers ASK."""
     spool_full: bool = False
     """It says that its spool is full: it takes nothing until results were acknowledged."""
+    spooled: int = 0
+    """Results that it keeps, as of its last HEARTBEAT."""
+    spooled_bytes: int = 0
     results_held: int = 0
     """Results that it named in HELLO and was told to keep, since this store knows nothing of their tasks."""
 

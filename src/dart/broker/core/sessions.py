@@ -70,6 +70,7 @@ def _on_heartbeat(core: Core, agent: Agent, message: Heartbeat, now: float) -> N
     elif message.nonce:
         send(core, agent, Heartbeat(message.nonce, reply=True, load=0.0), now)
     agent.spool_full = message.spool_full
+    agent.spooled, agent.spooled_bytes = message.spooled, message.spooled_bytes
     # A RECALL that an agent has not answered by its next heartbeat is not waited for any longer.
     recall_answered(core, agent)
 
