@@ -36,7 +36,8 @@ PANELS: Final[tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]] = (
         gauge("dart_agents_spool_full", legend="spool full"),
     )),
     ("Results in agents' spools", "bytes", (
-        gauge("dart_agents_spooled_bytes", legend="all"), gauge("dart_agents_largest_spool_bytes", legend="the fullest"),
+        gauge("dart_agents_spooled_bytes", legend="all"),
+        gauge("dart_agents_largest_spool_bytes", legend="the fullest"),
     )),
     ("Results that wait for an acknowledgement", "short", (gauge("dart_agents_spooled_results", legend="results"),)),
     ("Streams of events", "short", (gauge("dart_event_readers", legend="readers"),)),
