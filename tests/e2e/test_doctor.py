@@ -14,9 +14,11 @@ import time
 from pathlib import Path
 
 import pytest
+import zmq
 
 from dart.cli import doctor, doctor_here, doctor_server, doctor_work
 from dart.cli.main import main
+from dart_client.discovery import Server
 from harness.cluster import PROGRAM, Cluster, cluster
 from harness.modules import write_modules
 from harness.waiting import wait_until
@@ -125,6 +127,7 @@ def test_a_wrong_url(examined, well):
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = server.getsockname()[1]
     assert "refused" in examined("--url", f"https://127.0.0.1:{free}", *pinned)["port"]["said"]
+    assert "No such file" in examined("--url", "unix:/no/such/socket", "--key", "x")["port"]["said"]
     plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     thread = threading.Thread(target=plain.serve_forever)
     thread.start()
@@ -145,6 +148,7 @@ def test_a_certificate_that_is_not_the_one(examined, well, ill):
     url = ("--url", well.server.url, "--key", well.server.key)
     assert "ab" * 32 in examined(*url, "--fingerprint", "ab" * 32)["certificate"]["said"]
     assert "stands for" in examined(*url, "--ca", ill.state_dir / "server.crt")["certificate"]["said"]
+    assert "cannot be read" in examined(*url, "--ca", "/no/such/file")["certificate"]["said"]
     assert "fingerprint" in examined(*url)["server"]["said"]
 
 
@@ -293,6 +297,70 @@ def test_backups_that_are_late(examined, well, tmp_path):
     assert main(["server", "backup", str(tmp_path / "b.db"), *map(str, here)]) == 0
     assert "backup" not in examined(*here)
     assert "last backup" in examined(*here, "--backup-days", "1e-9")["backup"]["said"]
+
+
+def test_a_server_of_another_version(examined, well, monkeypatch):
+    """Both are named."""
+    monkeypatch.setattr(doctor_server, "__version__", "0.0.9")
+    assert "0.0.9" in examined("--state-dir", well.state_dir)["version"]["said"]
+
+
+def test_a_server_that_takes_no_work():
+    """In its own words; one that answers as a server does whose disk is full."""
+
+    class Full(Quiet):
+        def do_GET(self):
+            body = (
+                b'{"error": {"code": 60, "message": "The disk of the store is full."}}'
+                if "ready" in self.path
+                else b"{}"
+            )
+            self.send_response(503 if "ready" in self.path else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def version_string(self):
+            return "DART"
+
+    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Full)
+    thread = threading.Thread(target=plain.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{plain.server_port}"
+        found = {one.check: one for one in doctor_server.way(Server(url=url, key="x", fingerprint="", ca=""))}
+    finally:
+        plain.shutdown()
+        plain.server_close()
+        thread.join()
+    assert (found["ready"].state, "disk" in found["ready"].said) == ("fault", True)
+
+
+def test_an_agent_that_the_server_does_not_know(examined, ill):
+    """It knocks with a key of its own."""
+    known = json.loads((ill.state_dir / "server.json").read_text())
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.curve_publickey, dealer.curve_secretkey = zmq.curve_keypair()
+        dealer.curve_serverkey = known["server_public_key"].encode()
+        dealer.connect(known["agents_url"])
+        found = wait_until(lambda: examined("--state-dir", ill.state_dir, "--wait", "1").get("strangers"), explain="it")
+    assert "dart agent token" in found["remedy"]
+
+
+def test_an_agent_whose_python_breaks(examined, ill, tmp_path):
+    """It was there when the agent started."""
+    program = tmp_path / "bin" / "python3"
+    program.parent.mkdir()
+    program.symlink_to(sys.executable)
+    words = ("--python-home", str(tmp_path), "--capability", "x")
+    agent = ill.start_agent("py-1", *words, config=ill.folder / "worker.json", home="py")
+    program.unlink()
+    program.write_text("#!/bin/sh\necho this Python is broken >&2\nexit 1\n")
+    program.chmod(0o755)
+    here = ("--state-dir", str(ill.state_dir))
+    assert "py-1" in examined(*here)["worker-python"]["said"]
+    ill.end(agent)
 
 
 def test_a_server_with_its_troubles(examined, ill):

@@ -51,7 +51,7 @@ def way(server: "Server") -> Iterator[Finding]:
     """From the name to an answer, step by step; the first step that fails is the last one told."""
     parts = urlsplit(server.url)
     if parts.scheme == "unix":
-        yield from _answer(_connect_unix(parts.path), server.url)
+        yield from _unix_socket(parts.path, server.url)
         return
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
@@ -78,6 +78,24 @@ def way(server: "Server") -> Iterator[Finding]:
         yield from _answer(HTTPConnection(host, port, timeout=SECONDS), server.url)
 
 
+def _unix_socket(path: str, url: str) -> Iterator[Finding]:
+    connection = HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.sock.settimeout(SECONDS)
+    try:
+        connection.sock.connect(path)
+    except OSError as error:
+        connection.close()
+        yield fault(
+            "port",
+            f"Nobody answers at the socket {path}: {error.strerror or error}.",
+            "Is the server running (dart server start --host unix:PATH), and is it this user's?",
+        )
+        return
+    yield fine("port", f"{path} takes connections.")
+    yield from _answer(connection, url)
+
+
 def port_problem(host: str, port: int) -> tuple[str, str] | None:
     """Why nobody can connect there, and what to do; None: one can."""
     try:
@@ -95,7 +113,15 @@ def port_problem(host: str, port: int) -> tuple[str, str] | None:
 
 
 def _certificate(server: "Server", host: str, port: int) -> Iterator[Finding]:
-    context = ssl.create_default_context(cafile=server.ca or None)
+    try:
+        context = ssl.create_default_context(cafile=server.ca or None)
+    except OSError as error:
+        yield fault(
+            "certificate",
+            f"The certificates to trust, {server.ca}, cannot be read: {error.strerror or error}.",
+            "Name the file of the CA that signed the server's certificate (--ca), or pin that: --fingerprint.",
+        )
+        return
     if server.fingerprint:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -128,17 +154,6 @@ def _certificate(server: "Server", host: str, port: int) -> Iterator[Finding]:
         )
         return
     yield fine("certificate", f"It is the one that was named (SHA-256 {found[:16]}...).")
-
-
-def _connect_unix(path: str) -> HTTPConnection:
-    connection = HTTPConnection("localhost", timeout=SECONDS)
-    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.sock.settimeout(SECONDS)
-    try:
-        connection.sock.connect(path)
-    except OSError:
-        connection.close()  # the request below says what is wrong
-    return connection
 
 
 def _answer(connection: HTTPConnection, url: str) -> Iterator[Finding]:

@@ -43,12 +43,11 @@ def top(*, interval: float, once: bool, server: ServerChoice, output: Output) ->
     --output jsonl it goes on, a line each time.
     """
     live = output.form == "table" and sys.stdout.isatty() and not once
-    if live:
-        server.timeout = min(server.timeout, LIVE_SECONDS)  # the screen stands still meanwhile
     with server.client() as client:
         watch = _Watch(client)
         before = watch.look()
         if live:
+            client.connection.timeout = min(server.timeout, LIVE_SECONDS)  # the screen stands still meanwhile
             _watch_live(watch, before, interval)
             return
         while True:
@@ -101,6 +100,7 @@ class _Watch:
         from dart_client import ForbiddenError  # noqa: PLC0415 - not for `--help`
 
         client = self._client
+        about = client.server()  # first: whether it is there at all is soon known
         for event in client.events(after=self._place, kinds=KINDS, follow=False):
             self._place = event.id or self._place
             self._happened.append(_told(event))
@@ -111,7 +111,7 @@ class _Watch:
             metrics = {}
         return Look(
             time.monotonic(),
-            client.server(),
+            about,
             client.workers(),
             list(islice(client.jobs(), JOBS_MAX)),
             metrics,
