@@ -13,7 +13,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check check-page format docs sim sim-long blob-memory chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
+.PHONY: help install demo test unit integration e2e check check-page dashboard-load format docs sim sim-long blob-memory chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -81,6 +81,9 @@ check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated doc
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
 	$(BIN)/python tools/check_files.py
+
+dashboard-load: $(INSTALLED) ## the page at / with 2,000 simulated workers and 1,000,000 tasks; pictures in build/pictures
+	$(BIN)/python benchmarks/alone/dashboard.py --pictures build/pictures
 
 check-page: ## types of the page's scripts; needs npm
 	cd assets && npm ci --ignore-scripts --no-audit --no-fund --silent && npx --no-install tsc -p tsconfig.json

@@ -89,11 +89,11 @@ class Herd:
                 raise RuntimeError(f"{self.sum(member)} of {amount} {member} after {PATIENCE_SECONDS:.0f} s")
             time.sleep(0.01)
 
-    def finish(self) -> None:
-        """Let what is held end."""
+    def finish(self, agents: int = 0) -> None:
+        """Let what is held end; or one task of each of about so many agents, in turn."""
         for process in self._processes:
             assert process.stdin is not None
-            process.stdin.write("finish\n")
+            process.stdin.write(f"finish {max(1, agents // PROCESSES)}\n" if agents else "finish\n")
             process.stdin.flush()
 
     def cpu(self) -> float:

@@ -1,7 +1,8 @@
 """Many agents in one process: the real core and link of each, its own socket and key; only runners are missing.
 
 Started by `agents.py` with a line of JSON on stdin: who they are and where the server is. It says on stdout, when it
-changes, how many are welcomed and how many tasks they hold; a line on stdin lets them finish those tasks.
+changes, how many are welcomed and how many tasks they hold; a line on stdin lets them finish those tasks, all of them
+or, where it ends with a number, one of each of so many agents, in turn.
 """
 
 import heapq
@@ -106,9 +107,9 @@ class Member:
                 print(text, file=sys.stderr)
         return False
 
-    def finish(self) -> None:
-        """Its tasks end."""
-        refs, self.held = self.held, []
+    def finish(self, amount: int | None) -> None:
+        """So many of its tasks end, or all."""
+        refs, self.held = self.held[:amount], [] if amount is None else self.held[amount:]
         self.swarm.held -= len(refs)
         if refs:
             now = int(time.time() * 1000)
@@ -129,7 +130,7 @@ class Swarm:
         self.selector = selectors.DefaultSelector()
         self.selector.register(0, selectors.EVENT_READ, None)
         self.timers: list[tuple[float, int]] = []
-        self.live = self.held = self.connects = self.lost = 0
+        self.live = self.held = self.connects = self.lost = self.next = 0
         self.told: tuple[int, ...] = ()
         self.tell_at = 0.0
         self.members = [
@@ -154,19 +155,21 @@ class Swarm:
             patience = max(0.0, self.timers[0][0] - self.clock()) if self.timers else 1.0
             for key, _ in self.selector.select(min(patience, 1.0)):
                 if key.data is None:
-                    if not os.read(0, 4096):
+                    orders = os.read(0, 4096).split()
+                    if not orders:
                         return
-                    self.finish()
+                    self.finish(int(orders[-1]) if orders[-1].isdigit() else 0)
                 elif self.selector.get_map().get(key.fd) is key:
                     while key.data.link.ready():
                         pass
                     if key.data.happened:
                         key.data.turn()
 
-    def finish(self) -> None:
-        """Let all tasks end."""
-        for member in self.members:
-            member.finish()
+    def finish(self, amount: int) -> None:
+        """Let a task of each of so many members end, of others the next time; 0: all of all."""
+        for _ in range(amount or len(self.members)):
+            self.members[self.next].finish(1 if amount else None)
+            self.next = (self.next + 1) % len(self.members)
 
     def on_time(self) -> None:
         """Let those turn whose time has come."""

@@ -38,7 +38,7 @@ def visit(browser: Any, url: str, *, meant: tuple[str, ...] = (), **options: Any
     What is blocked by the policy of content is a complaint. Refused requests (401, 403, 429) are none, nor is `meant`.
     """
     context = browser.new_context(ignore_https_errors=True, base_url=url, **options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(20_000)
     page = context.new_page()
     said: list[str] = []
     asked: list[str] = []
@@ -48,8 +48,9 @@ def visit(browser: Any, url: str, *, meant: tuple[str, ...] = (), **options: Any
     try:
         yield page
         expected = ("status of 401", "status of 403", "status of 429", *meant)
-        assert [text for text in said if not any(it in text for it in expected)] == []
-        assert [it for it in asked if not it.startswith((url, "data:"))] == []
+        complaints = [text for text in said if not any(it in text for it in expected)]
+        strangers = [it for it in asked if not it.startswith((url, "data:"))]
+        assert (complaints, strangers) == ([], [])
     finally:
         context.close()
 

@@ -38,7 +38,7 @@ export class Table {
     this.space = h("div", { class: "space", role: "none" });
     this.nothing = h("p", { class: "nothing", hidden: true }, nothing);
     this.window = h("div", { class: "window", role: "rowgroup", tabindex: "0", "aria-label": label }, this.space);
-    const titles = columns.map((column) => h("span", { role: "columnheader", class: column.kind }, column.title));
+    const titles = columns.map((column) => h("span", { role: "columnheader", class: column.kind?.replace("bad", "") }, column.title));
     const head = h("div", { role: "rowgroup" }, h("div", { class: "row titles", role: "row" }, ...titles));
     this.table = h("div", { role: "table", "aria-label": label }, head, this.window);
     this.element = h("div", { class: `table ${kind}` }, this.table, this.nothing);
