@@ -80,7 +80,7 @@ check: $(INSTALLED) ## format, lint, types, imports, file lengths, generated doc
 	$(BIN)/ruff check -q $(SOURCES)
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports --no-logo > .venv/imports.txt || { cat .venv/imports.txt; exit 1; }
-	$(BIN)/python tools/check_files.py
+	PYTHONPATH=tests:tools/site $(BIN)/python tools/check_files.py
 
 dashboard-load: $(INSTALLED) ## the page at / with 2,000 simulated workers and 1,000,000 tasks; pictures in build/pictures
 	$(BIN)/python benchmarks/alone/dashboard.py --pictures build/pictures

@@ -1,11 +1,14 @@
-"""House rules that no linter knows: a first line that says why, at most 400 lines, generated documents up to date."""
+"""House rules that no linter knows: purpose told, at most 400 lines, documents that keep up with the code."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+import reference
+
 from dart.broker.core.lifecycle import page
 from dart.cli.help import document
+from harness.pages import unmarked
 
 LINES_MAX = 400
 REASON = "# long file:"
@@ -37,7 +40,12 @@ def main() -> int:
     """Check what git knows."""
     known = subprocess.run(["git", "ls-files", "-z", "*.py"], capture_output=True, check=True, text=True)  # noqa: S607
     files = [Path(name) for name in known.stdout.split("\0") if name]
-    found = [fault for file in files if file.exists() for fault in faults(file)] + drift()
+    found = (
+        [fault for file in files if file.exists() for fault in faults(file)]
+        + drift()
+        + unmarked()
+        + reference.undocumented(Path())
+    )
     print("\n".join(found), end="\n" if found else "")
     return 1 if found else 0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import read_line
-from harness.documents import APART, ROOT, blocks
 from harness.network import missing, network
+from harness.pages import APART, ROOT, blocks
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=f"no machines apart: {missing()}")
 

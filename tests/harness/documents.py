@@ -1,86 +1,14 @@
-"""Code blocks of the documents: which there are, what is said about running them, and how they are run."""
+"""How the code in the documents is run: one server and one worker for all pages."""
 
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from dart_client import Client
 from harness.cluster import read_line
-
-ROOT = Path(__file__).resolve().parents[2]
-MADE = {ROOT / "docs" / "cli.md", ROOT / "docs" / "states.md"}
-RUN = "<!-- tour: "
-APART = "<!-- apart: "
-"""Run by `test_another_machine.py`, between two machines."""
-NOT_RUN = "<!-- not run: "
-CODE = frozenset({"sh", "python"})
-"""Languages of blocks that are run, or say why not."""
-COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:dart|curl|pip|python3?) ", re.MULTILINE)
-_FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-
-
-class Block(NamedTuple):
-    """One fenced block of a page."""
-
-    page: str
-    line: int
-    language: str
-    text: str
-    mark: str
-    """The comment on the line above it, or nothing."""
-
-    @property
-    def where(self) -> str:
-        """For people who look for it."""
-        return f"{self.page}:{self.line}"
-
-    @property
-    def step(self) -> list[str]:
-        """What `tour` says: kind of step, and its argument; empty: it is not run."""
-        return self.mark.removeprefix(RUN).removesuffix(" -->").split() if self.mark.startswith(RUN) else []
-
-
-def pages() -> list[Path]:
-    """Every page for people, but the decisions, the log of changes, and what is made of the code."""
-    found = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")]
-    for folder in ("docs", "clients", "examples"):
-        found += sorted(it for it in (ROOT / folder).rglob("*.md") if not {"adr", "node_modules"} & set(it.parts))
-    return [page for page in found if page not in MADE]
-
-
-def blocks(page: Path) -> list[Block]:
-    """All blocks of a page."""
-    text = page.read_text(encoding="utf-8")
-    found = []
-    for match in _FENCE.finditer(text):
-        before = text[: match.start()]
-        above = before.rstrip("\n").rpartition("\n")[2].strip()
-        mark = above if above.startswith((RUN, APART, NOT_RUN)) else ""
-        name = str(page.relative_to(ROOT))
-        found.append(Block(name, before.count("\n") + 1, match["language"], match["text"], mark))
-    return found
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The words of each `dart` command in a block of shell."""
-    lexer = shlex.shlex(text.replace("\\\n", " ").replace("\n", "\n\n"), posix=True, punctuation_chars="();<>|&\n")
-    lexer.whitespace = " \t"
-    words: list[str] = []
-    for token in (*lexer, "\n"):
-        if token[0] not in "();<>|&\n":
-            # Before a command: variables, and who runs it.
-            if words or not (token == "sudo" or re.fullmatch(r"[A-Z_]+=.*", token)):
-                words.append(token)
-            continue
-        if words and words[0] == "dart":
-            yield words[1:]
-        words = []
+from harness.pages import Block
 
 
 class Tour:

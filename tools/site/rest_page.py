@@ -53,15 +53,16 @@ def _about(call: dict[str, Any], components: dict[str, Any]) -> Iterator[str]:
             needed = " (required)" if required else ""
             yield f"| `{name}`{needed} | {where} | {kind} | {about.replace('|', chr(92) + '|')} |"
         yield ""
+    errors = []
     for status, answer in sorted(call["responses"].items()):
         if "$ref" in answer:
             codes = components["responses"][answer["$ref"].rpartition("/")[2]]["x-codes"]
-            yield f"- {status}: code {', '.join(map(str, codes))}"
+            errors.append(f"{status} ({', '.join(map(str, codes))})")
         else:
             properties, _ = _members(answer, components)
             members = ", ".join(f"`{name}`" for name in properties) or ", ".join(answer.get("content", ()))
             yield f"- {status}: {members or answer['description']}"
-    yield ""
+    yield f"- [errors](errors.md#errors): {', '.join(errors)}\n"
 
 
 def _members(body: dict[str, Any] | None, components: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -10,7 +10,7 @@ import dart_client.testing
 
 _FIRST = ("Client", "Job", "TaskFuture", "Executor", "Round", "Result", "Event", "BlobReference")
 _SECTION = re.compile(r"^(Args|Raises|Returns|Yields):$")
-_ITEM = re.compile(r"^    (\*{0,2}[\w, .]+): (.*)$")
+_ITEM = re.compile(r"^    (\*{0,2}\w[\w, ]*): (.*)$")
 
 
 def page() -> str:
