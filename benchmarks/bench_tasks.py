@@ -27,3 +27,9 @@ def gate(path):
     while not Path(path).exists():
         time.sleep(0.02)
     return 0
+
+
+def pause(seconds):
+    """Occupies a slot, and no processor."""
+    time.sleep(seconds)
+    return seconds

@@ -18,6 +18,8 @@ from harness.recorder import Recorder as BrokerRecorder
 TASKS = 50_000
 BATCH = 250
 LIMITS = Limits()
+ROWS: list[dict[str, object]] = []
+"""What was measured, for `parts.py`."""
 
 
 def leases(first: int) -> tuple[Lease, ...]:
@@ -38,6 +40,7 @@ def measure(label: str, call: Callable[[], int]) -> None:
     began = time.process_time()
     tasks = call()
     seconds = time.process_time() - began
+    ROWS.append({"part": label, "cpu_us": round(seconds / tasks * 1e6, 2)})
     print(f"{label:<44}{seconds / tasks * 1e6:8.2f} us a task{tasks / seconds:12.0f}/s")
 
 
@@ -137,11 +140,11 @@ def heartbeats(agents: int) -> None:
     measure(f"broker's core: a heartbeat, {agents:,} agents", run)
 
 
-def main() -> None:
+def main(queues: tuple[int, ...] = (1000, 10_000, 100_000, 1_000_000)) -> None:
     """All of them."""
     coding()
     agent_core()
-    for queued in (1000, 10_000, 100_000, 1_000_000):
+    for queued in queues:
         broker_core(queued)
     heartbeats(2000)
 
