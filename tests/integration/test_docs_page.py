@@ -6,6 +6,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import async_playwright
 
+from dart.limits import Limits
 from dart.rest import docs
 from dart.rest.routes import ROUTES
 from harness.rest_stack import KEY, joined, rest
@@ -26,7 +27,8 @@ OPTIONS = [
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium (apt-get install chromium)")
 async def test_the_page_shows_the_interface_and_tries_a_call_under_a_strict_policy():
     """A wrong key is told, a right one is kept in no storage; nothing comes from elsewhere, nothing is blocked."""
-    async with joined() as (stack, _), async_playwright() as driver:
+    patient = Limits(silence_seconds=600.0)  # nobody speaks for the worker while the browser starts
+    async with joined(patient) as (stack, _), async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
         page = await browser.new_page()
         asked, said = [], []

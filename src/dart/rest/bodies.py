@@ -72,7 +72,7 @@ class Body:
         self._type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         self.bytes = bytearray()
         self._taken = 0
-        self.complete = not request.can_read_body
+        self._is_absent = self.complete = not request.can_read_body
         self.still_allowed: Callable[[], None] = lambda: None
         """Raises if the caller would not be let in any more: a body may take hours to come."""
 
@@ -85,7 +85,7 @@ class Body:
         """Refuse what its headers give away: too large, or of a type that is not understood."""
         if self._announced is not None and self._announced > self._bytes_max:
             raise self._too_large(self._announced)
-        if self.complete:
+        if self._is_absent:
             return
         if self._encoding != "identity":
             raise UnsupportedMediaTypeError(

@@ -189,6 +189,7 @@ def _has_body(route: Route) -> bool:
 
 
 def _parameters(route: Route, schema: dict[str, Any], example: Example) -> Iterator[dict[str, Any]]:
+    """Examples of what may be left out stand in its schema: from `example`, pages fill it in, and then it is sent."""
     for name in _names_in(route):
         about = _NAMES[name][0] if name in _NAMES else name
         told = {"description": about, "example": example.names.get(name, NAMES.get(name, name))}
@@ -196,8 +197,9 @@ def _parameters(route: Route, schema: dict[str, Any], example: Example) -> Itera
     for name, member in schema["properties"].items():
         in_query = name in route.in_query if _has_body(route) else name != "key" and "$ref" not in member
         if in_query:
-            shown = {"example": example.query[name]} if name in example.query else {}
-            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": member, **shown}
+            shown = {"examples": [example.query[name]]} if name in example.query else {}
+            shape = {**member, **shown}
+            yield {"name": name, "in": "query", "required": name in schema["required"], "schema": shape}
     if route.answers == EVENT_STREAM:
         place = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
         yield _header("Last-Event-ID", "id of the last event that was read; counts more than `after`", place)
@@ -207,7 +209,7 @@ def _parameters(route: Route, schema: dict[str, Any], example: Example) -> Itera
 
 
 def _header(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
-    told = {"description": about, "example": HEADERS[name], "schema": schema}
+    told = {"description": about, "schema": {**schema, "examples": [HEADERS[name]]}}
     return {"name": name, "in": "header", "required": False, **told}
 
 
