@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from dart.wire.values import BlobReference
-from dart_client import blobs
+from dart_client import blobs, tracing
 from dart_client.administration import Administration
 from dart_client.blobs import Progress, Sink, Source
 from dart_client.connection import Connection, path
@@ -44,6 +44,7 @@ class Client(Administration):
         inline_bytes_max: Larger bytes and arrays in parameters are sent once, as blobs; the method gets the same
             values. None: none are.
         upload_progress: Called while such a blob is sent, with the bytes that are done and all of them.
+        traces: Whether tasks belong to the OpenTelemetry span that is current where they are submitted.
 
     Raises:
         ConfigError: No server can be found, or a remote one could not be told from an impostor.
@@ -60,11 +61,13 @@ class Client(Administration):
         timeout: float = TIMEOUT_SECONDS,
         inline_bytes_max: int | None = INLINE_BYTES_MAX,
         upload_progress: Progress | None = None,
+        traces: bool = False,
     ) -> None:
         server = find(url=url, key=key, fingerprint=fingerprint, ca=ca, state_dir=state_dir)
         self.url = server.url
         self.fingerprint = server.fingerprint
         self.connection = Connection(server, timeout=timeout)
+        self.traceparent = tracing.of_the_program() if traces else tracing.nothing
         self.dispatcher = Dispatcher()
         self.large = LargeValues(lambda data: self.put_blob(data, progress=upload_progress), inline_bytes_max)
         # Not the jobs: one that nobody holds any more may still have its thread, which holds the poller.
@@ -225,7 +228,9 @@ class Client(Administration):
         """
         body = {"location_and_parameters": list(tasks), **options}
         query = {"wait": wait} if wait else None
-        answer: dict[str, Any] = self.connection.call("POST", path("job", job, "tasks"), body, query=query, wait=wait)
+        answer: dict[str, Any] = self.connection.call(
+            "POST", path("job", job, "tasks"), body, query=query, wait=wait, traceparent=self.traceparent()
+        )
         return answer
 
     def tasks(self, job: str) -> Iterator[dict[str, Any]]:

@@ -73,6 +73,7 @@ class Connection:
         seconds: float | None = None,
         retry: bool = True,
         accept: str = MSGPACK,
+        traceparent: str = "",
     ) -> Any:
         """Call and give the members of the answer.
 
@@ -85,11 +86,14 @@ class Connection:
             seconds: For all attempts together, beyond `wait`; the client's timeout unless given.
             retry: Whether to try again after a broken connection or an answer that asks for it.
             accept: The form of the answer; JSON loses some types.
+            traceparent: What the request belongs to, for those who trace; empty: nothing.
 
         Raises:
             DartError: The server's refusal, typed; or `ServerUnreachableError`.
         """
         headers = {**self._headers, "Accept": accept}
+        if traceparent:
+            headers["traceparent"] = traceparent
         if body is not None and not isinstance(body, bytes):
             body = values.encode(body, where="request")
         if body is not None:

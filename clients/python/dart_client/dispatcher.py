@@ -22,14 +22,14 @@ class Dispatcher:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._waiting: dict[Job, deque[tuple[TaskFuture, Entry]]] = {}
+        self._waiting: dict[tuple[Job, str], deque[tuple[TaskFuture, Entry]]] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def put(self, job: Job, future: TaskFuture, entry: Entry) -> None:
-        """Send it as soon as the POST before it is answered."""
+    def put(self, job: Job, future: TaskFuture, entry: Entry, traceparent: str) -> None:
+        """Send it as soon as the POST before it is answered, with others that belong to the same."""
         with self._condition:
-            self._waiting.setdefault(job, deque()).append((future, entry))
+            self._waiting.setdefault((job, traceparent), deque()).append((future, entry))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="dart submissions", daemon=True)
                 self._thread.start()
@@ -53,10 +53,10 @@ class Dispatcher:
                 if not self._waiting:
                     self._thread = None
                     return
-                job, queue = next(iter(self._waiting.items()))
+                (job, traceparent), queue = next(iter(self._waiting.items()))
                 batch = list(islice(queue, TASKS_MAX))
                 for _ in batch:
                     queue.popleft()
                 if not queue:
-                    del self._waiting[job]
-            job.post_futures([future for future, _ in batch], [entry for _, entry in batch])
+                    del self._waiting[job, traceparent]
+            job.post_futures([future for future, _ in batch], [entry for _, entry in batch], traceparent)

@@ -60,7 +60,7 @@ class Job:
         entry = Entry(self._prefix(location, policy), encode_parameter(self.client.large.shelve(parameter)))
         future = TaskFuture(self, self._poller.condition)
         future.tag = policy.get("tag", "")
-        self.client.dispatcher.put(self, future, entry)
+        self.client.dispatcher.put(self, future, entry, self.client.traceparent())
         return future
 
     def submit_many(
@@ -94,8 +94,9 @@ class Job:
                 for parameter, place in zip(parameters, locations)
             )
         made: list[TaskFuture] = []
+        traceparent = self.client.traceparent()
         for piece in posts(entries):
-            made.extend(self._post(piece, [TaskFuture(self, self._poller.condition) for _ in piece]))
+            made.extend(self._post(piece, [TaskFuture(self, self._poller.condition) for _ in piece], traceparent))
         return made
 
     def submit_each(
@@ -257,18 +258,18 @@ class Job:
         futures.cancelled(self._poller.condition, future)
         return True
 
-    def post_futures(self, waiting: list[TaskFuture], entries: list[Entry]) -> None:
+    def post_futures(self, waiting: list[TaskFuture], entries: list[Entry], traceparent: str) -> None:
         """Send what the dispatcher gathered; errors go into the futures."""
         start = 0
         for piece in posts(entries):
             mine = waiting[start : start + len(piece)]
             start += len(piece)
             try:
-                self._post(piece, mine)
+                self._post(piece, mine, traceparent)
             except DartError as error:
                 futures.fail(self._poller.condition, mine, error)
 
-    def _post(self, piece: list[Entry], made: list[TaskFuture]) -> list[TaskFuture]:
+    def _post(self, piece: list[Entry], made: list[TaskFuture], traceparent: str) -> list[TaskFuture]:
         """One POST; its futures get their ids and are waited for."""
         poller = self._poller
         wait = poller.begin_post(len(piece))
@@ -277,7 +278,12 @@ class Job:
         results: Sequence[dict[str, Any]] = ()
         try:
             answer = self._connection.call(
-                "POST", path("job", self.name, "tasks"), body_of(piece), query=query, wait=wait
+                "POST",
+                path("job", self.name, "tasks"),
+                body_of(piece),
+                query=query,
+                wait=wait,
+                traceparent=traceparent,
             )
             results = answer.get("results", ())
             for future, task_id in zip(made, answer["tasks"]):

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
+from dart import traces
 from dart.agent import enrol, events, kernel_calls
 from dart.agent.addresses import Addresses
 from dart.agent.audit_log import AuditLog
@@ -28,6 +29,7 @@ from dart.agent.runner_plan import SupervisorOptions
 from dart.agent.signals import handled
 from dart.agent.spool import Spool
 from dart.agent.supervisor import Supervisor
+from dart.agent.task_spans import TaskSpans
 from dart.clock import Clock
 from dart.complaints import Complaints
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
@@ -87,6 +89,7 @@ class Agent:
             else None
         )
         self._blobs = BlobCache(config.home / FOLDER, limits, self._from_thread)
+        self._spans = TaskSpans(traces.from_environment("dart-agent"), config.name)
         self._supervisor = Supervisor(
             SupervisorOptions(
                 slots=config.slots,
@@ -185,11 +188,14 @@ class Agent:
 
     def _take_events(self) -> Iterator[events.Event]:
         for _ in range(len(self._events)):
-            yield self._events.popleft()
+            event = self._events.popleft()
+            self._spans.happened(event)
+            yield event
 
     def _carry_out(self, command: events.Command) -> None:
         match command:
             case events.Give(slot, leases):
+                self._spans.given(leases)
                 self._supervisor.give(slot, leases)
             case events.Send(sequence, message):
                 self._link.send(sequence, message)

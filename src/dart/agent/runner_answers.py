@@ -39,8 +39,9 @@ def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False, bl
         return None
     size = len(lease.parameter)
     inline = size <= inline_bytes_max
+    trace = lease.traceparent.encode("ascii")
     head = wire.TASK.pack(
-        (0 if inline else wire.PASSED) | (wire.NAMED if named else 0),
+        (0 if inline else wire.PASSED) | (wire.NAMED if named else 0) | (wire.TRACED if trace else 0),
         lease.ref.task_id,
         *lease.ref.attempt,
         len(path),
@@ -49,7 +50,7 @@ def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False, bl
         len(blobs),
         size,
     )
-    message = b"".join((head, path, method, job, blobs, lease.parameter if inline else b""))
+    message = b"".join((head, path, method, job, blobs, trace, lease.parameter if inline else b""))
     return message if len(message) <= wire.TASK_BYTES_MAX else None
 
 

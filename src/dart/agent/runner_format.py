@@ -1,8 +1,8 @@
 """What agent and runner say to each other on their two sockets; loaded by both, so standard library only.
 
 Tasks go to the runner as one SOCK_SEQPACKET message each: `TASK`, then module path, method, job (UTF-8), then a `BLOB`
-with its text for each blob, then the parameter, unless it is `PASSED`: then it lies in the first descriptor that comes
-with the message. The descriptors of blobs follow in their order.
+with its text for each blob, then the traceparent if it is `TRACED`, then the parameter, unless it is `PASSED`: then it
+lies in the first descriptor that comes with the message. The descriptors of blobs follow in their order.
 Answers come back on a stream: `ANSWER`, then as many bytes of payload as it says.
 Integers are big-endian; both ends are always on one machine, so nothing is gained by the host's order.
 """
@@ -19,6 +19,9 @@ PASSED = 1
 """The parameter is not in the message."""
 NAMED = 2
 """The owner's policy allows just this method, by its name."""
+TRACED = 4
+"""`TRACEPARENT_BYTES` of ASCII stand before the parameter: what the task belongs to, for those who trace."""
+TRACEPARENT_BYTES = 55
 
 DESCRIPTORS_BYTES = 1024
 """Room for the descriptors of a message, with their header, anywhere."""

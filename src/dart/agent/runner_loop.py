@@ -105,10 +105,11 @@ class Loop:
         job_end = method_end + job_bytes
         reference = (task_id, incarnation, number)
         blobs_end = job_end + blob_bytes
+        trace_end = blobs_end + (wire.TRACEPARENT_BYTES if flags & wire.TRACED else 0)
         descriptors = _descriptors(ancillary)
         passed = descriptors.pop(0) if flags & wire.PASSED else -1
         blobs = _Blobs(wire, self._values, message[job_end:blobs_end], descriptors) if blob_bytes else None
-        self._task.begin(reference, message[method_end:job_end], blobs)
+        self._task.begin(reference, message[method_end:job_end], blobs, message[blobs_end:trace_end])
         if self._allow_cpu is not None:
             self._allow_cpu()
         start, clock = time(), monotonic()
@@ -120,7 +121,7 @@ class Loop:
         except BaseException as error:  # noqa: BLE001 - also SystemExit is an outcome of the task
             success, code, payload = 0, _code(error, IMPORT_FAILED), self._text(_traceback(error))
         else:
-            parameter = message[blobs_end:] if passed < 0 else _mapped(passed, parameter_bytes)
+            parameter = message[trace_end:] if passed < 0 else _mapped(passed, parameter_bytes)
             del message
             start, clock = time(), monotonic()
             success, code, payload = self._call(function, parameter, blobs)

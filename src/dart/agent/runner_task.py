@@ -1,6 +1,7 @@
 """What a task knows of itself and can tell: `import dart_task` in any module that a worker runs.
 
     task_id, attempt, job     of the running task (integers, text)
+    traceparent               what it belongs to, for those who trace (W3C Trace Context); empty: nothing
     worker, host              names of this worker and of its host
     progress(fraction, text)  how far it is; seen in the task list and the event stream
     log(text)                 a line for the worker's log
@@ -8,7 +9,7 @@
     open_blob(reference)      a blob that the parameter names, as a file
     shared_memory()           memory that all slots of this agent share
 
-The first three have a value while a task runs, and are read as `dart_task.task_id`, not with `from`.
+The first four have a value while a task runs, and are read as `dart_task.task_id`, not with `from`.
 Nothing has to be installed for it. Standard library only, Python 3.9 or later.
 """
 
@@ -23,7 +24,8 @@ TYPE_CHECKING = False  # importing `typing` would cost every runner memory
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["attempt", "cancelled", "host", "job", "log", "open_blob", "progress", "shared_memory", "task_id", "worker"]  # noqa: F822 - three are found by __getattr__
+__all__ = ["cancelled", "host", "log", "open_blob", "progress", "shared_memory", "worker"]
+__all__ += ["attempt", "job", "task_id", "traceparent"]  # noqa: F822 - these are found by __getattr__
 
 worker = ""
 host = ""
@@ -76,6 +78,7 @@ class _State:
     channel: Channel | None = None
     reference: tuple[int, int, int] | None = None
     job = b""
+    traceparent = b""
     blobs: Any = None
     pending: tuple[tuple[int, int, int], float, bytes] | None = None
     reported = 0.0
@@ -96,9 +99,10 @@ def bind(channel: Channel, **facts: Any) -> None:
     _State.text_chars_max = facts["text_chars_max"]
 
 
-def begin(reference: tuple[int, int, int], job: bytes, blobs: Any = None) -> None:
-    """A task begins: its id, incarnation and attempt number, its job's name, and what came along."""
+def begin(reference: tuple[int, int, int], job: bytes, blobs: Any = None, traceparent: bytes = b"") -> None:
+    """A task begins: its id, incarnation and attempt number, its job's name, what came along, what it belongs to."""
     _State.job = job
+    _State.traceparent = traceparent
     _State.blobs = blobs
     _State.reference = reference
 
@@ -115,11 +119,13 @@ def end() -> bool:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in {"task_id", "attempt", "job"}:
-        raise AttributeError(f"dart_task has no {name!r}; it offers {', '.join(__all__)}.")
+    if name not in {"task_id", "attempt", "job", "traceparent"}:
+        raise AttributeError(f"dart_task has no {name!r}; it offers {', '.join(sorted(__all__))}.")
     reference = _State.reference
     if reference is None:
         raise AttributeError(f"dart_task.{name} has a value only while a task runs.")
+    if name == "traceparent":
+        return _State.traceparent.decode("ascii")
     if name == "job":
         return _State.job.decode("utf-8", "replace")
     return reference[0] if name == "task_id" else reference[2]

@@ -133,7 +133,15 @@ class Delivery:
         # A task that ended while its parameter was read is left out. The frame goes even if it is empty: its number
         # was given.
         leases = tuple(
-            Lease(order.ref, order.job, order.module_path, order.method, order.timeout_seconds, parameter)
+            Lease(
+                order.ref,
+                order.job,
+                order.module_path,
+                order.method,
+                order.timeout_seconds,
+                parameter,
+                order.traceparent,
+            )
             for order in command.leases
             if (parameter := parameters.get(order.ref.task_id)) is not None
         )

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from aiohttp import hdrs, web
 
+from dart import traces
 from dart.broker.actors import ACTOR
 from dart.broker.core.access import Actor
 from dart.broker.gateway import Gateway
@@ -54,6 +55,7 @@ def create(gateway: Gateway, ring: KeyRing, limits: Limits) -> web.Application:
         History(gateway),
         ROUTES,
         Meters(),
+        traces.from_environment("dart-server"),
     )
     desk = _Desk(ring, limits, tools)
 

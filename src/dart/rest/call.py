@@ -23,6 +23,7 @@ from dart.rest.meters import Meters
 from dart.rest.patterns import Patterns
 from dart.rest.schemas import M
 from dart.rest.signal import Signal
+from dart.traces import Traces
 from dart.undisturbed import Undisturbed
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Tools(NamedTuple):
     routes: "tuple[Route, ...]" = ()
     """All calls, for the document that describes them."""
     meters: Meters = Meters()
+    traces: Traces = Traces()
 
 
 class Call:

@@ -61,6 +61,7 @@ class Policies:
         defaults: The job's, already checked.
         limits: Bounds of names and numbers.
         standing: Standing jobs by name: what `after` may name.
+        traceparent: What the request belongs to, for those who trace.
         check_job: Raises for a job that the caller must not name; what the job itself comes after is not asked.
     """
 
@@ -70,7 +71,10 @@ class Policies:
         limits: Limits,
         standing: Mapping[str, JobId] | None = None,
         check_job: Callable[[str], None] = lambda _: None,
+        *,
+        traceparent: str = "",
     ) -> None:
+        self._traceparent = traceparent
         self._defaults = defaults
         self._standing = standing or {}
         self._check_job = check_job
@@ -117,6 +121,7 @@ class Policies:
             lost_retry_delay_seconds=float(said.get("lost_retry_delay", _DEFAULT.lost_retry_delay_seconds)),
             on_lost=OnLost(said.get("on_lost", OnLost.REQUEUE)),
             expires_at_ms=self._now_ms + int(expires * 1000) if expires else 0,
+            traceparent=self._traceparent,
         )
         return policy, IfOffline(said.get("if_offline", IfOffline.QUEUE))
 

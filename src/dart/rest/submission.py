@@ -68,14 +68,16 @@ async def read_outer(call: Call) -> schemas.Submission:
     return outer
 
 
-async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[str, Any]) -> Submission:
-    """All of it.
+async def read_submission(
+    call: Call, outer: schemas.Submission, defaults: dict[str, Any], traceparent: str = ""
+) -> Submission:
+    """All of it; the tasks belong to the `traceparent`.
 
     Raises:
         DartError: Some entry is not acceptable; the message says which. Then none is.
     """
     wait = call.request.query.get("wait", outer.wait)
-    reader = _Reader(call, defaults)
+    reader = _Reader(call, defaults, traceparent)
     if len(call.body.bytes) > _LARGE_BYTES:
         await asyncio.sleep(_BREATH_SECONDS)
     for start in range(0, len(outer.location_and_parameters), call.limits.slice_tasks_max):
@@ -109,12 +111,14 @@ async def read_submission(call: Call, outer: schemas.Submission, defaults: dict[
 class _Reader:
     """Turns entries into tasks."""
 
-    def __init__(self, call: Call, defaults: dict[str, Any]) -> None:
+    def __init__(self, call: Call, defaults: dict[str, Any], traceparent: str) -> None:
         self.tasks: list[TaskSpec] = []
         self.if_offline: set[IfOffline] = set()
         self.expanded = False
         self._call = call
-        self._policies = Policies(defaults, call.limits, call.gateway.standing_jobs(), call.caller.check_job)
+        check_job = call.caller.check_job
+        standing = call.gateway.standing_jobs()
+        self._policies = Policies(defaults, call.limits, standing, check_job, traceparent=traceparent)
         self._bound = not call.caller.workers.is_open
         self._messagepack = call.body.is_messagepack
         self._strict: Any = _ENTRY_MESSAGEPACK if self._messagepack else _ENTRY_JSON

@@ -29,16 +29,17 @@ async def submit(call: Call) -> Answer:
             raise
         # It was purged since; the answer stays what it was.
         return call.answer(tasks=[str(number) for number in range(first, first + len(outer.location_and_parameters))])
-    wanted = await read_submission(call, outer, job.config.defaults)
-    if not wanted.tasks:
-        return call.answer(tasks=[], **({"locations": []} if wanted.expanded else {}))
+    with call.tools.traces.request("dart.submit", call.request.headers.get("traceparent", ""), job=name) as traceparent:
+        wanted = await read_submission(call, outer, job.config.defaults, traceparent)
+        if not wanted.tasks:
+            return call.answer(tasks=[], **({"locations": []} if wanted.expanded else {}))
 
-    cursor = await _cursor(call, outer.cursor, idempotency)
-    if wanted.expanded and idempotency is not None and await call.gateway.recall_answer(idempotency) is not None:
-        # Who was connected then is known to the memory of this process alone.
-        queued = await call.tools.answers.once(idempotency, _forgotten)
-    else:
-        queued = await _queue(call, name, wanted, idempotency)
+        cursor = await _cursor(call, outer.cursor, idempotency)
+        if wanted.expanded and idempotency is not None and await call.gateway.recall_answer(idempotency) is not None:
+            # Who was connected then is known to the memory of this process alone.
+            queued = await call.tools.answers.once(idempotency, _forgotten)
+        else:
+            queued = await _queue(call, name, wanted, idempotency)
     return call.answer(**queued, **cursor, **(await _awaited(call, name, wanted, queued["tasks"])))
 
 

@@ -4,6 +4,7 @@ What many items of a batch have in common stands once, in a table, and items nam
 """
 
 import math
+import re
 from typing import Any
 
 from dart.ids import Attempt, AttemptRef
@@ -14,14 +15,22 @@ from dart.wire.payloads import Packer, Slicer
 from dart.wire.schema import BYTES_32, ID_MAX, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
 
 _tuple = tuple.__new__
+_TRACEPARENT_CHARS_MAX = 255
+TRACEPARENT = re.compile("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""Of W3C Trace Context: version, trace, span, flags."""
 
 
 def write_tasks(message: Tasks, packer: Packer, _limits: Limits) -> list[Any]:
-    """`[[[job, module path, method] ..], [[task, incarnation, number, row, timeout, frame, size] ..]]`."""
-    rows: dict[tuple[str, str, str], int] = {}
+    """`[[[job, module path, method, traceparent] ..], [[task, incarnation, number, row, timeout, frame, size] ..]]`.
+
+    A row without a `traceparent` is written as before there was one.
+    """
+    rows: dict[tuple[str, ...], int] = {}
     items = []
-    for (task_id, (incarnation, attempt)), job, module_path, method, timeout_seconds, parameter in message.leases:
-        row = rows.setdefault((job, module_path, method), len(rows))
+    for lease in message.leases:
+        (task_id, (incarnation, attempt)), job, module_path, method, timeout_seconds, parameter, traceparent = lease
+        what = (job, module_path, method, traceparent) if traceparent else (job, module_path, method)
+        row = rows.setdefault(what, len(rows))
         frame, size = packer.add(parameter)
         items.append((task_id, incarnation, attempt, row, timeout_seconds, frame, size))
     return [list(rows), items]
@@ -36,11 +45,13 @@ def read_tasks(body: Any, slicer: Slicer, limits: Limits) -> Tasks:
     table, items = leading(body, "TASKS", 2)
     rows = []
     for row in listed(table, "methods", most=limits.batch_items_max):
-        job, module_path, method = leading(row, "methods", 3)
+        job, module_path, method, *traced = leading(row, "methods", 4, appended=1)
         text(job, "job", least=1, most=limits.name_chars_max)
         text(module_path, "module_path", least=1, most=limits.module_path_chars_max)
         text(method, "method", least=1, most=limits.name_chars_max)
-        rows.append((job, module_path, method))
+        traceparent = text(traced[0], "traceparent", most=_TRACEPARENT_CHARS_MAX) if traced else ""
+        # One of another form is nobody's, and no harm.
+        rows.append((job, module_path, method, traceparent if TRACEPARENT.fullmatch(traceparent) else ""))
     leases = []
     for item in listed(items, "leases", most=limits.batch_items_max):
         task_id, incarnation, attempt, row, timeout_seconds, frame, size = leading(item, "leases", 7)
@@ -49,7 +60,9 @@ def read_tasks(body: Any, slicer: Slicer, limits: Limits) -> Tasks:
         if type(timeout_seconds) is not float or not 0 <= timeout_seconds < math.inf:
             timeout_seconds = number(timeout_seconds, "timeout_seconds")
         ref = _tuple(AttemptRef, (task_id, _tuple(Attempt, (incarnation, attempt))))
-        leases.append(_tuple(Lease, (ref, *rows[row], timeout_seconds, slicer.take(frame, size))))
+        job, module_path, method, traceparent = rows[row]
+        parameter = slicer.take(frame, size)
+        leases.append(_tuple(Lease, (ref, job, module_path, method, timeout_seconds, parameter, traceparent)))
     return Tasks(tuple(leases))
 
 

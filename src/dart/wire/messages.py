@@ -188,6 +188,8 @@ class Lease(NamedTuple):
     """0.0: none."""
     parameter: Buffer
     """A portable value."""
+    traceparent: str = ""
+    """What it belongs to, for those who trace (W3C Trace Context); empty: nothing."""
 
 
 class Tasks(NamedTuple):

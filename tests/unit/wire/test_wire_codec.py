@@ -200,3 +200,18 @@ def test_blob_data_is_a_view():
     sent = encode(Frame(3, Blob(b"h" * 32, 0, len(data), data)), limits=LIMITS)
     assert sent[1] is data
     assert decode_from_broker(sent, LIMITS).message.data is data
+
+
+def test_leases_of_different_traces_have_rows_of_their_own():
+    """One without a trace is written as ever; what is no traceparent says nothing, another type is refused."""
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    told = ("", trace, "", "00-nonsense", trace)
+    leases = tuple(Lease(ref(n), "job", "m.py", "run", 0.0, b"\xc0", it) for n, it in enumerate(told, start=1))
+    sent = encode(Frame(1, Tasks(leases)), limits=LIMITS)
+    version, number, sequence, (rows, items) = msgpack.unpackb(sent[0])
+    assert rows == [["job", "m.py", "run"], ["job", "m.py", "run", trace], ["job", "m.py", "run", "00-nonsense"]]
+    read = decode_from_broker(sent, LIMITS).message.leases
+    assert [lease.traceparent for lease in read] == ["", trace, "", "", trace]
+    rows[1][3] = 7
+    wrong = msgpack.packb([version, number, sequence, [rows, items]])
+    assert isinstance(decode_from_broker([wrong, *sent[1:]], LIMITS), Malformed)

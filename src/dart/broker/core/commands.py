@@ -39,6 +39,7 @@ class LeaseOrder:
     module_path: str
     method: str
     timeout_seconds: float
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

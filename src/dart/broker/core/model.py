@@ -85,6 +85,8 @@ class TaskPolicy(NamedTuple):
     """Before the first further run after the task itself failed; doubles with each, up to `retry_seconds_max`."""
     lost_retry_delay_seconds: float = 0.0
     """Likewise after its agent was lost."""
+    traceparent: str = ""
+    """What the request that submitted it belongs to, for those who trace (W3C Trace Context); empty: nothing."""
 
 
 class Standing(NamedTuple):

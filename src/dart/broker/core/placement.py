@@ -163,8 +163,9 @@ def _send_frame(core: Core, room: Room, tasks: list[Task], frame_bytes: int, now
         ref = AttemptRef(task.id, attempt)
         refs.append(ref)
         job = task.job
-        config = job.config
-        orders.append(LeaseOrder(ref, job.name, config.module_path, config.method, task.policy.timeout_seconds))
+        module_path, method, *_ = job.config
+        policy = task.policy
+        orders.append(LeaseOrder(ref, job.name, module_path, method, policy.timeout_seconds, policy.traceparent))
     persist(core, LeaseAdded(lease_id, agent.id, tuple(refs)))
     session_id, sequence = next_sequence(agent, now)
     core.commands.append(SendTasks(session_id, sequence, tuple(orders)))

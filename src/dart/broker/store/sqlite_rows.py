@@ -27,6 +27,8 @@ def pack_policy(policy: TaskPolicy) -> bytes:
             int(policy.expires_at_ms),
             float(policy.retry_delay_seconds),
             float(policy.lost_retry_delay_seconds),
+            # Most have none.
+            *((policy.traceparent,) if policy.traceparent else ()),
         )
     )
 
