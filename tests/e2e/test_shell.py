@@ -227,6 +227,7 @@ def test_blobs_go_to_the_server_and_back(running, tmp_path):
 def test_lists_are_followed(running):
     """First what is, then what comes; nothing in between is lost."""
     here = ("--state-dir", running.state_dir)
+    told(running, "job", "add", "old", "--module", "calls", "--method", "echo")
     with subprocess.Popen(
         [DART, "job", "list", "--follow", "--json", *here], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -246,3 +247,13 @@ def test_help_loads_neither_the_sdk_nor_rich():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_done_is_told_as_json_too(running):
+    """What people read as a sentence, programs read as members."""
+    words = ("--module", "calls", "--method", "echo")
+    assert told(running, "job", "add", "told", *words) == {"name": "told", "state": "defined"}
+    (task,) = told(running, "task", "add", "told", "--parameter", "1", "--location", "gone")
+    assert told(running, "task", "cancel", "told", task["id"])["cancelled"] == 1
+    assert told(running, "job", "stop", "told")["state"] == "stopped"
+    assert told(running, "job", "purge", "told") == {"purged": ["told"]}

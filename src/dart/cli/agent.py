@@ -133,7 +133,10 @@ def token(
             output.rows(rows, ("id", "name", "state", "uses", "uses_max", "expires"))
         elif revoke:
             client.revoke_token(revoke)
-            output.note(f"Nobody joins by the token {revoke} any more; agents that did stay (`dart worker revoke`).")
+            output.done(
+                f"Nobody joins by the token {revoke} any more; agents that did stay (`dart worker revoke`).",
+                revoked=revoke,
+            )
         else:
             made = client.make_token(name or "", expires=expires, uses=uses, local=local)
             if output.form != "table":
@@ -210,15 +213,17 @@ def check(*, file: Path, module: str | None, method: str | None, output: Output,
     Whether the module offers the method, only the worker can tell.
     """
     found = read_policy_file(file, Limits().policy_bytes_max)
-    output.note(f"{found.path} can be used (SHA-256 {found.sha256}).")
+    members = {"policy": str(found.path), "policy_sha256": found.sha256}
     if module is None and method is None:
+        output.done(f"{found.path} can be used (SHA-256 {found.sha256}).", **members)
         return
+    output.note(f"{found.path} can be used (SHA-256 {found.sha256}).")
     if module is None or method is None:
         raise click.UsageError("Give --module and --method together.")
     refusal = found.refusal(module, method, **call)
     if refusal is not None:
         raise ForbiddenError(refusal.text)
-    output.note(f"{module}:{method} may run.")
+    output.done(f"{module}:{method} may run.", **members, module=module, method=method)
 
 
 @agent.command("stop", epilog="Example: dart agent stop --name raspberry-1")
@@ -239,4 +244,4 @@ def stop(home: str | None, name: str | None, output: Output) -> None:
         if time.monotonic() > deadline:
             raise click.ClickException(f"The agent (process {pid}) still runs after {STOP_SECONDS:.0f} s.")
         time.sleep(0.02)
-    output.note("The agent has stopped.")
+    output.done("The agent has stopped.", home=str(path), stopped=True)

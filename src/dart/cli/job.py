@@ -32,7 +32,7 @@ def add(name: str, module_path: str, method: str, server: ServerChoice, output: 
     """Define a job."""
     with server.client() as client:
         client.define_job(name, module_path, method)
-    output.note(f"Job {name} is defined.")
+    output.done(f"Job {name} is defined.", name=name, state="defined")
 
 
 @job.command("list", epilog="Example: dart job list --output jsonl; dart job list --follow")
@@ -119,7 +119,7 @@ def stop(name: str, server: ServerChoice, output: Output) -> None:
     """Cancel queued tasks, interrupt running ones; results stay readable."""
     with server.client() as client:
         client.stop_job(name)
-    output.note(f"Job {name} is stopped.")
+    output.done(f"Job {name} is stopped.", name=name, state="stopped")
 
 
 @job.command("purge", epilog="Example: dart job purge --stopped")
@@ -136,4 +136,4 @@ def purge(names: tuple[str, ...], *, stopped: bool, everything: bool, server: Se
         chosen = list(names) or [entry["name"] for entry in client.jobs() if everything or entry["status"] == 2]
         for name in chosen:
             client.purge_job(name)
-    output.note(f"{len(chosen)} job(s) purged.")
+    output.done(f"{len(chosen)} job(s) purged.", purged=chosen)

@@ -108,10 +108,7 @@ def revoke(key_id: str, server: ServerChoice, output: Output) -> None:
     """Let a key count no more, from its next request on; long polls that it waits in end."""
     with server.client() as client:
         revoked = client.revoke_key(key_id)
-    if output.form == "table":
-        output.note(f"Key {key_id} counts no more.")
-    else:
-        output.one(revoked)
+    output.done(f"Key {key_id} counts no more.", **revoked)
 
 
 def _row(key: dict[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def remove(  # noqa: PLR0917 - click passes them by name
     with server.client() as client:
         agents = client.remove_module(name, worker_regex=regex, seconds=wait)
     done = sum(agent["answered"] and not agent.get("error") for agent in agents)
-    if done < len(agents) or not agents:
+    if done < len(agents) or not agents or output.form != "table":
         _show(context, agents, output)
     output.note(f"{done} agents have removed {name}.")
 

@@ -155,6 +155,13 @@ class Output:
             click.echo(as_json(thing))
 
     def note(self, sentence: str) -> None:
-        """What was done, for people; programs have the exit code."""
+        """A word for people; programs have the rest."""
         if self.form == "table":
             click.echo(printable(sentence))
+
+    def done(self, sentence: str, **members: Any) -> None:
+        """What was done: a sentence for people, these members for programs."""
+        if self.form == "table":
+            click.echo(printable(sentence))
+        else:
+            click.echo(as_json(members))

@@ -67,4 +67,4 @@ def delete(job: str, ids: tuple[str, ...], server: ServerChoice, output: Output)
     """Forget results."""
     with server.client() as client:
         client.delete_results(job, ids)
-    output.note(f"{len(ids)} result(s) forgotten.")
+    output.done(f"{len(ids)} result(s) forgotten.", job=job, forgotten=list(ids))

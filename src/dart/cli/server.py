@@ -167,7 +167,7 @@ def stop(server: ServerChoice, output: Output) -> None:
             try:
                 client.connection.call("GET", "/healthz", retry=False, seconds=1.0)
             except ServerUnreachableError:
-                output.note(f"The server at {url} has stopped.")
+                output.done(f"The server at {url} has stopped.", url=url, stopped=True)
                 return
             time.sleep(0.05)
     raise click.ClickException(f"The server at {url} still answers after {STOP_SECONDS:.0f} s; look at its log.")

@@ -122,4 +122,4 @@ def cancel(job: str, task_ids: tuple[str, ...], server: ServerChoice, output: Ou
     """Cancel tasks; those that are finished already stay as they are."""
     with server.client() as client:
         done = sum(client.cancel_task(job, task_id) for task_id in task_ids)
-    output.note(f"{done} of {len(task_ids)} task(s) cancelled.")
+    output.done(f"{done} of {len(task_ids)} task(s) cancelled.", job=job, cancelled=done, asked=len(task_ids))

@@ -65,7 +65,7 @@ def drain(name: str, server: ServerChoice, output: Output) -> None:
     """Let a worker finish what it has begun, give back the rest, and leave."""
     with server.client() as client:
         client.drain_worker(name)
-    output.note(f"Worker {name} finishes what it has begun and leaves.")
+    output.done(f"Worker {name} finishes what it has begun and leaves.", name=name, draining=True)
 
 
 @worker.command("revoke", epilog="Example: dart worker revoke raspberry-1")
@@ -77,7 +77,9 @@ def revoke(name: str, agent: str, server: ServerChoice, output: Output) -> None:
     """Cut a worker's agents off for good: what they hold is lost to them, and nothing they still send counts."""
     with server.client() as client:
         revoked = client.revoke_worker(name, agent)
-    output.note(f"{revoked} agents of {name} are revoked; they do not come back with their keys.")
+    output.done(
+        f"{revoked} agents of {name} are revoked; they do not come back with their keys.", name=name, revoked=revoked
+    )
 
 
 @worker.command("ping", epilog="Example: dart worker ping 'raspberry-.*'")
