@@ -147,8 +147,9 @@ function readExtension(from, length) {
   if (type === 1) return readBig(data);
   if (type === 2) return readArray(data, view);
   if (type === 3) {
-    if (length !== 40 || data[32] > 0x7f) throw unreadable("a reference to a blob that is none");
-    return new BlobReference(Array.from(data.subarray(0, 32), (it) => it.toString(16).padStart(2, "0")).join(""), Number(view.getBigUint64(32)));
+    if (length !== 40) throw unreadable("a reference to a blob that is none");
+    const sha256 = Array.from(data.subarray(0, 32), (it) => it.toString(16).padStart(2, "0")).join("");
+    return new BlobReference(sha256, Number(BigInt.asUintN(63, view.getBigUint64(32))), data[32] > 0x7f);
   }
   throw unreadable(type === 4 ? "a pickle, which Python alone reads" : `extension type ${type}`);
 }

@@ -7,6 +7,7 @@ const BIG_BYTES_MAX = 1536;
 const INT_MIN = -(2n ** 63n);
 const INT_MAX = 2n ** 64n - 1n;
 const utf8 = new TextEncoder();
+const ENCODED = 1n << 63n;
 
 class Writer {
   constructor() {
@@ -119,7 +120,7 @@ function writeObject(out, value, where, depth) {
   if (value instanceof BlobReference) {
     const data = new Uint8Array(40);
     for (let i = 0; i < 32; i += 1) data[i] = Number.parseInt(value.sha256.slice(2 * i, 2 * i + 2), 16);
-    new DataView(data.buffer).setBigUint64(32, BigInt(value.size));
+    new DataView(data.buffer).setBigUint64(32, BigInt(value.size) | (value.encoded ? ENCODED : 0n));
     return out.extension(3, data);
   }
   if (value instanceof NdArray) return writeArray(out, value);

@@ -20,12 +20,13 @@ export class Timestamp {
   toDate() { return new Date(Number(this.seconds) * 1000 + Math.floor(this.nanoseconds / 1e6)); }
 }
 
-/** A large value at the server. */
+/** A large value at the server; with `encoded` the blob is one portable value that stands in its place, else it is bytes. */
 export class BlobReference {
-  /** @param {string} sha256 in hex @param {number} size in bytes */
-  constructor(sha256, size) {
+  /** @param {string} sha256 in hex @param {number} size in bytes @param {boolean} encoded */
+  constructor(sha256, size, encoded = false) {
     this.sha256 = sha256;
     this.size = size;
+    this.encoded = encoded;
   }
 }
 

@@ -20,7 +20,7 @@ const TAGS = {
   $map: (entries) => new Map(entries.map(([key, value]) => [untagged(key), untagged(value)])),
   $timestamp: ([seconds, nanoseconds]) => new Timestamp(BigInt(seconds), nanoseconds),
   $array: ({ dtype, shape, data }) => new NdArray(dtype, shape, bytes(data)),
-  $blob: ({ sha256, size }) => new BlobReference(sha256, Number(size)),
+  $blob: ({ sha256, size, encoded }) => new BlobReference(sha256, Number(size), encoded),
 };
 
 function untagged(part) {
