@@ -1,9 +1,8 @@
 """`worker_regex`: ECMAScript-like patterns, refused where a look at them shows that they could take for ever."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final
-
-import regex
 
 from dart.errors import InvalidRequestError
 from dart.limits import Limits
@@ -12,8 +11,8 @@ EXPANDED_MAX: Final = 10_000
 """Repetitions written with numbers may make a pattern at most so long: the compiler unrolls some of them."""
 DEPTH_MAX: Final = 50
 _LINE_END_OR_NOT: Final = "[^\\n\\r\\u2028\\u2029]"
-_QUANTIFIER: Final = regex.compile(r"[*+?]|\{(\d{1,6})(,(\d{0,6}))?\}")
-_GROUP_HEAD: Final = regex.compile(r"\((?:\?(?::|=|!|<=|<!|<[A-Za-z_]\w{0,50}>))?")
+_QUANTIFIER: Final = re.compile(r"[*+?]|\{(\d{1,6})(,(\d{0,6}))?\}")
+_GROUP_HEAD: Any = re.compile(r"\((?:\?(?::|=|!|<=|<!|<[A-Za-z_]\w{0,50}>))?")
 
 
 @dataclass(slots=True)
@@ -59,6 +58,8 @@ def compile_pattern(pattern: str, limits: Limits) -> Any:
     if len(pattern) > limits.pattern_chars_max:
         raise refused(f"has {len(pattern)} characters; at most {limits.pattern_chars_max} are allowed")
     translated = _Translation(pattern).text()
+    import regex  # noqa: PLC0415 - a start without patterns needs none of it
+
     try:
         return regex.compile(translated, regex.ASCII | regex.VERSION0)
     except (regex.error, ValueError, OverflowError, RecursionError, MemoryError, KeyError, IndexError) as error:

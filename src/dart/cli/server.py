@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from dart.cli.render import Output
 from dart.cli.rotation import rotate_key
 from dart.private_files import make_private_directory
 from dart.state_directory import default_path, find_local_server
-from dart_client import ServerUnreachableError, children
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
@@ -93,7 +93,8 @@ def start(context: click.Context, /, *, detach: bool, end_with_stdin: bool, **op
     if detach:
         _detach(options)
         return
-    from dart.server import run  # noqa: PLC0415 - the other commands need none of it
+    with without_authorities():
+        from dart.server import run  # noqa: PLC0415 - the other commands need none of it
 
     if end_with_stdin:
         from dart.stdin_end import end_with_stdin as begin_to_watch  # noqa: PLC0415 - of this option
@@ -105,6 +106,22 @@ def start(context: click.Context, /, *, detach: bool, end_with_stdin: bool, **op
 
 for _option in START_OPTIONS:
     _option(start)
+
+
+@contextmanager
+def without_authorities() -> Iterator[None]:
+    """While aiohttp is imported: its client, which the server never uses, would read all authorities of the system."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def config_of(options: dict[str, Any]) -> ServerConfig:
@@ -142,6 +159,8 @@ def _detach(options: dict[str, Any]) -> None:
             stderr=stderr,
             start_new_session=True,
         )
+    from dart_client import children  # noqa: PLC0415 - a server needs no client
+
     line = children.first_line(process, START_SECONDS)
     if not line.startswith("ready "):
         process.kill()
@@ -159,6 +178,8 @@ def _detach(options: dict[str, Any]) -> None:
 @OUTPUT
 def stop(server: ServerChoice, output: Output) -> None:
     """Stop the server in good order and wait until it is gone."""
+    from dart_client import ServerUnreachableError  # noqa: PLC0415 - a server needs no client
+
     with server.client() as client:
         client.stop_server()
         url = client.url
