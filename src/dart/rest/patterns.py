@@ -37,8 +37,8 @@ class Patterns:
         return found
 
     def _match(self, pattern: str, names: Sequence[str]) -> tuple[str, ...]:
-        ends_at = time.perf_counter() + self._limits.pattern_milliseconds_max / 1000
         compiled = compile_pattern(pattern, self._limits)
+        ends_at = time.perf_counter() + self._limits.pattern_milliseconds_max / 1000
         found = []
         try:
             for name in names:
