@@ -213,6 +213,11 @@ class Limits:
     """Results not yet acknowledged; at this the agent takes no more tasks."""
     spool_segment_bytes: int = 16 * MIB
     """One spool file."""
+    spool_gather_seconds: float = 0.025
+    """How long results gather before they are written and synced together; those acknowledged by then never are. Longer
+    spares a memory card, and loses more with the agent's process: such tasks run again."""
+    audit_gather_seconds: float = 0.05
+    """The same for lines of an agent's audit log, which are not synced."""
     spool_lazy_seconds: float = 0.5
     """With `spool = lazy`: how long a result may be without ACK before it is written."""
     started_after_seconds: float = 0.1

@@ -107,6 +107,24 @@ def test_many_results_cost_few_calls(bench, monkeypatch):
     assert bench.stored_ids() == list(range(10_000))
 
 
+def test_long_gathering_spares_a_memory_card(bench, monkeypatch):
+    """What is acknowledged meanwhile is never written; what is not is written once, at the end at the latest."""
+    calls = Counter()
+    for name in ("write", "fdatasync"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *given, name=name, real=real: (calls.update([name]), real(*given))[1])
+    spool = Spool(bench.folder, Limits(spool_gather_seconds=3600.0), bench.told.append)
+    for number in range(200):
+        spool.write(number, STORE, (result(number),))
+        if number < 190:
+            spool.forget((ref(number),))
+    assert not calls
+    assert spool.close()
+    assert calls == {"write": 2, "fdatasync": 1}, "the file's first bytes, and ten results"
+    bench.open()
+    assert bench.stored_ids() == list(range(190, 200))
+
+
 def test_an_emptied_segment_is_used_again(bench):
     """Results that come and go do not make files."""
     bench.open()

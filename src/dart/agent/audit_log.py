@@ -24,8 +24,6 @@ _LOG = logging.getLogger("dart.agent.audit")
 FILE = "audit.jsonl"
 _SMALL_BYTES = 64 * 1024
 """Input and output together that the loop hashes itself: less than a tenth of a millisecond on a small machine."""
-_GATHER_SECONDS = 0.05
-"""Lines are gathered for so long before they are written."""
 _RETRY_SECONDS = 1.0
 _HEADS_MAX = 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +37,7 @@ class AuditLog:
 
     Args:
         home: The agent's home directory.
-        limits: Size and number of files.
+        limits: Size and number of files, and how long lines gather.
         emit: Takes `AuditStuck` and `AuditGoesOn`; called from the log's thread.
         broker: The broker's public key: for whom tasks run here.
 
@@ -110,7 +108,7 @@ class AuditLog:
                 while not (self._waiting or self._rest or self._closing):
                     self._condition.wait()
                 if not self._closing:
-                    seconds = _RETRY_SECONDS if self._stuck else _GATHER_SECONDS
+                    seconds = _RETRY_SECONDS if self._stuck else self._limits.audit_gather_seconds
                     self._condition.wait_for(lambda: self._closing, seconds)
                 closing = self._closing
                 taken = list(self._waiting)

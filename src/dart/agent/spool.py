@@ -22,9 +22,6 @@ from dart.wire.messages import Result
 _LOG = logging.getLogger("dart.agent.spool")
 _RETRY_SECONDS = 1.0
 """A disk that could not be written is tried again so often."""
-_GATHER_SECONDS = 0.025
-"""Results are gathered for so long before they are written: with a broker near by most are acknowledged before, and a
-memory card is written to at most forty times a second."""
 _APPEND_BYTES = 64 * 1024
 """Results are written together up to this size: a call of the system for each would cost more than all the rest."""
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,7 +34,7 @@ class Spool:
 
     Args:
         folder: Made if it is missing, 0700.
-        limits: Size of segments and of the whole.
+        limits: Size of segments and of the whole, and how long results gather.
         emit: Takes `SpoolSynced`, `SpoolFull` and `SpoolRoom`; called from the spool's thread.
         gather: Whether to wait a moment for more, or for ACKs that make writing needless.
 
@@ -49,7 +46,7 @@ class Spool:
         self._folder = folder
         self._limits = limits
         self._emit = emit
-        self._gather_seconds = _GATHER_SECONDS if gather else 0.0
+        self._gather_seconds = limits.spool_gather_seconds if gather else 0.0
         self._segments: dict[int, set[AttemptRef]] = {}
         """Results in each segment that are not forgotten."""
         self._where: dict[AttemptRef, int] = {}
