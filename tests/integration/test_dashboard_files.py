@@ -32,6 +32,9 @@ async def test_the_files_of_the_page_have_a_strict_policy():
                 assert "require-trusted-types-for 'script'; trusted-types 'none'" in policy
                 assert answer.headers["Cache-Control"] == "no-cache"
                 assert answer.headers["X-Content-Type-Options"] == "nosniff"
+                tag = answer.headers["ETag"]
+            async with stack.session.get(stack.url + path, headers={"If-None-Match": tag}) as answer:
+                assert (answer.status, await answer.read()) == (304, b"")
         for path in ("/dashboard/", "/dashboard/index.html", "/dashboard/..%2fpage.py", "/dashboard/version.txt"):
             async with stack.session.get(stack.url + path) as answer:
                 assert answer.status == 404

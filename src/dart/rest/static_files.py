@@ -1,9 +1,10 @@
 """Files of the pages that the server has for browsers: served to anybody, the same on every server."""
 
+import hashlib
 from pathlib import Path
 from typing import Final
 
-from aiohttp import web
+from aiohttp import ETag, hdrs, web
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -13,22 +14,28 @@ POLICY: Final = (
 
 
 def add_file(router: web.UrlDispatcher, path: str, file: Path, media_type: str, *, policy: str = POLICY) -> None:
-    """Answer this path with this file. No name of a file comes from a request.
+    """Answer this path with what is in this file now. No name of a file comes from a request.
 
-    Browsers ask each time whether it has changed: after an upgrade nobody has half of the old page.
+    It is kept in memory: a page must come up also while the disk and all threads are busy, and belongs to the program
+    that runs, whatever is installed meanwhile. Browsers ask each time whether it has changed, so that nobody has half
+    of the page of before.
     """
+    data = file.read_bytes()
+    tag = ETag(hashlib.sha256(data).hexdigest()[:32])
     headers = {
         "Content-Security-Policy": policy,
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Cross-Origin-Resource-Policy": "same-origin",
-        "Cache-Control": "no-cache",
+        hdrs.CACHE_CONTROL: "no-cache",
     }
 
-    async def answer(_: web.Request) -> web.StreamResponse:
-        response = web.FileResponse(file, headers=headers)
-        response.content_type = media_type
-        response.charset = "utf-8"
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if tag in (request.if_none_match or ()):
+            response = web.Response(status=304, headers=headers)
+        else:
+            response = web.Response(body=data, headers=headers, content_type=media_type, charset="utf-8")
+        response.etag = tag
         return response
 
     router.add_get(path, answer)
