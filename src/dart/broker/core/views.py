@@ -16,7 +16,8 @@ from dart.broker.core.tokens import standing_jobs, without_tokens
 from dart.ids import AgentId, JobId, JoinTokenId, TaskId
 
 _SHOWN_STATES = tuple(state for state in TaskState if state is not TaskState.STAGED)
-_WAITING_STATES = frozenset(OPEN_STATES) - frozenset(HELD_STATES)
+_HELD = frozenset(HELD_STATES)
+_WAITING_STATES = frozenset(OPEN_STATES) - _HELD
 
 
 class AgentView(NamedTuple):
@@ -162,7 +163,7 @@ def open_tasks(
     known = core.jobs.get(name)
     if known is None:
         return []
-    sources = [_ordered(core, known, after, states)]
+    sources = [_ordered(core, known, after, states, amount)]
     if states is None or TaskState.QUEUED in states:
         sources += [_staged(submission, after) for submission in core.admitting if submission.job is known]
     found = merge(*sources, key=lambda task: task.id) if len(sources) > 1 else sources[0]
@@ -243,12 +244,18 @@ def task_counts(core: Core, known: Job) -> dict[TaskState, int]:
     return counts
 
 
-def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | None) -> Iterable[Task]:
-    """A job's tasks in these states by id from `after` on; without waiting ones, those held alone are looked at."""
+def _ordered(core: Core, known: Job, after: int, states: frozenset[TaskState] | None, amount: int) -> Iterable[Task]:
+    """A job's tasks in these states by id from `after` on; of held ones perhaps no more than that."""
     if states is not None and states.isdisjoint(_WAITING_STATES):
-        held = (lease.task for agent in core.agents.values() for lease in agent.leases.values())
-        chosen = (task for task in held if task.job is known and task.id > after and task.state in states)
-        return sorted(chosen, key=lambda task: task.id)
+        held = sum(known.counts[state] for state in states & _HELD)
+        leases = sum(len(agent.leases) for agent in core.agents.values())
+        # Through all leases, or through the open tasks until there are enough: whatever takes fewer steps.
+        if leases * max(held, amount) <= len(known.open) * amount:
+            found = (lease.task for agent in core.agents.values() for lease in agent.leases.values())
+            chosen = (task for task in found if task.job is known and task.id > after and task.state in states)
+            return nsmallest(amount, chosen, key=lambda task: task.id)
+        if not held:
+            return ()
     return (task for task in known.open.values(after) if states is None or task.state in states)
 
 

@@ -215,3 +215,25 @@ def test_counts_do_not_depend_on_how_many_workers_there_were(r):
     counts = views.task_counts(r.core, job)
     assert (counts[TaskState.SUCCEEDED], counts[TaskState.QUEUED]) == (1, 1)
     assert sum(counts.values()) == 4
+
+
+@pytest.mark.parametrize("credit", [2, 9])
+def test_held_tasks_are_found_without_looking_at_all_there_is(r, credit):
+    """In the order of their ids, by way of few leases or of many; nothing where none is held."""
+    held = frozenset({TaskState.LEASED, TaskState.RUNNING})
+    agents = [r.agent(name, slots=9, credit=credit) for name in ("w", "x")]
+    r.define("other")
+    r.submit(40, location="nowhere")
+    theirs = r.submit(credit, job="other", location="x")
+    assert views.open_tasks(r.core, "job", 0, 5, held) == []
+    mine = r.submit(credit, location="w")
+    assert len(agents[0].given) == credit
+    for amount in (1, 5, 20):
+        found = [view.id for view in views.open_tasks(r.core, "job", 0, amount, held)]
+        assert found == list(mine)[:amount]
+    assert [view.id for view in views.open_tasks(r.core, "job", mine[0], 20, held)] == list(mine)[1:]
+    assert [view.id for view in views.open_tasks(r.core, "other", 0, 20, held)] == list(theirs)
+    assert views.open_tasks(r.core, "job", 0, 5, frozenset({TaskState.RUNNING})) == []
+    r.define("small")
+    r.submit(1, job="small", location="nowhere")
+    assert views.open_tasks(r.core, "small", 0, 5, held) == []
