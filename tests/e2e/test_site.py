@@ -74,11 +74,14 @@ def test_what_is_not_documented_is_found(parts, monkeypatch, tmp_path):
     assert reference.undocumented(ROOT) == []
     (tmp_path / "docs").mkdir()
     (tmp_path / "src").mkdir()
+    (tmp_path / "tools" / "site").mkdir(parents=True)
+    (tmp_path / "tools" / "site" / "site.toml").write_text('"docs/other.md"')
     page = (ROOT / "docs" / "configuration.md").read_text().replace("| `DART_URL` |", "| `DART_URI` |")
     (tmp_path / "docs" / "configuration.md").write_text(page)
     (tmp_path / "src" / "new.py").write_text('os.environ["DART_NEW"]')
     told = reference.undocumented(tmp_path)
     assert "docs/configuration.md: no row begins with `DART_NEW`" in told
+    assert "tools/site/site.toml: docs/configuration.md is not in the navigation" in told
     assert "docs/configuration.md: the code knows no `DART_URI`" in told
     monkeypatch.setattr(sdk_page.dart_client.Job.submit, "__doc__", None)
     assert sdk_page.undocumented() == ["dart_client.Job.submit: no docstring"]

@@ -47,6 +47,13 @@ def undocumented(root: Path) -> list[str]:
     rows = set(re.findall(r"^\| `([^`]+)`", (root / CONFIGURATION).read_text(encoding="utf-8"), re.MULTILINE))
     found += [f"{CONFIGURATION}: no row begins with `{name}`" for name in sorted(settings(root) - rows)]
     found += [f"{CONFIGURATION}: the code knows no `{name}`" for name in sorted(rows - settings(root))]
+    navigation = (root / "tools" / "site" / "site.toml").read_text(encoding="utf-8")
+    shown = [*root.glob("docs/*.md"), *root.glob("docs/howto/*.md"), *root.glob("clients/*/README.md")]
+    found += [
+        f"tools/site/site.toml: {name} is not in the navigation"
+        for name in sorted(str(page.relative_to(root)) for page in [*shown, *root.glob("examples/*/README.md")])
+        if f'"{name}"' not in navigation
+    ]
     return found
 
 

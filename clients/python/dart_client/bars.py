@@ -26,9 +26,11 @@ def progress(futures: Iterable[Future[Any]], *, label: str = "", timeout: float 
     waiting = list(futures)
     with Bar(len(waiting), label) as bar:
         failed = 0
+        before = sum(future.done() for future in waiting)
+        bar.show(before)
         for done, future in enumerate(as_completed(waiting, timeout=timeout), start=1):
             failed += future.cancelled() or future.exception() is not None
-            bar.show(done, failed=failed)
+            bar.show(max(done, before), failed=failed)
             yield future
 
 

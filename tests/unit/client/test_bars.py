@@ -82,6 +82,21 @@ def test_a_notebook_gets_one_element(monkeypatch):
     assert shown[1][1].startswith('&lt;b&gt; <progress value="2" max="2"></progress> 2/2')
 
 
+def test_futures_that_were_done_before_say_nothing_about_the_rate(monkeypatch):
+    """The bar begins with them."""
+    shown = []
+    monkeypatch.setattr(Bar, "show", lambda _, done, **__: shown.append(done))
+    futures = [Future() for _ in range(3)]
+    for future in futures[:2]:
+        future.set_result(0)
+    waiting = dart_client.progress(futures)
+    next(waiting)
+    assert shown == [2, 2]
+    futures[2].set_result(0)
+    assert len(list(waiting)) == 2
+    assert shown == [2, 2, 2, 3]
+
+
 def test_futures_come_as_they_are_done(capsys):
     """All of them, failed ones too; stderr is no terminal here and stays empty."""
     futures = [Future() for _ in range(3)]
