@@ -56,9 +56,9 @@ def plot(rows: list[dict], file: Path) -> None:
         for recovery in RECOVERIES
     ]
     drawn = axes.pcolormesh(CONTAGIONS, RECOVERIES, [[share / len(SEEDS) for share in line] for line in shares])
-    axes.autoscale(enable=False)
+    axes.set(xlim=(CONTAGIONS[0], CONTAGIONS[-1]), ylim=(RECOVERIES[0], RECOVERIES[-1]))
     axes.axline((0.1, 0.1), slope=1, color="white", linestyle="--")
-    axes.text(0.2, 0.22, "one infects one", color="white", rotation=72, ha="right")
+    axes.text(0.105, 0.215, "left of the line\none infects\nless than one", color="white", fontsize="small")
     axes.set(xlabel="contagion a day", ylabel="recovery a day", title="Ill at the worst, part of the town")
     figure.colorbar(drawn)
     figure.savefig(file)

@@ -1,6 +1,7 @@
 """A program that died, and the next one that goes on with its job; functions that are sent; progress in a terminal."""
 
 import concurrent.futures
+import contextlib
 import importlib
 import json
 import os
@@ -99,19 +100,24 @@ def test_futures_found_again_can_be_cancelled(client):
 def test_progress_waits_for_the_job_and_is_drawn_in_a_terminal(client, tmp_path, monkeypatch):
     """Halves of running tasks are drawn; the counts come back; without a terminal nothing is written."""
     master, slave = pty.openpty()
+    os.set_blocking(master, False)
     job = client.job("bar", "steps", "wait_for")
     job.submit(str(tmp_path / "go"))
     quiet = sys.stderr
     with os.fdopen(slave, "w", encoding="utf-8") as terminal, concurrent.futures.ThreadPoolExecutor() as threads:
         monkeypatch.setattr(sys, "stderr", terminal)
         waiting = threads.submit(job.progress, timeout=30)
-        drawn = b""
-        while b"[###############..............." not in drawn:
-            drawn += os.read(master, 65536)
+        drawn = bytearray()
+
+        def has(text):
+            with contextlib.suppress(BlockingIOError):
+                drawn.extend(os.read(master, 65536))
+            return text in drawn
+
+        wait_until(lambda: has(b"[###############..............."), explain=lambda: drawn)
         (tmp_path / "go").touch()
         assert waiting.result(30) == {"succeeded": 1}
-        while b"1/1" not in drawn:
-            drawn += os.read(master, 65536)
+        wait_until(lambda: has(b"1/1"), explain=lambda: drawn)
         monkeypatch.setattr(sys, "stderr", quiet)
     os.close(master)
     assert b"bar [" in drawn
