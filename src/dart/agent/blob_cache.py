@@ -65,12 +65,12 @@ class BlobCache:
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._lacking: dict[bytes, Missing] = {}
+        self._sound: dict[bytes, int] = {}
+        """Hashed by this process, and when each was last changed: a task of this user may have got at it."""
         # Of the thread alone:
         self._knows = False
         self._sizes: dict[str, int] = {}
         """Files by name, those first that were not used for longest."""
-        self._sound: set[bytes] = set()
-        """Hashed by this process."""
         self._pinned: dict[bytes, int] = {}
         """Those that tasks need, with the size they have or will have."""
         self._coming: dict[bytes, _Coming] = {}
@@ -99,10 +99,15 @@ class BlobCache:
         if missing is not None:
             raise missing
         try:
-            return os.open(self._folder / sha256.hex(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(self._folder / sha256.hex(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
             text = f"this worker cannot read it from its cache: {error.strerror}"
             raise Missing(TaskErrorCode.BLOB_UNAVAILABLE, text) from None
+        if os.fstat(descriptor).st_ctime_ns != self._sound.get(sha256):
+            os.close(descriptor)
+            text = "it was changed in this worker's cache since it was checked; it is fetched again for the next task"
+            raise Missing(TaskErrorCode.BLOB_UNAVAILABLE, text)
+        return descriptor
 
     def close(self) -> None:
         """Do nothing more; what is half here is gone on with after the next start."""
@@ -188,7 +193,7 @@ class BlobCache:
             taken -= self._sizes.pop(name)
             (self._folder / name).unlink(missing_ok=True)
             if not name.endswith(_PART):
-                self._sound.discard(bytes.fromhex(name))
+                self._sound.pop(bytes.fromhex(name), None)
         return True
 
     def _is_whole(self, sha256: bytes, size: int) -> bool:
@@ -196,15 +201,15 @@ class BlobCache:
         path = self._folder / name
         if self._sizes.get(name) != size:
             return False
-        if sha256 not in self._sound:
+        if path.stat().st_ctime_ns != self._sound.get(sha256):
             with path.open("rb") as file:
                 if _hash_of(file).digest() != sha256:
                     _LOG.warning("blob %s in this agent's cache is damaged; it is fetched again", name)
                     self._drop(sha256)
                     return False
-            self._sound.add(sha256)
         self._sizes[name] = self._sizes.pop(name)  # the newest now
         os.utime(path)
+        self._sound[sha256] = path.stat().st_ctime_ns
         return True
 
     def _go_on(self, sha256: bytes, size: int) -> None:
@@ -232,10 +237,11 @@ class BlobCache:
             self._emit(BlobFault(sha256, "what the server sent has another hash", damaged=True))
             return
         name = sha256.hex()
-        (self._folder / (name + _PART)).rename(self._folder / name)
+        path = self._folder / name
+        (self._folder / (name + _PART)).rename(path)
         del self._sizes[name + _PART]
         self._sizes[name] = coming.size
-        self._sound.add(sha256)
+        self._sound[sha256] = path.stat().st_ctime_ns
         self._emit(BlobReady(sha256))
 
     def _drop(self, sha256: bytes) -> None:
@@ -243,7 +249,7 @@ class BlobCache:
         coming = self._coming.pop(sha256, None)
         if coming is not None:
             coming.file.close()
-        self._sound.discard(sha256)
+        self._sound.pop(sha256, None)
         for name in (sha256.hex(), sha256.hex() + _PART):
             self._sizes.pop(name, None)
             with contextlib.suppress(OSError):

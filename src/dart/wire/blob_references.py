@@ -37,6 +37,8 @@ def named_in(payload: bytes) -> set[bytes]:
 
 def references_in(payload: Buffer, most: int) -> tuple[Named, ...]:
     """Blobs that a payload may refer to, each once, in order; no more than one beyond `most` are looked for."""
+    if isinstance(payload, bytes) and MARK not in payload:
+        return ()  # nearly all, and much faster than an expression
     found: dict[bytes, Named] = {}
     for match in _REFERENCE.finditer(payload):
         sha256 = bytes(match[1])

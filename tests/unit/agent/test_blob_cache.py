@@ -121,6 +121,20 @@ def test_damage_is_noticed(make, folder):
     assert make().does(BlobFind(sha256, 1000)) == BlobHere(sha256, 0)
 
 
+def test_what_a_task_changed_reaches_no_other(make, folder):
+    """A task of the agent's own user may write to what it reads; nobody gets that afterwards."""
+    held = make()
+    sha256 = held.fill("a")
+    assert held.does(BlobFind(sha256, 1000)) == BlobReady(sha256)
+    with (folder / sha256.hex()).open("r+b") as file:
+        file.write(b"y")
+    os.utime(folder / sha256.hex(), (0, 0))
+    with pytest.raises(Missing, match="was changed"):
+        held.cache.open(sha256)
+    held.cache.do(BlobLet(sha256))
+    assert held.does(BlobFind(sha256, 1000)) == BlobHere(sha256, 0)
+
+
 def test_those_go_first_that_were_not_used_for_longest(make, folder):
     """Use counts, not age; also over a restart. What tasks use never goes, and a new one waits for it."""
     held = make()
