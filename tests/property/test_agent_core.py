@@ -4,20 +4,18 @@ from collections import deque
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from dart.agent import events
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
 from dart.agent.core import SpoolMode
 from dart.agent.core.state import Fate, Phase
 from dart.ids import AttemptRef, StoreId
-from dart.wire import messages, values
-from dart.wire.blob_references import references_in
+from dart.wire import messages
+from harness.agent_blobs import BLOBS, WithBlobs, parameter_that_names
 from harness.agent_recorder import OTHER_STORE, STORE, Recorder, lease
 
 SLOTS = 3
-BLOBS = {b"a" * 32: 25, b"b" * 32: 100}
-"""Sizes by hash."""
 DURATIONS = st.sampled_from([0.0001, 0.001, 0.02, 0.3, 5.0])
 
 
@@ -33,7 +31,7 @@ class FakeRunner:
         return tuple(self.given)[1:]
 
 
-class AgentMachine(RuleBasedStateMachine):
+class AgentMachine(WithBlobs):
     """Events in any order that a supervisor, a link and a broker could produce."""
 
     @initialize(mode=st.sampled_from(SpoolMode), duration=st.one_of(st.none(), DURATIONS))
@@ -49,11 +47,7 @@ class AgentMachine(RuleBasedStateMachine):
             blob_fetch_bytes_max=30,
             blob_tasks_max=3,
         )
-        self.cache: deque[BlobFind | BlobWrite] = deque()
-        """What the cache has not done yet."""
-        self.there: set[bytes] = set()
-        """Blobs that the core knows to be here, or to do without."""
-        self.asked: list[messages.BlobGet] = []
+        self.without_blobs()
         self.agent.state.duration_seconds = duration
         self.runners = [FakeRunner() for _ in range(SLOTS)]
         self.next_task = 0
@@ -85,17 +79,10 @@ class AgentMachine(RuleBasedStateMachine):
 
     def carry_out(self, command: events.Command) -> list[events.Event]:
         match command:
-            case BlobFind() | BlobWrite():
-                self.cache.append(command)
-            case BlobLack(sha256):
-                self.there.add(sha256)
-            case BlobLet(sha256):
-                self.there.discard(sha256)
-                self.cache = deque(order for order in self.cache if order.sha256 != sha256)
+            case BlobFind() | BlobWrite() | BlobLack() | BlobLet():
+                self.take_blob_command(command)
             case events.Give(slot, leases):
-                for entry in leases:
-                    named = {blob.sha256 for blob in references_in(entry.parameter, 9)}
-                    assert named <= self.there, "no task is given before its blobs are settled"
+                self.check_blobs_of(leases)
                 runner = self.runners[slot]
                 assert runner.ready
                 assert not runner.dying, "nothing is given to a runner that is being killed"
@@ -117,7 +104,7 @@ class AgentMachine(RuleBasedStateMachine):
                 self.on_disk.difference_update(refs)
             case events.Connect():
                 self.hello, self.sent_sequence = None, 0
-                self.asked.clear()
+                self.asked = []
                 return [events.LinkUp(0.5)]
             case events.Send(sequence, message):
                 self.sent_sequence += 1
@@ -140,10 +127,8 @@ class AgentMachine(RuleBasedStateMachine):
                     # The broker learns that it never arrived, was given back, or was killed on the way out.
                     assert ref not in state.held or (state.killing and state.held[ref].fate is Fate.ABANDONED)
                     self.outcome[ref] = "released"
-            case messages.BlobGet(sha256, offset, size, ref):
-                assert ref in self.agent.state.held, "it is asked for in the name of a lease"
-                assert 0 <= offset < offset + size <= BLOBS[sha256]
-                self.asked.append(message)
+            case messages.BlobGet():
+                self.hear_blob_get(message)
             case messages.Results(results, credit):
                 assert self.hello is not None
                 for result in results:
@@ -213,7 +198,7 @@ class AgentMachine(RuleBasedStateMachine):
         named=st.lists(st.sampled_from(sorted(BLOBS)), max_size=2),
     )
     def broker_gives(self, amount: int, timeout: float, named: list[bytes]) -> None:
-        parameter = values.encode([values.BlobReference(sha256, BLOBS[sha256]) for sha256 in named])
+        parameter = parameter_that_names(named)
         leases = []
         for _ in range(min(amount, self.credit)):
             self.next_task += 1
@@ -222,31 +207,6 @@ class AgentMachine(RuleBasedStateMachine):
         self.credit -= len(leases)
         self.agent.sequence += 1
         self.do(events.FrameArrived(self.agent.sequence, messages.Tasks(tuple(leases))))
-
-    @precondition(lambda self: self.cache)
-    @rule(luck=st.sampled_from(["here", "here", "whole", "damaged", "full", "crowded"]))
-    def cache_works(self, luck: str) -> None:
-        order = self.cache.popleft()
-        sha256, size = order.sha256, BLOBS[order.sha256]
-        here = order.offset + len(order.data) if isinstance(order, BlobWrite) else 0
-        if luck == "crowded" and isinstance(order, BlobFind):
-            self.do(BlobCrowded(sha256))
-        elif luck in {"damaged", "full"}:
-            self.cache = deque(later for later in self.cache if later.sha256 != sha256)
-            self.do(BlobFault(sha256, luck, damaged=luck == "damaged"))
-        elif here == size or (luck == "whole" and isinstance(order, BlobFind)):
-            self.there.add(sha256)
-            self.do(BlobReady(sha256))
-        else:
-            self.do(BlobHere(sha256, here))
-
-    @precondition(lambda self: self.live and self.asked)
-    @rule(data=st.data(), luck=st.sampled_from(["sent", "sent", "sent", "sent", "sent twice", "unknown", "other size"]))
-    def broker_sends_a_piece(self, data: st.DataObject, luck: str) -> None:
-        asked = self.asked.pop(data.draw(st.integers(0, min(1, len(self.asked) - 1))))
-        total = {"unknown": 0, "other size": BLOBS[asked.sha256] + 1}.get(luck, BLOBS[asked.sha256])
-        for _ in range(2 if luck == "sent twice" else 1):
-            self.say(messages.Blob(asked.sha256, asked.offset, total, b"x" * asked.size if total else b""))
 
     def some(self, data: st.DataObject, refs: set[AttemptRef]) -> tuple[AttemptRef, ...]:
         return tuple(data.draw(st.lists(st.sampled_from(sorted(refs)), unique=True))) if refs else ()
@@ -406,11 +366,7 @@ class AgentMachine(RuleBasedStateMachine):
             self.runner_is_ready(slot)
             self.tasks_end(slot, 2, 0.001)
         self.spool_syncs(3)
-        while self.cache:
-            self.cache_works("whole")
-        for asked in self.asked if self.live else ():
-            self.say(messages.Blob(asked.sha256, asked.offset, BLOBS[asked.sha256], b"x" * asked.size))
-        self.asked = []
+        self.a_good_moment_for_blobs()
         state = self.agent.state
         if self.live:
             refs = tuple(ref for ref, kept in state.kept.items() if kept.sent)

@@ -48,6 +48,7 @@ class Spool:
         self._gather_seconds = 0.005 if gather else 0.0
         self._writes = []
         self._forgets = set()
+        self._number = 0
         self._due = False
         self._full = False
         self._ended = False
@@ -102,7 +103,9 @@ class Spool:
             self._full = False
             self._emit(SpoolRoom())
         if writes:
-            self._emit(SpoolSynced(writes[-1][0]))
+            # Syncs overlap here; the word of an earlier one may come after that of a later one.
+            self._number = max(self._number, writes[-1][0])
+            self._emit(SpoolSynced(self._number))
         if self._writes or self._forgets:
             self._soon(0.0)
 

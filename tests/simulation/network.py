@@ -20,6 +20,8 @@ RARE = {
     "Error": 6.0,
     "Progress": 2.0,
     "Log": 2.0,
+    "Blob": 5.0,
+    "BlobGet": 3.0,
     "Heartbeat": 0.7,
 }
 """How much more often than others these messages have mishaps, for they are seldom sent."""

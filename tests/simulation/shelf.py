@@ -16,10 +16,10 @@ WORK_SECONDS = 0.01
 def draw_limits(chance):
     """Bounds so tight that pieces are many, wait for one another, and do not all fit into the cache."""
     return {
-        "blob_piece_bytes": chance.choice((10, 25, 1 << 18)),
+        "blob_piece_bytes": chance.choice((15, 40, 1 << 18)),
         "blob_pieces_max": chance.choice((40, 64)),
         "blob_pieces_bytes_max": chance.choice((10, 60, 1 << 22)),
-        "blob_fetch_bytes_max": chance.choice((10, 50, 1 << 21)),
+        "blob_fetch_bytes_max": chance.choice((15, 50, 1 << 21)),
         "blob_fetches_max": chance.choice((1, 8)),
         "blob_tasks_max": chance.choice((0, 2, 256)),
         "blob_cache_bytes_max": chance.choice((110, 130, 1 << 30)),
@@ -30,7 +30,7 @@ def named(token):
     """References that the task of this token names: often none, seldom one to what nobody has."""
     number = crc32(token.encode())
     known = [values.BlobReference(digest, len(data)) for digest, data in BLOBS.items()]
-    if number % 10 < 7:
+    if number % 10 < 8:
         return []
     if number % 100 < 97:
         return known[number // 100 % 3 :][: 1 + number // 1000 % 2]
