@@ -13,7 +13,7 @@ SEED ?=
 CORES := */dart/wire/*,*/dart/broker/core/*,*/dart/agent/core/*
 SOURCES := src clients tests benchmarks examples tools docs
 
-.PHONY: help install demo test unit integration e2e check check-page dashboard-load format docs sim sim-long blob-memory chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-profile mutations javascript audit clean
+.PHONY: help install demo test unit integration e2e check check-page dashboard-load format docs sim sim-long blob-memory chaos crossarch fuzz-rest soak fuzz fuzz-live bench bench-cores bench-scale bench-peers bench-profile mutations javascript audit clean
 
 help: ## what there is
 	sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile
@@ -105,6 +105,7 @@ docs: $(INSTALLED) ## write the generated documents again, and build the site in
 	$(BIN)/python docs/make_metrics.py
 	$(BIN)/python docs/make_grafana.py
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_performance.py
 	$(BIN)/python tools/site/build.py
 
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
@@ -114,6 +115,18 @@ bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 
 bench-cores: $(INSTALLED) ## the two cores and the codec alone: CPU a task, with up to 1,000,000 queued
 	PYTHONPATH=tests $(BIN)/python benchmarks/alone/cores.py
+
+bench-scale: $(INSTALLED) ## many agents, long backlogs, latency under load, far links, payloads, each part alone; WRITE=1 keeps the figures
+	$(BIN)/python benchmarks/alone/agents.py --agents 100 500 1000 2000 $(if $(WRITE),--write)
+	$(BIN)/python benchmarks/alone/backlog.py $(if $(WRITE),--write)
+	$(BIN)/python benchmarks/alone/interactive.py $(if $(WRITE),--write)
+	$(BIN)/python benchmarks/alone/payload.py $(if $(WRITE),--write)
+	PYTHONPATH=tests $(BIN)/python benchmarks/alone/wan.py $(if $(WRITE),--write)
+	PYTHONPATH=tests $(BIN)/python benchmarks/alone/parts.py $(if $(WRITE),--write)
+
+bench-peers: $(INSTALLED) ## DART beside the yardstick and the peers that can be installed here, in one run
+	test -d .venv/peers || $(BIN)/pip install -q --target .venv/peers distributed parsl ipyparallel celery redis
+	PYTHONPATH=.venv/peers $(BIN)/python benchmarks/peers.py $(if $(WRITE),--write)
 
 bench-profile: $(INSTALLED) ## where the time goes in W1: samples of each process for a flame graph, and a table
 	test -x $(BIN)/py-spy || $(BIN)/pip install -q py-spy

@@ -178,8 +178,13 @@ def run(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:
     script = {"dart": ["dart_peer.py"], "yardstick": ["yardstick.py"]}.get(name, ["peers.py", "--one", name])
     counts = ["--n", str(options.n), "--n-latency", "200", "--n-backlog", str(options.n), "--reps", "1"]
     command = [sys.executable, str(HERE / script[0]), *script[1:], "--workloads", options.workloads, *counts]
-    path = [str(HERE)] + ([os.environ.get("PYTHONPATH", "")] if name in PEERS else [])
-    environment = {**os.environ, "BENCH_T0": str(time.time()), "PYTHONPATH": os.pathsep.join(path)}
+    further = os.environ.get("PYTHONPATH", "").split(os.pathsep) if name in PEERS else []
+    environment = {
+        **os.environ,
+        "BENCH_T0": str(time.time()),
+        "PATH": os.pathsep.join([*(str(Path(folder) / "bin") for folder in further), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), *further]),
+    }
     try:
         done = subprocess.run(
             [*command, "--quiet-limit", "1"],
