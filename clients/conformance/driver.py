@@ -35,7 +35,9 @@ def untagged(part: Any) -> Any:
     if tag == "$timestamp":
         return Timestamp(int(content[0]), content[1])
     if tag == "$blob":
-        return BlobReference(bytes.fromhex(content["sha256"]), int(content["size"]))
+        return BlobReference(
+            bytes.fromhex(content["sha256"]), int(content["size"]), encoded=content.get("encoded", False)
+        )
     return Array(content["dtype"], tuple(content["shape"]), bytes.fromhex(content["data"]))
 
 
@@ -54,7 +56,8 @@ def tagged(value: Any) -> Any:
     if isinstance(value, dict):
         return {"$map": [[tagged(key), tagged(item)] for key, item in value.items()]}
     if isinstance(value, BlobReference):
-        return {"$blob": {"sha256": value.sha256.hex(), "size": str(value.size)}}
+        told = {"sha256": value.sha256.hex(), "size": str(value.size)}
+        return {"$blob": {**told, "encoded": True} if value.encoded else told}
     if hasattr(value, "timestamp"):
         ticks = round(value.timestamp() * 1e6)
         return {"$timestamp": [str(ticks // 1_000_000), ticks % 1_000_000 * 1000]}

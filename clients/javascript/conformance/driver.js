@@ -14,7 +14,7 @@ const TAGS = {
   $map: (entries) => new Map(entries.map(([key, value]) => [untagged(key), untagged(value)])),
   $timestamp: ([seconds, nanoseconds]) => new Timestamp(BigInt(seconds), nanoseconds),
   $array: ({ dtype, shape, data }) => new NdArray(dtype, shape, bytes(data)),
-  $blob: ({ sha256, size }) => new BlobReference(sha256, Number(size)),
+  $blob: ({ sha256, size, encoded }) => new BlobReference(sha256, Number(size), encoded ?? false),
 };
 
 function untagged(part) {
@@ -36,7 +36,10 @@ function tagged(value) {
   if (value instanceof Uint8Array) return { $bytes: hex(value) };
   if (Array.isArray(value)) return value.map(tagged);
   if (value instanceof Timestamp) return { $timestamp: [String(value.seconds), value.nanoseconds] };
-  if (value instanceof BlobReference) return { $blob: { sha256: value.sha256, size: String(value.size) } };
+  if (value instanceof BlobReference) {
+    const { sha256, size, encoded } = value;
+    return { $blob: { sha256, size: String(size), ...(encoded ? { encoded } : {}) } };
+  }
   if (value instanceof NdArray) return { $array: { dtype: value.dtype, shape: value.shape, data: hex(value.data) } };
   const entries = value instanceof Map ? [...value] : Object.entries(value);
   return { $map: entries.map(([key, item]) => [tagged(key), tagged(item)]) };
