@@ -133,7 +133,7 @@ def _draw_agents(axes: Any, rows: list[dict[str, Any]]) -> None:
 def _draw_payload(axes: Any, rows: list[dict[str, Any]]) -> None:
     size = [row["bytes"] for row in rows]
     axes.plot(size, [row["tasks_per_s"] for row in rows], "o-", label="tasks/s")
-    axes.plot(size, [row["mb_per_s"] for row in rows], "s-", label="MB/s, both ways")
+    axes.plot(size, [row["mb_per_s"] or None for row in rows], "s-", label="MB/s, both ways")
     axes.set(xscale="log", yscale="log", xlabel="bytes of a value")
 
 
