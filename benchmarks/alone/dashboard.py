@@ -32,10 +32,11 @@ from installation import Installation, installation, raise_open_files  # noqa: E
 from dart_client import Client  # noqa: E402
 
 SLICE = 50_000
-OPENINGS = 6
-CHANGES = 10
+OPENINGS = 5
+CHANGES = 8
 BREATH_SECONDS = 0.1
-FINISHING = 50
+SETTLE_SECONDS = 180.0
+FINISHING = 20
 """Tasks that end at each breath."""
 PAINT = """() => new Promise((resolve) => new PerformanceObserver((list) => {
   list.getEntriesByName("first-contentful-paint").forEach((entry) => resolve(entry.startTime));
@@ -82,10 +83,19 @@ def fill(client: Client, herd: Herd, tasks: int) -> None:
         client.submit("images-of-the-year", entries)
 
 
+def settle(herd: Herd) -> None:
+    """Until the agents have taken what they take ahead."""
+    deadline, before = time.monotonic() + SETTLE_SECONDS, -1
+    while herd.sum("held") != before and time.monotonic() < deadline:
+        before = herd.sum("held")
+        time.sleep(5)
+
+
 @contextlib.contextmanager
 def opened(browser: Any, url: str, state: Any, **options: Any) -> Iterator[Any]:
     """A page in a fresh profile that is logged in."""
     context = browser.new_context(ignore_https_errors=True, base_url=url, storage_state=state, **options)
+    context.set_default_timeout(120_000)
     try:
         yield context.new_page()
     finally:
@@ -190,34 +200,51 @@ def draw(browser: Any, url: str, state: Any, folder: Path, task: str) -> None:
 def measure(options: argparse.Namespace, installed: Installation, client: Client) -> dict[str, Any]:
     """All figures of one run."""
     figures: dict[str, Any] = {"workers": options.agents, "tasks": options.tasks}
+    key = (installed.state / "admin.key").read_text().strip()
+    url = installed.line.split()[1]
     herd = Herd(client, options.agents)
     others = Others()
     try:
         herd.wait("live", options.agents)
-        fill(client, herd, options.tasks)
-        key = (installed.state / "admin.key").read_text().strip()
-        url = installed.line.split()[1]
-        with Load(herd), chromium() as browser:
-            figures["held"] = herd.sum("held")
-            figures["lag_without_page"] = peak_lag(client)
+        with chromium() as browser:
             context = browser.new_context(ignore_https_errors=True, base_url=url)
             log_in(context.new_page(), key)
             state = context.storage_state()
             context.close()
-            figures |= open_pages(browser, url, state)
-            figures |= watch(browser, url, state, client)
-            figures["lag_with_page"] = peak_lag(client)
-            figures["open_tasks_at_the_end"] = client.server()["open_tasks"]
-            figures["server_uss_mb"] = round(installed.server_uss() / 1e6)
+            fill(client, herd, options.tasks)
+            settle(herd)
+            figures["held"] = herd.sum("held")
+            figures["lag_without_page"] = peak_lag(client)
+            with Load(herd):
+                measure_pages(options, installed, client, browser, state=state, figures=figures)
             figures["others_percent"] = others.percent()
-            for name, value in figures.items():
-                print(f"{name.replace('_', ' '):<28}{value:>16}", flush=True)
-            if options.pictures:
-                (task, *_) = [task["id"] for task in client.tasks("waits-for-a-gpu")][:1]
-                draw(browser, url, state, options.pictures, task)
     finally:
         herd.close()
     return figures
+
+
+def measure_pages(
+    options: argparse.Namespace,
+    installed: Installation,
+    client: Client,
+    browser: Any,
+    *,
+    state: Any,
+    figures: dict[str, Any],
+) -> None:
+    """What is seen, printed as soon as it is known; then pictures."""
+    url = installed.line.split()[1]
+    for found in (open_pages(browser, url, state), watch(browser, url, state, client)):
+        figures |= found
+        for name, value in found.items():
+            print(f"{name.replace('_', ' '):<28}{value:>16}", flush=True)
+    figures["lag_with_page"] = peak_lag(client)
+    figures["open_tasks"] = client.server()["open_tasks"]
+    figures["server_uss_mb"] = round(installed.server_uss() / 1e6)
+    print(figures, flush=True)
+    if options.pictures:
+        (task, *_) = [task["id"] for task in client.tasks("waits-for-a-gpu")][:1]
+        draw(browser, url, state, options.pictures, task)
 
 
 def main() -> int:
