@@ -25,7 +25,7 @@ RARE = {
     "Heartbeat": 0.7,
 }
 """How much more often than others these messages have mishaps, for they are seldom sent."""
-SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 6.0, "Cancel": 1.0}
+SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 6.0, "Cancel": 1.0, "Blob": 0.3}
 """So seldom sent that bad weather hardly ever meets them: they can be meddled with by name."""
 
 
