@@ -4,7 +4,7 @@ from heapq import heapify
 
 from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.leases import hold
-from dart.broker.core.lifecycle import Transition, move, new_task
+from dart.broker.core.lifecycle import Transition, move, new_task, was_counted
 from dart.broker.core.liveness import arm
 from dart.broker.core.model import Agent, Job, Recovered, RecoveredLease, TaskState
 from dart.broker.core.retention import take_up
@@ -65,7 +65,10 @@ def _stand(core: Core) -> None:
 
 
 def _take_up(core: Core, lease: RecoveredLease, now: float) -> None:
-    """Give an agent its lease back, but for tasks that are finished or that a later lease names."""
+    """Give an agent its lease back, but for tasks that are finished or that a later lease names.
+
+    One row is for many attempts and stays as long as one of them is out: those that were counted are not.
+    """
     enrolment = core.enrolments.get(lease.agent_id)
     for ref in reversed(lease.attempts):
         task = core.tasks.get(ref.task_id)
@@ -74,6 +77,7 @@ def _take_up(core: Core, lease: RecoveredLease, now: float) -> None:
             and not enrolment.revoked_at_ms
             and task is not None
             and task.state is TaskState.QUEUED
+            and not was_counted(task, ref.attempt)
         ):
             move(task, Transition.ADOPT)
             hold(core, _absent(core, enrolment.agent_id, enrolment.name, now), task, ref.attempt, lease.lease_id)

@@ -284,3 +284,16 @@ def test_attempts_that_were_counted_are_over_after_a_restart_too(r):
     r.restart()
     assert a.hello(results=(lost,)).forget == (lost,)
     assert b.hello(results=tuple(b.given)).forget == tuple(b.given)
+
+
+def test_a_row_that_stays_for_others_gives_back_no_counted_attempt(r):
+    """One row has many attempts; of those the one that failed is over, and its result does not come for the retry."""
+    agent = r.agent(slots=2, credit=2)
+    retried, _other = r.submit(2, retries=1)
+    r.define("flush")
+    failed = agent.given[0]
+    agent.fail(failed)
+    r.restart()
+    assert (r.state(retried), r.task(retried).errors) == (TaskState.QUEUED, 1)
+    assert agent.hello(attempts=agent.given[1:], results=(failed,)).forget == (failed,)
+    assert r.state(retried) is TaskState.QUEUED
