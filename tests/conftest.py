@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 ORDER = ("chaos", "e2e", "integration", "simulation", "property", "crossarch", "fuzz", "unit")
 """Folders of tests: what takes long comes first, so that no process is left alone with it at the end; those of foreign
@@ -21,15 +20,15 @@ def _place(item):
     return next((PLACES[folder] for folder in item.path.parents if folder in PLACES), len(PLACES))
 
 
-class Scheduling(LoadFileScheduling):
-    """A file is for one process, and so is all of `crossarch`: its emulated installation is made once and not twice."""
-
-    def _split_scope(self, nodeid):
-        return "tests/crossarch" if nodeid.startswith("tests/crossarch/") else super()._split_scope(nodeid)
-
-
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """How `make test` deals tests out."""
+    """A file is for one process, and so is all of `crossarch`: its emulated installation is made once and not twice."""
+    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415 - foreign Pythons have none
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return "tests/crossarch" if nodeid.startswith("tests/crossarch/") else super()._split_scope(nodeid)
+
     return Scheduling(config, log)
 
 

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from dart.ids import Attempt, AttemptRef
 from dart.limits import Limits
 from dart.wire import messages, values
+from dart.wire.batches import TRACEPARENT
 from dart.wire.codec import MESSAGE_TYPES, decode_from_agent, decode_from_broker, encode
 
 LIMITS = Limits()
@@ -27,7 +28,8 @@ PAYLOADS = st.binary(max_size=50) | st.binary(min_size=1, max_size=3).map(lambda
 HEX = st.binary(min_size=16, max_size=16).map(bytes.hex)
 MANY = st.lists(REFS, max_size=5).map(tuple)
 CREDITS = st.builds(messages.Credit, COUNTS, COUNTS, COUNTS)
-LEASES = st.builds(messages.Lease, REFS, NAMES, NAMES, NAMES, SECONDS, PAYLOADS)
+TRACES = st.just("") | st.from_regex(TRACEPARENT, fullmatch=True)
+LEASES = st.builds(messages.Lease, REFS, NAMES, NAMES, NAMES, SECONDS, PAYLOADS, TRACES)
 TIMES = st.integers(-(2**53), 2**53)
 RESULTS = st.builds(
     messages.Result, REFS, NAMES, NAMES, TIMES, SECONDS, st.booleans(), st.integers(0, 2**31 - 1), PAYLOADS
@@ -85,7 +87,7 @@ MESSAGES = {
     messages.Ack: st.builds(messages.Ack, MANY),
     messages.Cancel: st.builds(messages.Cancel, MANY),
     messages.Blob: st.builds(messages.Blob, BYTES_32, COUNTS, COUNTS, PAYLOADS),
-    messages.Heartbeat: st.builds(messages.Heartbeat, COUNTS, st.booleans(), FRACTIONS),
+    messages.Heartbeat: st.builds(messages.Heartbeat, COUNTS, st.booleans(), FRACTIONS, st.booleans(), COUNTS, COUNTS),
     messages.Drain: st.builds(messages.Drain, TEXTS),
     messages.Bye: st.builds(messages.Bye, TEXTS),
     messages.Error: st.builds(messages.Error, st.integers(1, 2**31 - 1), TEXTS),

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from dart.broker.core.model import TaskState
 from dart.broker.gateway import Gateway
 from dart.broker.measures import Histogram
+from dart.errors import DartError
 
 LOOK_SECONDS: Final = 1.0
 SAMPLES_KEPT: Final = 900
@@ -112,8 +114,9 @@ class History:
         )
 
     def _again(self) -> None:
-        self.look()
         self.start()
+        with suppress(DartError):  # while the store cannot be written there is nothing to look at
+            self.look()
 
     def _totals(self) -> "_Totals":
         measures = self._gateway.overview.measures
