@@ -111,7 +111,7 @@ docs: $(INSTALLED) ## write the generated documents again, and build the site in
 bench: $(INSTALLED) ## short: DART beside the yardstick, with ratios
 	# As pip leaves an installed DART: a start is not to count the compiler.
 	$(BIN)/python -m compileall -q src clients
-	$(BIN)/python benchmarks/compare.py
+	$(BIN)/python benchmarks/compare.py $(if $(WRITE),--write)
 
 bench-cores: $(INSTALLED) ## the two cores and the codec alone: CPU a task, with up to 1,000,000 queued
 	PYTHONPATH=tests $(BIN)/python benchmarks/alone/cores.py

@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from figures import write
+
 HERE = Path(__file__).resolve().parent
 FIGURES = (
     # workload, member, what it is, whether more is better
@@ -43,7 +45,8 @@ def run(script: str, workloads: str, options: list[str]) -> dict[str, dict]:
 def main() -> int:
     """Run both, print the table; exit code 1 if a workload failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workloads", default="w5,w1,w2,w3,w4")
+    parser.add_argument("--workloads", default="w5,w1,w2,w3,w4,w6")
+    parser.add_argument("--write", action="store_true", help="keep the figures for the page of performance")
     parser.add_argument("--long", action="store_true", help="as the published figures: more tasks, more repetitions")
     options = parser.parse_args()
     extra = ["--reps", "3"] if options.long else ["--reps", "1", "--n-backlog", "20000", "--quiet-limit", "2"]
@@ -51,16 +54,20 @@ def main() -> int:
     if "w1" in options.workloads:
         yardstick["W1h"], dart["W1h"] = yardstick.get("W1", {}), run("historic_peer.py", "w1", extra).get("W1", {})
     print(f"{'':<24}{'yardstick':>12}{'dart':>12}{'ratio':>9}")
+    rows = []
     for workload, member, label, more in FIGURES:
         if workload.lower().rstrip("abh") not in options.workloads:
             continue
         bare, ours = yardstick.get(workload, {}).get(member), dart.get(workload, {}).get(member)
         ratio = f"{(ours / bare if more else bare / ours):.2f}" if bare and ours else "-"
         print(f"{label:<24}{bare if bare is not None else '-':>12}{ours if ours is not None else '-':>12}{ratio:>9}")
+        rows.append({"what": label, "yardstick": bare, "dart": ours, "ratio": ratio})
     if memory := dart.get("W5", {}).get("mem_idle"):
         print(
             "idle private MB: " + ", ".join(f"{role} {told['uss_mb']} ({told['n']})" for role, told in memory.items())
         )
+    if options.write:
+        write("compare", rows)
     for line in (*yardstick.values(), *dart.values()):
         if "error" in line:
             print(f"{line['peer']} {line['workload']}: {line['error']}")
