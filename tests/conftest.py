@@ -23,7 +23,7 @@ def _place(item):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """A file is for one process, and so is all of `crossarch`: its emulated installation is made once and not twice."""
-    from xdist.scheduler import LoadFileScheduling  # noqa: PLC0415 - foreign Pythons have none
+    from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
