@@ -5,7 +5,7 @@ PYTHON ?= python3
 MINUTES ?= 10
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-PROCESSES ?= 2
+PROCESSES ?= 3
 PYTEST := $(BIN)/coverage run -m pytest -q
 SIMULATE := PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.run
 SEEDS ?= 2000
@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml tools/make_venv.sh
 demo: $(INSTALLED) ## server, two agents, 240 files counted and checked, all stopped again
 	$(BIN)/python examples/count_words/demo.py
 
-test: $(INSTALLED) ## all tests in PROCESSES=2 at a time, coverage and its thresholds
+test: $(INSTALLED) ## all tests in PROCESSES=3 at a time, coverage and its thresholds
 	tools/install_test_peers.sh
 	$(BIN)/coverage erase
 	# Real processes on a busy machine: what fails is tried once more, alone and in plain sight; twice is a fault.
