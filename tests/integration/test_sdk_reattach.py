@@ -114,8 +114,10 @@ def test_progress_waits_for_the_job_and_is_drawn_in_a_terminal(client, tmp_path,
                 drawn.extend(os.read(master, 65536))
             return text in drawn
 
-        wait_until(lambda: has(b"[###############..............."), explain=lambda: drawn)
-        (tmp_path / "go").touch()
+        try:
+            wait_until(lambda: has(b"[###############..............."), explain=lambda: drawn)
+        finally:
+            (tmp_path / "go").touch()  # or the worker is busy for all tests that follow
         assert waiting.result(30) == {"succeeded": 1}
         wait_until(lambda: has(b"1/1"), explain=lambda: drawn)
         monkeypatch.setattr(sys, "stderr", quiet)
@@ -134,7 +136,7 @@ def test_functions_are_sent_where_owners_allow_it(running, client, tmp_path, mon
     (tmp_path / "sent_steps.py").write_text("def treble(value):\n    return 3 * value\n")
     module = importlib.import_module("sent_steps")
     with Executor(client, location="w", push=True) as executor:
-        assert list(executor.map(module.treble, range(5))) == [0, 3, 6, 9, 12]
+        assert list(executor.map(module.treble, range(5), timeout=30)) == [0, 3, 6, 9, 12]
         (tmp_path / "sent_steps.py").write_text("def treble(value):\n    return [value] * 3\n")
         importlib.invalidate_caches()
         module = importlib.reload(module)

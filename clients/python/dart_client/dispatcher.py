@@ -23,6 +23,7 @@ class Dispatcher:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiting: dict[tuple[Job, str], deque[tuple[TaskFuture, Entry]]] = {}
+        self._under_way: Job | None = None
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -36,6 +37,12 @@ class Dispatcher:
             else:
                 self._condition.notify()
 
+    def has_unsent(self, name: str) -> bool:
+        """Whether tasks of the job of this name were submitted and their POST is not answered yet."""
+        with self._condition:
+            jobs = [job for job, _ in self._waiting]
+            return any(job is not None and job.name == name for job in (*jobs, self._under_way))
+
     def close(self, seconds: float) -> None:
         """End after the POST under way; what waits is failed by the closed connection."""
         with self._condition:
@@ -48,6 +55,7 @@ class Dispatcher:
     def _run(self) -> None:
         while True:
             with self._condition:
+                self._under_way = None
                 if not self._waiting:
                     self._condition.wait_for(lambda: self._waiting or self._closed, IDLE_SECONDS)
                 if not self._waiting:
@@ -59,4 +67,5 @@ class Dispatcher:
                     queue.popleft()
                 if not queue:
                     del self._waiting[job, traceparent]
+                self._under_way = job
             job.post_futures([future for future, _ in batch], [entry for _, entry in batch], traceparent)

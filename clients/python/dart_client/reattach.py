@@ -61,6 +61,7 @@ def wait_with_bar(job: Job, *, label: str, timeout: float | None) -> dict[str, i
     connection = job.client.connection
     with Bar(0, label) as bar:
         while True:
+            unsent = job.client.dispatcher.has_unsent(job.name)  # before the look, which shows what was sent since
             counts: dict[str, int] = job.client.job_info(job.name)["tasks"]
             ended = sum(count for state, count in counts.items() if state in FINISHED)
             bar.total = sum(counts.values())
@@ -70,7 +71,7 @@ def wait_with_bar(job: Job, *, label: str, timeout: float | None) -> dict[str, i
                 running = connection.call("GET", path("job", job.name, "tasks"), query=query)["tasks"]
                 parts = sum(task.get("progress", {}).get("fraction", 0.0) for task in running)
             bar.show(ended + parts, failed=ended - counts.get("succeeded", 0))
-            if ended == bar.total:
+            if ended == bar.total and not unsent:
                 return counts
             if ends_at is not None and time.monotonic() > ends_at:
                 raise FutureTimeoutError(f"{bar.total - ended} tasks of the job {job.name} are open after {timeout} s")
