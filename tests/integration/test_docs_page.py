@@ -1,7 +1,5 @@
 """`/docs` in a real browser, with no network but the server: it renders, and a call can be tried with a key."""
 
-import shutil
-
 import pytest
 from aiohttp import web
 from playwright.async_api import async_playwright
@@ -9,19 +7,8 @@ from playwright.async_api import async_playwright
 from dart.limits import Limits
 from dart.rest import docs
 from dart.rest.routes import ROUTES
+from harness.browser import CHROMIUM, OPTIONS
 from harness.rest_stack import KEY, joined, rest
-
-CHROMIUM = shutil.which("chromium")
-OPTIONS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium (apt-get install chromium)")

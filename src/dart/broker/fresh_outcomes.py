@@ -6,7 +6,7 @@ Without it, each of those who wait for one quick task would read from the store 
 from collections.abc import Sequence
 
 from dart.broker.core.records import Record, TaskFinished
-from dart.broker.store.base import FinishedTask
+from dart.broker.store.base import FinishedTask, outcome_of
 from dart.ids import TaskId
 
 TASKS_MAX = 16
@@ -45,28 +45,10 @@ class FreshOutcomes:
         for record in records:
             if isinstance(record, TaskFinished) and len(record.payload) <= BYTES_MAX:
                 for seen in self._watching.get(record.id, ()):
-                    seen[record.id] = _finished(record)
+                    seen[record.id] = outcome_of(record, 0)
 
     def void(self) -> None:
         """What is not durable yet never will be."""
         for watching in self._watching.values():
             for seen in watching:
                 seen.clear()
-
-
-def _finished(record: TaskFinished) -> FinishedTask:
-    return FinishedTask(
-        sequence=0,
-        id=record.id,
-        state=record.state,
-        worker=record.worker,
-        host=record.host,
-        location=record.location,
-        tag=record.tag,
-        attempts=record.attempts,
-        start_time_ms=record.start_time_ms,
-        duration_seconds=record.duration_seconds,
-        error_code=record.error_code,
-        finished_at_ms=record.finished_at_ms,
-        payload=record.payload,
-    )

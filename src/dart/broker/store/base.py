@@ -16,7 +16,7 @@ from typing import BinaryIO, NamedTuple
 
 from dart.broker.core.access import AuditRow
 from dart.broker.core.model import Recovered, TaskState
-from dart.broker.core.records import Record
+from dart.broker.core.records import Record, TaskFinished
 from dart.ids import JobId, TaskId
 
 
@@ -52,6 +52,25 @@ class FinishedTask(NamedTuple):
     finished_at_ms: int
     payload: bytes
     """Empty where the call says that it leaves payloads out."""
+
+
+def outcome_of(record: TaskFinished, sequence: int) -> FinishedTask:
+    """What is told of a task whose outcome is this record; `sequence` 0: not recorded yet."""
+    return FinishedTask(
+        sequence=sequence,
+        id=record.id,
+        state=record.state,
+        worker=record.worker,
+        host=record.host,
+        location=record.location,
+        tag=record.tag,
+        attempts=record.attempts,
+        start_time_ms=record.start_time_ms,
+        duration_seconds=record.duration_seconds,
+        error_code=record.error_code,
+        finished_at_ms=record.finished_at_ms,
+        payload=record.payload,
+    )
 
 
 class Store(ABC):

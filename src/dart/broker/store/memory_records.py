@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from dart.broker.core import records as r
 from dart.broker.core.model import JobConfig, JobStatus, RecoveredLease, TaskPolicy, TaskState
-from dart.broker.store.base import FinishedTask
+from dart.broker.store.base import FinishedTask, outcome_of
 from dart.broker.store.memory_access import AccessTables
 from dart.broker.store.memory_table import Table, Undo
 from dart.ids import JobId, LeaseId, TaskId
@@ -141,22 +141,7 @@ class MemoryRecords:
         tally.put((record.worker, record.state), tally.get((record.worker, record.state), 0) + 1)
         sequence = self._next("highest_sequence")
         self._outcome_sequences.add((record.job_id, record.id), sequence)
-        outcome = FinishedTask(
-            sequence=sequence,
-            id=record.id,
-            state=record.state,
-            worker=record.worker,
-            host=record.host,
-            location=record.location,
-            tag=record.tag,
-            attempts=record.attempts,
-            start_time_ms=record.start_time_ms,
-            duration_seconds=record.duration_seconds,
-            error_code=record.error_code,
-            finished_at_ms=record.finished_at_ms,
-            payload=record.payload,
-        )
-        self._outcomes[record.job_id].add(sequence, outcome)
+        self._outcomes[record.job_id].add(sequence, outcome_of(record, sequence))
 
     @_apply.register
     def _(self, record: r.AttemptsCounted) -> None:
