@@ -100,7 +100,8 @@ class Transport:
         """Those of `_peers` by key, oldest first."""
         self._sessions: dict[SessionId, Peer] = {}
         self._last_session = 0
-        self._shut_out: set[AgentId] = set()
+        self._shut_out: dict[AgentId, None] = {}
+        """The latest; of those before them every connection has ended long ago."""
         self._next_label = ""
         self.on_moved: Callable[[AgentId], None] = lambda _agent: None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -248,7 +249,9 @@ class Transport:
 
     def shut_out(self, agent_id: AgentId) -> None:
         """Say REVOKED on all connections of this agent, and read nothing of them any more."""
-        self._shut_out.add(agent_id)
+        self._shut_out[agent_id] = None
+        if len(self._shut_out) > self._limits.revoked_agents_max:
+            del self._shut_out[next(iter(self._shut_out))]
         for peer in self._connections.get(agent_id, ()):
             self.end(peer.session)
             self._repeat(peer)

@@ -81,13 +81,12 @@ async def add(call: Call) -> Answer:
     """`POST /worker/`: starts an agent on each host over SSH; answers when all of them are connected."""
     wanted = await _with_ssh(call, host_schemas.NewWorkers)
     names.check_name(wanted.name, "name", call.limits)
-    names.check_capabilities(wanted.capabilities, "capabilities", call.limits)
+    capabilities = names.check_capabilities(wanted.capabilities, "capabilities", call.limits)
     slots = schemas.integer(wanted.workers_per_host, "workers_per_host", minimum=1, maximum=SLOTS_MAX)
     shm_bytes = schemas.integer(wanted.shm_size, "shm_size", maximum=SHM_BYTES_MAX)
     ssh = _ssh(wanted.ssh)
     if not wanted.hosts or not all(wanted.hosts):
         raise InvalidRequestError("Member `hosts` must name at least one host, none of them empty.", field="hosts")
-    capabilities = tuple(filter(None, wanted.capabilities))
     new = NewWorkers(
         wanted.name,
         tuple(wanted.hosts),
