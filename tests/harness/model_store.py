@@ -32,6 +32,7 @@ from dart.broker.core.records import (
     SubmissionOpened,
     TaskFinished,
     TasksAdded,
+    TasksDoomed,
     TokenAdded,
     TokenForgotten,
     TokenRevoked,
@@ -100,9 +101,16 @@ class ModelStore:
         self.submissions = {}
         jobs = tuple(
             RecoveredJob(
-                added.id, added.name, added.config, status, added.defined_at_ms, dict(self.tallies[added.id]), at_ms
+                added.id,
+                added.name,
+                added.config,
+                status,
+                added.defined_at_ms,
+                dict(self.tallies[added.id]),
+                at_ms,
+                doomed,
             )
-            for added, status, at_ms in self.jobs.values()
+            for added, status, at_ms, doomed in self.jobs.values()
         )
         keys = tuple(key for _, key in sorted(self.keys.items()))
         tokens = tuple(token for _, token in sorted(self.join_tokens.items()))
@@ -122,9 +130,12 @@ class ModelStore:
             case JobAdded():
                 assert record.id > self.highest_id
                 self.highest_id = record.id
-                self.jobs[record.id] = (record, JobStatus.RUNNING, 0)
+                self.jobs[record.id] = (record, JobStatus.RUNNING, 0, 0)
             case JobStatusSet():
-                self.jobs[record.id] = (self.jobs[record.id][0], record.status, record.at_ms)
+                added, _, _, doomed = self.jobs[record.id]
+                self.jobs[record.id] = (added, record.status, record.at_ms, doomed)
+            case TasksDoomed():
+                self.jobs[record.job_id] = (*self.jobs[record.job_id][:3], record.last_id)
             case JobForgotten():
                 del self.jobs[record.id]
                 self.tasks = {key: row for key, row in self.tasks.items() if row[0] != record.id}

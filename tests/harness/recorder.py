@@ -95,10 +95,15 @@ class Recorder:
         """An event with a token: the value of its reply, or its refusal raised."""
         token = next(self._tokens)
         self.do(kind(token, *arguments, **members))
-        (answer,) = (c for c in self.commands if isinstance(c, Reply | Refuse) and c.token == token)
-        if isinstance(answer, Refuse):
-            raise answer.error
-        return answer.value
+        assert any(isinstance(c, Reply | Refuse) and c.token == token for c in self.commands)
+        return self.answer(token)
+
+    def answer(self, token):
+        """What the last turn answered to this token, None if nothing; a refusal is raised."""
+        found = [c for c in self.commands if isinstance(c, Reply | Refuse) and c.token == token]
+        if found and isinstance(found[0], Refuse):
+            raise found[0].error
+        return found[0].value if found else None
 
     def records(self, kind=object):
         """Records of the last turn."""
@@ -135,8 +140,21 @@ class Recorder:
         first = self.ask(TasksSubmitted, job, specs, amount)
         return list(range(first, first + amount))
 
+    def begin_stop(self, job="job"):
+        """The first slice of a stop; its token."""
+        token = next(self._tokens)
+        self.do(JobStopped(token, job))
+        return token
+
     def stop(self, job="job"):
-        return self.ask(JobStopped, job)
+        """A stop, slice by slice until it is answered; what all its turns told is in `commands`."""
+        token = self.begin_stop(job)
+        told = self.commands
+        while (answer := self.answer(token)) is None:
+            assert self.reactor.next_deadline() == self.now
+            told = [*told, *self.do(TimePassed())]
+        self.commands = told
+        return answer
 
     def purge(self, *jobs):
         return self.ask(JobsPurged, jobs)

@@ -25,6 +25,7 @@ from dart.broker.core.records import (
     ResultsBounded,
     SubmissionClosed,
     SubmissionOpened,
+    TasksDoomed,
     TokenAdded,
     TokenForgotten,
     TokenRevoked,
@@ -370,6 +371,7 @@ class OtherContract:
             noted(1),
             answered("key", 1),
             JobStatusSet(1, JobStatus.STOPPED),
+            TasksDoomed(1, 3),
             JobForgotten(1),
         ]
         assert {type(sample) for sample in samples} == set(get_args(Record))

@@ -10,6 +10,7 @@ from dart.broker.core.records import (
     LeaseAdded,
     SubmissionClosed,
     SubmissionOpened,
+    TasksDoomed,
 )
 from harness.store_samples import CONFIG, POLICY, answered, done, finished, job, result_ids, results, tasks
 
@@ -36,6 +37,13 @@ class DefinitionContract:
         """A stopped job is stopped after a start; a status for a job that is gone is no error."""
         store.commit([job(1), JobStatusSet(1, JobStatus.STOPPED), JobStatusSet(99, JobStatus.STOPPED)])
         assert [found.status for found in restart(store).recover().jobs] == [JobStatus.STOPPED]
+
+    def test_what_is_being_cancelled_is_remembered(self, store, restart):
+        """Up to which id, after a start too; of a job that is gone it is no error."""
+        store.commit([job(1), tasks(1, 2, 3), TasksDoomed(1, 3), TasksDoomed(99, 3)])
+        store = restart(store)
+        assert [found.doomed_through for found in store.recover().jobs] == [3]
+        assert len(store.recover().tasks) == 2
 
     def test_open_task_comes_back_without_its_parameter(self, store, restart):
         """Recovery gives policy, tag and the size of the parameter; the parameter is read on its own."""

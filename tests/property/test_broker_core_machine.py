@@ -16,14 +16,16 @@ from dart.broker.core.events import (
     TasksSubmitted,
     WorkersDrained,
 )
-from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec
-from dart.broker.core.records import TasksAdded
+from dart.broker.core.model import OnLost, TaskPolicy, TaskSpec, TaskState
+from dart.broker.core.records import TaskFinished, TasksAdded
 from dart.broker.core.tokens import token_of
 from dart.errors import DartError
 from dart.wire.messages import Bye, Heartbeat, NextServer, Start, Started
 from harness.model_agent import ModelAgent
 from harness.recorder import Recorder
 
+SLICE = 2
+SLICES_LET_IN = 2
 JOBS = st.sampled_from(["red", "green"])
 AGENTS = st.sampled_from([0, 1, 2])
 INDEX = st.integers(0, 50)
@@ -51,7 +53,7 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.recorder = Recorder(slice_tasks_max=2, batch_items_max=3, batch_bytes_max=40)
+        self.recorder = Recorder(slice_tasks_max=SLICE, batch_items_max=3, batch_bytes_max=40)
         self.agents = [
             ModelAgent(self.recorder, "w", b"1" * 32, 1, ("gpu",)),
             ModelAgent(self.recorder, "w", b"2" * 32, 2, ()),
@@ -61,13 +63,19 @@ class BrokerMachine(RuleBasedStateMachine):
         self.promised = {}
         self.deleted = set()
         self.submissions = {}
+        self.doomed = set()
         self.recorder.define("red")
         self.recorder.do = self.do
 
     def do(self, event):
         """A turn, and what it sends put on the wires."""
         commands = Recorder.do(self.recorder, event)
+        records = [command.record for command in commands if isinstance(command, Persist)]
+        cancelled = [one for one in records if isinstance(one, TaskFinished) and one.state is TaskState.CANCELLED]
+        assert len(cancelled) <= SLICE + SLICES_LET_IN * SLICE + 1
         for command in commands:
+            if isinstance(command, SendTasks):
+                assert not self.doomed & {lease.ref.task_id for lease in command.leases}
             if isinstance(command, Send | SendTasks):
                 for agent in self.agents:
                     if agent.session == command.session:
@@ -134,6 +142,19 @@ class BrokerMachine(RuleBasedStateMachine):
         if job in self.recorder.core.jobs:
             self.recorder.stop(job)
             assert not self.recorder.core.jobs[job].open
+
+    @rule(job=st.sampled_from(["red", "green", "standing"]))
+    def begin_to_stop(self, job):
+        """Whatever comes between its slices, a crash too, all that was open then ends as cancelled or finished."""
+        known = self.recorder.core.jobs.get(job)
+        if known is None:
+            return
+        was_open = {task_id for task_id, name in self.promised.items() if name == job}
+        self.recorder.begin_stop(job)
+        left = {task.id for task in known.open.values()} & was_open
+        self.doomed |= left
+        for task_id in left:
+            assert all(task.id != task_id for queue in self.recorder.core.ready for task in queue)
 
     @rule(job=st.sampled_from(["red", "green", "standing"]))
     def purge(self, job):
@@ -305,6 +326,7 @@ class BrokerMachine(RuleBasedStateMachine):
         assert set(outcomes) - self.deleted == set(self.promised) - self.deleted
         assert not self.recorder.store.tasks.keys() & self.promised.keys()
         assert self.recorder.core.ready.size == 0
+        assert not self.recorder.core.stops
         tallies = {job.id: sum(job.tally.values()) for job in self.recorder.core.jobs.values()}
         for job in self.recorder.core.jobs.values():
             assert tallies[job.id] == sum(other == job.name for other in self.promised.values())

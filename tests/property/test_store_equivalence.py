@@ -27,6 +27,7 @@ from dart.broker.core.records import (
     SubmissionClosed,
     SubmissionOpened,
     TasksAdded,
+    TasksDoomed,
     TokenAdded,
     TokenForgotten,
     TokenRevoked,
@@ -64,6 +65,7 @@ _choice = st.integers(0, 40)
 _steps = st.one_of(
     st.tuples(st.just("job")),
     st.tuples(st.just("stop"), _choice),
+    st.tuples(st.just("doom"), _choice, _choice),
     st.tuples(st.just("forget"), _choice),
     st.tuples(st.just("tasks"), _choice, st.lists(_rows, min_size=1, max_size=4)),
     st.tuples(st.just("open"), st.integers(1, 6)),
@@ -112,6 +114,9 @@ class _Numbers:
 
     def _stop(self, job):
         return JobStatusSet(self._of(self.jobs, job), JobStatus.STOPPED)
+
+    def _doom(self, job, task):
+        return TasksDoomed(self._of(self.jobs, job), self._of(self.tasks, task))
 
     def _forget(self, job):
         return JobForgotten(self._of(self.jobs, job))

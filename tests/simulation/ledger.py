@@ -310,6 +310,7 @@ class Ledger:
 _APPLY = {
     r.JobAdded: Ledger._job_added,
     r.JobStatusSet: Ledger._status_set,
+    r.TasksDoomed: lambda _ledger, _record: None,
     r.JobForgotten: Ledger._job_forgotten,
     r.TasksAdded: Ledger._tasks_added,
     r.SubmissionOpened: Ledger._opened,

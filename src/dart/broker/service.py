@@ -238,10 +238,8 @@ class Service:
             return
         self._events = []
         now = self._clock()
-        wanted: list[out.Command] = []
         try:
-            for event in events:
-                wanted.extend(reactor.handle(event, now))
+            wanted = reactor.handle_all(events, now)
             deadline = reactor.next_deadline()
         except Exception:
             log.exception("The core failed; it is built again from the store.")

@@ -68,7 +68,9 @@ def _key(key: ApiKey) -> str:
 
 _WORDS: dict[type, Callable[[Any, Any], Words | None]] = {
     events.JobDefined: lambda event, _: ("job.define", event.name, "done"),
-    events.JobStopped: lambda event, cancelled: ("job.stop", event.name, f"done, {cancelled} tasks cancelled"),
+    events.JobStopped: lambda event, cancelled: (
+        "job.stop", event.name, "begun, with many tasks" if cancelled is None else f"done, {cancelled} tasks cancelled"
+    ),
     events.JobsPurged: lambda event, purged: ("job.purge", ", ".join(event.names), f"done, {purged} jobs forgotten"),
     events.TasksSubmitted: _submitted,
     events.TaskCancelled: lambda event, was_open: (

@@ -7,7 +7,8 @@ from dart.broker.core.leases import interrupt, leave
 from dart.broker.core.model import Job
 from dart.broker.core.records import JobForgotten
 from dart.broker.core.state import Core, persist
-from dart.broker.core.submissions import abandon_of_job, admit_of_job
+from dart.broker.core.stops import answer
+from dart.broker.core.submissions import abandon_of_job, drop_of_job
 
 _KEPT_MAX = 64
 """Entries of forgotten jobs that are not worth a sweep."""
@@ -18,10 +19,12 @@ def forget_job(core: Core, job: Job) -> None:
     del core.jobs[job.name]
     core.standing.pop(job.id, None)
     abandon_of_job(core, job)
-    admit_of_job(core, job)
+    drop_of_job(core, job)
     for task in list(job.open.values()):
         interrupt(core, task)
         leave(core, task)
+    if job.id in core.stops:
+        answer(core, core.stops.pop(job.id))
     persist(core, JobForgotten(job.id))
     tell_job(core, job.name, "forgotten")
     # A job has at most two entries of its own. Those of forgotten ones could wait there for a month.

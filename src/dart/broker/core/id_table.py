@@ -71,6 +71,14 @@ class IdTable(Generic[V]):
             del self._pages[number]
         return value
 
+    def page_numbers(self) -> list[int]:
+        """What `in_page` takes, in the order of ids."""
+        return sorted(self._pages)
+
+    def in_page(self, number: int) -> list[V]:
+        """What is in a page, in the order of ids; nothing if there is no such page any more."""
+        return [value for value in self._pages.get(number, ())[:PAGE] if value is not None]
+
     def __iter__(self) -> Iterator[TaskId]:
         return (task_id for task_id, _ in self.items())
 

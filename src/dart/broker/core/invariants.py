@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from dart.broker.core.id_table import PAGE
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
 from dart.broker.core.model import Agent, Job, JobStatus, Task, TaskState
 from dart.broker.core.placement import room_of, urgency
-from dart.broker.core.ready_queue import key_of
+from dart.broker.core.ready_queue import is_doomed, key_of
 from dart.broker.core.state import Core
 from dart.broker.core.tokens import earned, standing_jobs
 from dart.ids import AgentId, LeaseId
@@ -21,6 +22,7 @@ def check(core: Core) -> None:
     _check_tasks(core)
     _check_standing(core)
     _check_submissions(core)
+    _check_stops(core)
     _check_ready(core)
     _check_leases(core)
     _check_agents(core)
@@ -76,6 +78,16 @@ def _check_standing(core: Core) -> None:
         _same(f"times at which results of job {job.name!r} are looked at", len(bounding), int(job.bounding))
 
 
+def _check_stops(core: Core) -> None:
+    for task in core.tasks.values():
+        if is_doomed(task):
+            stop = core.stops.get(task.job.id)
+            _require(stop is not None and task.id // PAGE in stop.pages, f"{story(task)} would never be cancelled")
+    for job_id, stop in core.stops.items():
+        _same("job of a stop", stop.job.id, job_id)
+        _require(core.jobs.get(stop.job.name) is stop.job, "a stop belongs to a forgotten job")
+
+
 def _check_counts(job: Job) -> None:
     counted = Counter(task.state for task in job.open.values())
     for (_, state), amount in job.tally.items():
@@ -89,13 +101,15 @@ def _check_submissions(core: Core) -> None:
         _require(core.jobs.get(submission.job.name) is submission.job, "a submission belongs to a forgotten job")
         _require(submission.last_id <= core.highest_id, "a submission has ids that are not reserved")
         for task in submission.staged:
-            _same(story(task), task.state, TaskState.STAGED)
+            _require(task.state is not TaskState.STAGED or task.id not in core.tasks, f"{story(task)} is there twice")
             _require(submission.first_id <= task.id < submission.next_id, f"{story(task)} is staged out of its range")
     for submission in core.submissions.values():
         reserved += submission.last_id - submission.first_id + 1
         _same("staged tasks", len(submission.staged), submission.next_id - submission.first_id)
     for submission in core.admitting:
-        reserved += len(submission.staged)
+        reserved += submission.waiting
+        early = sum(task.state is not TaskState.STAGED for task in submission.staged)
+        _same("tasks let in early", submission.early, early)
         _require(submission.staged, "a submission without tasks is being let in")
         _same("end of a submission", submission.next_id, submission.last_id + 1)
     _same("reserved ids", core.reserved, reserved)
@@ -115,7 +129,8 @@ def _check_ready(core: Core) -> None:
         queued.update(task.id for task in tasks)
         size += queue.size
     _same("tasks in all queues", (core.ready.size, len(queued)), (size, size))
-    _same("queued tasks", queued, {task.id for task in core.tasks.values() if task.state is TaskState.QUEUED})
+    waiting = {task.id for task in core.tasks.values() if task.state is TaskState.QUEUED and not is_doomed(task)}
+    _same("queued tasks", queued, waiting)
     _require(not core.ready.changed, "placement did not look at a queue that changed")
 
 

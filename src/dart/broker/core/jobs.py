@@ -1,5 +1,6 @@
 """Jobs, and what is done to their tasks by clients other than submitting them."""
 
+from dart.broker.core import stops
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import JobDefined, JobsPurged, JobStopped, ResultDeleted, TaskCancelled
 from dart.broker.core.forgetting import forget_job
@@ -10,7 +11,7 @@ from dart.broker.core.records import JobAdded, JobStatusSet, RequestAnswered, Re
 from dart.broker.core.retention import note_stopped
 from dart.broker.core.standing import begin, register, why_not_after, why_not_purge
 from dart.broker.core.state import Core, milliseconds, persist, unknown_job
-from dart.broker.core.submissions import abandon_of_job, admit_of_job
+from dart.broker.core.submissions import abandon_of_job, admit_one
 from dart.errors import JobExistsError, LimitError
 from dart.ids import JobId, TaskId
 
@@ -44,7 +45,7 @@ def on_job_defined(core: Core, event: JobDefined, now: float) -> None:
 
 
 def on_job_stopped(core: Core, event: JobStopped, now: float) -> None:
-    """Cancel what is open, and say so in the status."""
+    """Cancel what is open, by and by, and say so in the status."""
     job = core.jobs.get(event.name)
     if job is None:
         core.commands.append(Refuse(event.token, unknown_job(event.name)))
@@ -56,11 +57,7 @@ def on_job_stopped(core: Core, event: JobStopped, now: float) -> None:
         note_stopped(core, job)
         tell_job(core, job.name, "stopped")
     abandon_of_job(core, job)
-    admit_of_job(core, job)
-    tasks = list(job.open.values())
-    for task in tasks:
-        cancel(core, task, now)
-    core.commands.append(Reply(event.token, len(tasks)))
+    stops.begin(core, job, event.token, now)
 
 
 def on_jobs_purged(core: Core, event: JobsPurged, _now: float) -> None:
@@ -82,8 +79,7 @@ def on_task_cancelled(core: Core, event: TaskCancelled, now: float) -> None:
     if job is None:
         core.commands.append(Refuse(event.token, unknown_job(event.job)))
         return
-    admit_of_job(core, job)
-    task = job.open.get(event.task_id)
+    task = job.open.get(event.task_id) or admit_one(core, job, event.task_id)
     if task is not None:
         cancel(core, task, now)
     core.commands.append(Reply(event.token, task is not None))

@@ -16,7 +16,7 @@ from dart.wire.messages import Heartbeat
 
 def next_deadline(core: Core, now: float) -> float | None:
     """When time itself will next change something; None: never."""
-    if core.admitting:
+    if core.admitting or core.stops:
         return now
     times = []
     if core.agent_timers:

@@ -196,6 +196,8 @@ class Job:
     counts: list[int] = field(default_factory=lambda: [0] * len(TaskState))
     """Its tasks by state, open ones and all that `tally` has; kept by `lifecycle.py`."""
     stopped_at_ms: int = 0
+    doomed_through: int = 0
+    """Its open tasks with ids up to this one are not given to anybody any more: they are being cancelled."""
     bounding: bool = False
     """Whether a time is set to look after its results."""
     last_finished_at: float = 0.0
@@ -321,6 +323,7 @@ class RecoveredJob(NamedTuple):
     defined_at_ms: int
     tally: dict[tuple[str, TaskState], int]
     stopped_at_ms: int = 0
+    doomed_through: int = 0
 
 
 class IdGap(NamedTuple):

@@ -9,6 +9,7 @@ from dart.broker.core.leases import holder_of
 from dart.broker.core.lifecycle import HELD_STATES
 from dart.broker.core.model import Agent, JobStatus, OnLost, Task, TaskPolicy, TaskState
 from dart.broker.core.placement import room_of
+from dart.broker.core.ready_queue import is_doomed
 from dart.broker.core.state import Core
 from dart.broker.core.tokens import has_done, standing_jobs, without_tokens
 from dart.ids import JobId
@@ -36,6 +37,8 @@ def pending_reason(core: Core, task: Task, said: dict[TaskPolicy, str] | None = 
         return f"It {' and '.join(counted)}, and is tried again at {_moment(task.delayed_until)}."
     if core.stopping:
         return "The server is stopping."
+    if is_doomed(task):
+        return "Its job was stopped; it is about to be cancelled."
     if said is None:
         return _why_queued(core, task.policy)
     if task.policy not in said:
@@ -45,7 +48,7 @@ def pending_reason(core: Core, task: Task, said: dict[TaskPolicy, str] | None = 
 
 def pending_reasons(core: Core, task: Task) -> tuple[str, ...]:
     """Why none of its candidates runs a queued task, one sentence each, of at most `REASONS_MAX` candidates."""
-    if task.state not in _WAITING or core.stopping:
+    if task.state not in _WAITING or core.stopping or is_doomed(task):
         reason = pending_reason(core, task)
         return (reason,) if reason else ()
     return tuple(islice(_reasons(core, task), REASONS_MAX))

@@ -1,6 +1,6 @@
 """The broker's core as its shell sees it: events in, commands out, one deadline."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dart.broker.core.audit import on_noted, write_down
@@ -56,6 +56,7 @@ from dart.broker.core.results import on_tasks_shortened
 from dart.broker.core.retention import keep_up, note_outcomes
 from dart.broker.core.sessions import on_frame_arrived, on_session_lost
 from dart.broker.core.state import Core, persist, send
+from dart.broker.core.stops import cancel_some
 from dart.broker.core.submissions import admit_some, on_submission_abandoned, on_tasks_submitted
 from dart.broker.core.workers import (
     on_server_moves,
@@ -83,15 +84,25 @@ class Reactor:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """Take in what happened, and tell what is to be done about it, in order."""
+        return self.handle_all((event,), now)
+
+    def handle_all(self, events: Sequence[Event], now: float) -> list[Command]:
+        """The same for what happened together. What is done in slices goes on by one, however much that was."""
         core = self.state
         self._now = now
         excuse(core, now)
-        if isinstance(event, Signed):
-            _HANDLERS[type(event.event)](core, event.event, now)
-            write_down(core, event, now)
-        else:
-            _HANDLERS[type(event)](core, event, now)
-        admit_some(core)
+        core.slice_left = core.limits.slice_tasks_max
+        earlier: list[Command] = []
+        for event in events:
+            earlier += core.commands
+            core.commands = []
+            if isinstance(event, Signed):
+                _HANDLERS[type(event.event)](core, event.event, now)
+                write_down(core, event, now)
+            else:
+                _HANDLERS[type(event)](core, event, now)
+        admit_some(core, now)
+        cancel_some(core, now)
         expire_tasks(core, now)
         resume_tasks(core, now)
         keep_up(core, now)
@@ -105,7 +116,7 @@ class Reactor:
             core.commands += map(ResultsRecorded, core.finished_jobs)
             core.finished_jobs = {}
         commands, core.commands = core.commands, []
-        return commands
+        return earlier + commands
 
     def happened(self) -> list[Happening]:
         """What people may watch, of all turns since the last call; to be told when these are durable."""

@@ -25,6 +25,11 @@ def key_of(task: Task) -> QueueKey:
     return policy.location, policy.requires
 
 
+def is_doomed(task: Task) -> bool:
+    """Whether this task is about to be cancelled with its job: such tasks stand in no queue."""
+    return task.id <= task.job.doomed_through
+
+
 class Lane:
     """The tasks of one job at one priority, first come first served."""
 
@@ -127,6 +132,17 @@ class Queue:
             self._drop_lane(priority, job_id)
         self.size -= 1
 
+    def drop_job(self, job_id: JobId) -> int:
+        """Take out all tasks of a job; how many there were."""
+        dropped = 0
+        for priority in list(self._priorities):
+            lane = self._levels[priority].get(job_id)
+            if lane is not None:
+                dropped += len(lane)
+                self._drop_lane(priority, job_id)
+        self.size -= dropped
+        return dropped
+
     def _drop_lane(self, priority: int, job_id: JobId) -> None:
         level = self._levels[priority]
         del level[job_id]
@@ -172,7 +188,9 @@ class ReadyQueues:
         return found
 
     def push(self, task: Task, *, front: bool = False) -> None:
-        """Queue a task behind those of its job and priority, or before them."""
+        """Queue a task behind those of its job and priority, or before them; a doomed one is not queued."""
+        if is_doomed(task):
+            return
         key = key_of(task)
         queues = self._queues.get(key[0])
         if queues is None:
@@ -192,16 +210,26 @@ class ReadyQueues:
         self._shrunk(queue)
         return task
 
+    def drop_job(self, job_id: JobId) -> None:
+        """Take out whatever a job has queued, now that all of that is doomed."""
+        for queue in list(self):
+            dropped = queue.drop_job(job_id)
+            if dropped:
+                self.changed[queue.key] = None
+                self._shrunk(queue, dropped)
+
     def remove(self, task: Task) -> None:
         """Take a queued task out."""
+        if is_doomed(task):
+            return
         key = key_of(task)
         queue = self._queues[key[0]][key[1]]
         queue.remove(task)
         self.changed[key] = None  # what was behind it may fit where it did not
         self._shrunk(queue)
 
-    def _shrunk(self, queue: Queue) -> None:
-        self.size -= 1
+    def _shrunk(self, queue: Queue, amount: int = 1) -> None:
+        self.size -= amount
         if not queue.size:
             location, requires = queue.key
             queues = self._queues[location]

@@ -27,6 +27,14 @@ class JobStatusSet:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksDoomed:
+    """All tasks of a job that are open now and have ids up to this one are being cancelled, after a start too."""
+
+    job_id: JobId
+    last_id: TaskId
+
+
+@dataclass(frozen=True, slots=True)
 class JobForgotten:
     """A job, its open tasks, outcomes and tally are gone."""
 
@@ -236,6 +244,7 @@ class RequestAnswered:
 Record = (
     JobAdded
     | JobStatusSet
+    | TasksDoomed
     | JobForgotten
     | TasksAdded
     | SubmissionOpened

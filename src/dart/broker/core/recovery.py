@@ -2,6 +2,7 @@
 
 from heapq import heapify
 
+from dart.broker.core import stops
 from dart.broker.core.capabilities import Capabilities
 from dart.broker.core.leases import hold
 from dart.broker.core.lifecycle import Transition, move, new_task, was_counted
@@ -25,6 +26,7 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     for row in recovered.jobs:
         job = Job(row.id, row.name, row.config, row.status, row.defined_at_ms, tally=dict(row.tally))
         job.stopped_at_ms = row.stopped_at_ms
+        job.doomed_through = row.doomed_through
         for (_, state), amount in job.tally.items():
             job.counts[state] += amount
         jobs[job.id] = core.jobs[job.name] = job
@@ -50,6 +52,7 @@ def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
     for task in core.tasks.values():
         if task.state is TaskState.QUEUED:
             core.ready.push(task)
+    stops.take_up(core)
     return core
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.commands import Command, Note, Persist, Send
+from dart.broker.core.events import Token
 from dart.broker.core.id_table import IdTable
-from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task
+from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task, TaskState
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
 from dart.errors import UnknownJobError
@@ -27,6 +28,33 @@ class Submission:
     next_id: int
     """Id of the next task that comes."""
     staged: deque[Task] = field(default_factory=deque)
+    """By id."""
+    early: int = 0
+    """Of `staged`: let in before their turn, and passed over when that comes."""
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that are still to be let in."""
+        return len(self.staged) - self.early
+
+    def at(self, task_id: int) -> Task | None:
+        """The task of this id, if it is waiting to be let in."""
+        if not self.staged or not self.staged[0].id <= task_id < self.next_id:
+            return None
+        task = self.staged[task_id - self.staged[0].id]
+        return task if task.state is TaskState.STAGED else None
+
+
+@dataclass(slots=True)
+class Stop:
+    """A job whose tasks are being cancelled."""
+
+    job: Job
+    pages: list[int] = field(default_factory=list)
+    """Pages of its open tasks that are still to be looked at, the next one last."""
+    cancelled: int = 0
+    askers: list[tuple[Token, int]] = field(default_factory=list)
+    """Who waits for the end, and how many had been cancelled when they asked."""
 
 
 @dataclass(slots=True)
@@ -60,6 +88,8 @@ class Core:
     """Complete ones whose tasks are let in, some each turn."""
     reserved: int = 0
     """Ids of submissions in `submissions` and `admitting` whose tasks are not in `tasks` yet."""
+    stops: dict[JobId, Stop] = field(default_factory=dict)
+    """Jobs whose tasks are being cancelled, the one first whose turn is next."""
 
     gaps: tuple[IdGap, ...] = ()
     """Ids that were given after the backup that this store was restored from; in order."""
@@ -118,6 +148,8 @@ class Core:
 
     # Of this turn; empty between turns.
     commands: list[Command] = field(default_factory=list)
+    slice_left: int = 0
+    """Tasks that may still be cancelled with their jobs."""
     ripe: dict[AgentId, None] = field(default_factory=dict)
     """Agents whose room may have grown."""
     closed_leases: list[LeaseId] = field(default_factory=list)

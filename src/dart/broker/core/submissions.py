@@ -2,15 +2,15 @@
 
 A submission is promised when its last slice is recorded (`SubmissionClosed`, or one `TasksAdded` alone). A large one
 is not made ready at once, for a million pushes would stop the loop: `admit_some` goes on with it in the turns
-that follow, and whoever must see all tasks of a job calls `admit_of_job` first.
+that follow. A task that is cancelled before its turn comes stays where it is, and is passed over then.
 """
 
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import SubmissionAbandoned, TasksSubmitted
 from dart.broker.core.happenings import tell_queued
-from dart.broker.core.leases import enter
+from dart.broker.core.leases import cancel, enter
 from dart.broker.core.lifecycle import new_task
-from dart.broker.core.model import IfOffline, Job, JobStatus, TaskPolicy, TaskSpec
+from dart.broker.core.model import IfOffline, Job, JobStatus, Task, TaskPolicy, TaskSpec, TaskState
 from dart.broker.core.placement import candidates
 from dart.broker.core.records import RequestAnswered, SubmissionClosed, SubmissionOpened, TasksAdded
 from dart.broker.core.standing import comes_after, why_not_policies
@@ -68,32 +68,51 @@ def abandon_of_job(core: Core, job: Job) -> None:
         abandon(core, first_id)
 
 
-def admit_some(core: Core) -> None:
+def admit_some(core: Core, now: float) -> None:
     """Let in the next tasks of complete submissions, by turns, so that a large one does not hold up a small one."""
     left = _SLICES_A_TURN * core.limits.slice_tasks_max
     while left > 0 and core.admitting:
         submission = core.admitting.popleft()
         amount = min(left, core.limits.slice_tasks_max, len(submission.staged))
-        _admit(core, submission, amount)
+        _admit(core, submission, amount, now)
         left -= amount
         if submission.staged:
             core.admitting.append(submission)
 
 
-def admit_of_job(core: Core, job: Job) -> None:
-    """Let in all tasks of a job's complete submissions at once."""
+def admit_one(core: Core, job: Job, task_id: int) -> Task | None:
+    """Let in a certain task of a job before its turn; None: it is not among those that are being let in."""
+    for submission in core.admitting:
+        task = submission.at(task_id)
+        if task is not None and submission.job is job:
+            enter(core, task)
+            tell_queued(core, [task])
+            submission.early += 1
+            core.reserved -= 1
+            return task
+    return None
+
+
+def drop_of_job(core: Core, job: Job) -> None:
+    """Forget what is still being let in of a job."""
     for submission in [submission for submission in core.admitting if submission.job is job]:
-        _admit(core, submission, len(submission.staged))
+        core.reserved -= submission.waiting
         core.admitting.remove(submission)
 
 
-def _admit(core: Core, submission: Submission, amount: int) -> None:
+def _admit(core: Core, submission: Submission, amount: int, now: float) -> None:
     staged = submission.staged
-    admitted = [staged.popleft() for _ in range(amount)]
+    taken = [staged.popleft() for _ in range(amount)]
+    admitted = [task for task in taken if task.state is TaskState.STAGED]
     for task in admitted:
         enter(core, task)
     tell_queued(core, admitted)
-    core.reserved -= amount
+    core.reserved -= len(admitted)
+    submission.early -= amount - len(admitted)
+    if submission.last_id <= submission.job.doomed_through:
+        for task in admitted:
+            cancel(core, task, now)
+        core.stops[submission.job.id].cancelled += len(admitted)
 
 
 def _why_not(core: Core, event: TasksSubmitted) -> DartError | None:  # noqa: PLR0911 - one return a reason

@@ -178,30 +178,23 @@ def task(core: Core, name: str, task_id: TaskId) -> TaskView | None:
         return None
     found = known.open.get(task_id)
     if found is None:
-        inside = (submission for submission in core.admitting if submission.job is known)
-        found = next((_at(submission, task_id) for submission in inside if _is_staged(submission, task_id)), None)
+        inside = (submission.at(task_id) for submission in core.admitting if submission.job is known)
+        found = next(filter(None, inside), None)
     return None if found is None else _task(core, found)._replace(pending_reasons=pending_reasons(core, found))
 
 
 def is_open(core: Core, task_id: TaskId) -> bool:
     """Whether a task was promised and has no outcome yet."""
-    return task_id in core.tasks or any(_is_staged(submission, task_id) for submission in core.admitting)
+    return task_id in core.tasks or any(submission.at(task_id) for submission in core.admitting)
 
 
 # Tasks of a complete submission are queued to everyone outside, also those that are still being let in.
 
 
-def _is_staged(submission: Submission, task_id: int) -> bool:
-    return submission.staged[0].id <= task_id <= submission.last_id
-
-
-def _at(submission: Submission, task_id: int) -> Task:
-    return submission.staged[task_id - submission.staged[0].id]
-
-
 def _staged(submission: Submission, after: int) -> Iterable[Task]:
     """Those with an id above `after`; ids of a submission follow one another."""
-    return islice(submission.staged, max(0, after + 1 - submission.staged[0].id), None)
+    found = islice(submission.staged, max(0, after + 1 - submission.staged[0].id), None)
+    return (task for task in found if task.state is TaskState.STAGED)
 
 
 def _agent(agent: Agent, now: float) -> AgentView:
@@ -238,7 +231,7 @@ def _job(core: Core, known: Job) -> JobView:
 def task_counts(core: Core, known: Job) -> dict[TaskState, int]:
     """A job's tasks by state, without states that no task is in; what is still being let in is queued."""
     counts: dict[TaskState, int] = {state: known.counts[state] for state in _SHOWN_STATES if known.counts[state]}
-    admitting = sum(len(submission.staged) for submission in core.admitting if submission.job is known)
+    admitting = sum(submission.waiting for submission in core.admitting if submission.job is known)
     if admitting:
         counts[TaskState.QUEUED] = counts.get(TaskState.QUEUED, 0) + admitting
     return counts

@@ -7,7 +7,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import BinaryIO
 
 from dart.broker.core import records as r
@@ -57,7 +56,7 @@ class MemoryStore(MemoryRecords, Store):
                 incarnation=self._numbers["incarnation"],
                 highest_id=self._numbers["highest_id"],
                 jobs=tuple(
-                    RecoveredJob(job_id, *job[:4], dict(self._tallies[job_id]), job.stopped_at_ms)
+                    RecoveredJob(job_id, *job[:4], dict(self._tallies[job_id]), job.stopped_at_ms, job.doomed_through)
                     for job_id, job in sorted(self._jobs.items())
                 ),
                 tasks=tuple(
@@ -174,7 +173,7 @@ class MemoryStore(MemoryRecords, Store):
     def answered_keys(self, after: int, amount: int) -> list[tuple[int, str]]:
         """See `Store.answered_keys`."""
         with self._lock:
-            return list(islice(((number, key) for number, key in self._answer_keys.items() if number > after), amount))
+            return sorted((number, key) for number, key in self._answer_keys.items() if number > after)[:amount]
 
     def audit(self, *, after: int, amount: int, newest_first: bool = False) -> list[AuditRow]:
         """See `Store.audit`."""

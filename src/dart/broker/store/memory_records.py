@@ -18,6 +18,7 @@ class _Job(NamedTuple):
     status: JobStatus
     defined_at_ms: int
     stopped_at_ms: int = 0
+    doomed_through: int = 0
 
 
 class _Task(NamedTuple):
@@ -99,6 +100,11 @@ class MemoryRecords:
         if record.id in self._jobs:
             job = self._jobs[record.id]._replace(status=record.status, stopped_at_ms=record.at_ms)
             self._jobs.put(record.id, job)
+
+    @_apply.register
+    def _(self, record: r.TasksDoomed) -> None:
+        if record.job_id in self._jobs:
+            self._jobs.put(record.job_id, self._jobs[record.job_id]._replace(doomed_through=record.last_id))
 
     @_apply.register
     def _(self, record: r.JobForgotten) -> None:

@@ -87,9 +87,10 @@ def _jobs(connection: sqlite3.Connection) -> tuple[RecoveredJob, ...]:
             defined_at_ms,
             tallies.get(job_id, {}),
             stopped_at_ms,
+            doomed_through,
         )
-        for job_id, name, status, defined_at_ms, stopped_at_ms, config in connection.execute(
-            "SELECT id, name, status, defined_at_ms, stopped_at_ms, config FROM job ORDER BY id"
+        for job_id, name, status, defined_at_ms, stopped_at_ms, doomed_through, config in connection.execute(
+            "SELECT id, name, status, defined_at_ms, stopped_at_ms, doomed_through, config FROM job ORDER BY id"
         )
     )
 

@@ -178,5 +178,7 @@ _BLOBS = (
     "CREATE INDEX outcome_with_blob ON outcome (id) WHERE instr(payload, x'c72803') > 0",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _ACCESS, _BLOBS)
+_STOPS = ("ALTER TABLE job ADD COLUMN doomed_through INTEGER NOT NULL DEFAULT 0",)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_TABLES, _ACCESS, _BLOBS, _STOPS)
 """Statements that lead from one version to the next, from an empty file on."""

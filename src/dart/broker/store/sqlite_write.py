@@ -18,6 +18,7 @@ from dart.limits import Limits
 
 _ADD_JOB = "INSERT INTO job (id, name, status, defined_at_ms, stopped_at_ms, config) VALUES (?, ?, ?, ?, 0, ?)"
 _SET_STATUS = "UPDATE job SET status = ?, stopped_at_ms = ? WHERE id = ?"
+_DOOM = "UPDATE job SET doomed_through = ? WHERE id = ?"
 _TASK = "task (id, job_id, policy, tag, parameter)"
 # One row for all of them, and one step for all rows: see `sqlite_many.py`.
 _OPEN_TASKS = (
@@ -107,6 +108,9 @@ class GroupWriter:
 
     def _job_statuses_set(self, run: list[r.JobStatusSet]) -> None:
         self._connection.executemany(_SET_STATUS, [(int(s.status), s.at_ms, s.id) for s in run])
+
+    def _tasks_doomed(self, run: list[r.TasksDoomed]) -> None:
+        self._connection.executemany(_DOOM, [(doomed.last_id, doomed.job_id) for doomed in run])
 
     def _jobs_forgotten(self, run: list[r.JobForgotten]) -> None:
         ids = [(job.id,) for job in run]
@@ -222,6 +226,7 @@ class GroupWriter:
     _WRITERS: ClassVar[dict[type, Callable[[Any, list[Any]], None]]] = {
         r.JobAdded: _jobs_added,
         r.JobStatusSet: _job_statuses_set,
+        r.TasksDoomed: _tasks_doomed,
         r.JobForgotten: _jobs_forgotten,
         r.TasksAdded: _tasks_added,
         r.SubmissionOpened: _submissions_opened,

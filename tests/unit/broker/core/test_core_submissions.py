@@ -227,7 +227,7 @@ def test_large_submission_is_let_in_by_and_by():
 
 @pytest.mark.parametrize("what", ["stop", "purge", "cancel"])
 def test_what_concerns_a_job_sees_all_its_tasks(what):
-    """A stop, a purge or a cancel in the middle of admission lets everything of the job in first."""
+    """A stop, a purge or a cancel in the middle of admission concerns what has not been let in yet as well."""
     r = Recorder(slice_tasks_max=10)
     r.define()
     r.define("other")
@@ -240,7 +240,13 @@ def test_what_concerns_a_job_sees_all_its_tasks(what):
         assert r.purge("job") == 1
     else:
         assert r.cancel(first + 99) is True
+        assert views.job(r.core, "job").counts == {TaskState.QUEUED: 99, TaskState.CANCELLED: 1}
+        assert views.task(r.core, "job", first + 99) is None
+        assert not views.is_open(r.core, first + 99)
+        assert [task.id for task in views.open_tasks(r.core, "job", first + 97, 9)] == [first + 98]
+        r.wait(0)
         assert len(r.core.jobs["job"].open) == 99
+        return
     assert [submission.job.name for submission in r.core.admitting] == ["other"]
     r.wait(0)
     assert len(r.core.jobs["other"].open) == 300
