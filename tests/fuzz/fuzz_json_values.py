@@ -14,18 +14,18 @@ BYTES_MAX = 1 << 20
 
 
 def seeds() -> list[bytes]:
-    tagged = [json.dumps(json.loads(json_values.to_json(value).text)).encode() for value in vectors.values()[::4]]
+    tagged = [json.dumps(json.loads(json_values.to_json(value).data)).encode() for value in vectors.values()[::4]]
     return [*(b"\x00" + value for value in vectors.values()), *(b"\x01" + text for text in tagged)]
 
 
 def _check_shown(data: bytes) -> None:
     shown = json_values.to_json(data)
-    decoded = json.loads(shown.text)
+    decoded = json.loads(shown.data)
     if data and (data[0] in json_values._STR_HEADS or data[0] in json_values._BIN_HEADS):
         *pieces, is_base64 = json_values.pieces_of_text(data)
         whole = b"".join(pieces)
         if data[0] in json_values._BIN_HEADS or not is_base64:
-            assert (json.loads(whole), is_base64) == (decoded, shown.is_base64), (whole, shown.text)
+            assert (json.loads(whole), is_base64) == (decoded, shown.encoding == "base64"), (whole, shown.data)
         return
     try:
         value = values.decode(data, opaque=True)

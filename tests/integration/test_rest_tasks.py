@@ -358,4 +358,5 @@ async def test_a_worker_cannot_write_into_others_results():
         results = values.decode(answer)["results"]
         assert [row["worker"] for row in results] == ["rogue", "rogue", "honest"]
         assert [row["success"]["__dart__"] for row in results[:2]] == ["damaged", "damaged"]
+        assert [row.get("encoding") for row in results] == ["damaged", "damaged", None]
         assert results[2]["success"] == 7

@@ -86,14 +86,14 @@ def test_the_scan_survives_any_bytes(body):
 def test_values_survive_json(value):
     """Out as JSON, in as a parameter: the same encoded bytes. Bytes on their own are the one exception."""
     data = values.encode([value])
-    shown = json.loads(json_values.to_json(data).text)
+    shown = json.loads(json_values.to_json(data).data)
     assert json_values.encode_parameter(shown, may_have_tags=True, bytes_max=1 << 20) == data
 
 
 @given(st.binary(max_size=100))
 def test_any_payload_can_be_shown(data):
     """Even what no agent of ours would send."""
-    json.loads(json_values.to_json(data).text)
+    json.loads(json_values.to_json(data).data)
 
 
 @given(

@@ -59,11 +59,16 @@ export function errorFromAnswer(status, members, retryAfter = null) {
 }
 
 /**
- * The error of a result that has `error`.
+ * The error of a result that has `error`, or bytes that are no value.
  *
- * @param {{error?: unknown, error_code?: number}} result
+ * @param {{error?: unknown, error_code?: number, encoding?: string, success?: any, worker?: string}} result
  */
 export function outcomeError(result) {
+  if (result.encoding === "damaged" && "success" in result) {
+    return new DartError(`Worker ${JSON.stringify(result.worker)} answered with bytes that are no value (${result.success?.reason}). Is its agent of another version, or not an agent of DART? The result has the bytes.`, {
+      code: 10, category: "malformed", details: { result },
+    });
+  }
   const code = result.error_code ?? 0;
   const category = code === LOST ? "lost" : code === EXPIRED ? "expired" : "task";
   return new DartError(String(result.error), { code, category, details: { result } });

@@ -151,6 +151,6 @@ export class Poller {
 
 /** @param {Waiter} waiter @param {any} result */
 function settle(waiter, result) {
-  if ("success" in result) waiter.resolve(result.success);
+  if ("success" in result && result.encoding !== "damaged") waiter.resolve(result.success);
   else waiter.reject(outcomeError(result));
 }

@@ -26,7 +26,7 @@ class DartError(Exception):
 
 
 class MalformedError(DartError):
-    """The server could not read the request."""
+    """Bytes that nobody can read: of a request, for the server; of an answer or a result, here."""
 
     code = 10
     category = "malformed"
@@ -305,6 +305,20 @@ def error_from_answer(status: int, answer: Any, retry_after: str = "") -> DartEr
     code = members.get("code")
     kind = ERRORS_BY_CODE.get(code, DartError) if isinstance(code, int) else DartError
     return kind(str(members.get("message", f"HTTP status {status}")), status=status, **{**wait, **details})
+
+
+def failure_of(result: dict[str, Any]) -> DartError | None:
+    """Why a result has no value; None: it has one, under `success`."""
+    if "success" not in result:
+        return outcome_error(result)
+    if result.get("encoding") != "damaged":
+        return None
+    reason = result["success"].get("reason", "") if isinstance(result["success"], dict) else ""
+    return MalformedError(
+        f"Worker {result.get('worker', '')!r} answered with bytes that are no value ({reason}). "
+        "Is its agent of another version, or not an agent of DART? The result has the bytes.",
+        result=result,
+    )
 
 
 def outcome_error(result: dict[str, Any]) -> OutcomeError:

@@ -22,7 +22,7 @@ from concurrent.futures._base import (
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Callable
 
-from dart_client.errors import DartError, outcome_error
+from dart_client.errors import DartError, failure_of
 
 if TYPE_CHECKING:
     from dart_client.job import Job
@@ -123,10 +123,9 @@ def settle(condition: Condition, ended: Iterable[tuple[TaskFuture, dict[str, Any
             if future._state in _OVER:
                 continue
             future.answer = answer
-            if "success" in answer:
+            future._exception = failure_of(answer)
+            if future._exception is None:
                 future._result = answer["success"]
-            else:
-                future._exception = outcome_error(answer)
             _finish(future, callbacks)
         condition.notify_all()
     _call_back(callbacks)

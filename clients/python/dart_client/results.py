@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dart_client.errors import outcome_error
+from dart_client.errors import DartError, failure_of
 
 
 class Result(NamedTuple):
@@ -27,14 +27,19 @@ class Result(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the method returned."""
-        return "success" in self.answer
+        """Whether the method returned something that can be read."""
+        return self.failure() is None
+
+    def failure(self) -> DartError | None:
+        """What `value` raises; None: there is a value."""
+        return failure_of(self.answer)
 
     def value(self) -> Any:
-        """What the method returned; raises `TaskError`, `TaskLost` or `TaskExpired` otherwise."""
-        if "success" in self.answer:
-            return self.answer["success"]
-        raise outcome_error(self.answer)
+        """What the method returned; raises `TaskError`, `TaskLost` or `TaskExpired` otherwise, or `MalformedError`."""
+        failure = self.failure()
+        if failure is not None:
+            raise failure
+        return self.answer["success"]
 
 
 def result_of(answer: dict[str, Any]) -> Result:

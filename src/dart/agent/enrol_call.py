@@ -61,7 +61,10 @@ def post(url: str, fingerprint: str, path: str, body: dict[str, str], *, key: st
         response = connection.getresponse()
         content = response.read(_ANSWER_BYTES_MAX)
     except (OSError, http.client.HTTPException) as error:
-        raise HostUnreachableError(f"The server at {url} cannot be reached: {error}.") from None
+        raise HostUnreachableError(
+            f"The server at {url} cannot be reached: {error}. Is it running, and its port open for this machine? If it "
+            "has another address here: `dart server start --advertise ADDRESS` there, and another token."
+        ) from None
     finally:
         connection.close()
     return _answer(response.status, content)

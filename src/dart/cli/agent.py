@@ -143,8 +143,16 @@ def token(
                 output.one(made)
                 return
             click.echo(made["text"])
-            text = "On the other machine: DART_JOIN_TOKEN=TOKEN dart agent start. This text is not shown again."
-            click.echo(text, err=True)  # the token alone goes into a pipe
+            click.echo(_how_to_join(client.server()), err=True)  # the token alone goes into a pipe
+
+
+def _how_to_join(server: dict[str, Any]) -> str:
+    """What to do with a token, and what may be wrong with it."""
+    return (
+        "On the other machine: dart agent start --token-file FILE, or DART_JOIN_TOKEN=TOKEN dart agent start. It goes "
+        f"to {server['host']}, ports {server['port']} and {server['agent']['port']}; if it cannot reach that address, "
+        "start the server with --advertise ADDRESS and make another token. This one is not shown again."
+    )
 
 
 def _homes(home: str | None, name: str | None) -> list[Path]:

@@ -13,6 +13,8 @@ import click
 OutputFormat = Literal["table", "json", "jsonl"]
 CELL_WIDTH_MAX = 64
 """A longer text is cut in tables; JSON has all of it."""
+LAST_CELL_WIDTH_MAX = 400
+"""The same of the last column, where sentences stand."""
 
 
 def as_json(value: Any) -> str:
@@ -71,7 +73,7 @@ def when(milliseconds: int) -> str:
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     """Rows under headings, columns aligned; numbers to the right."""
-    cells = [[cell(row.get(column, "")) for column in columns] for row in rows]
+    cells = [cells_of(row, columns) for row in rows]
     heads = [heading(column) for column in columns]
     widths = [max(map(_width, column)) for column in zip(heads, *cells, strict=True)]
     numeric = [is_numeric(rows, column) for column in columns]
@@ -95,13 +97,19 @@ def is_numeric(rows: Sequence[Mapping[str, Any]], column: str) -> bool:
     return bool(rows) and all(isinstance(row.get(column), int | float) for row in rows)
 
 
-def cell(value: Any) -> str:
+def cells_of(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    """The cells of a row."""
+    widths = [CELL_WIDTH_MAX] * (len(columns) - 1) + [LAST_CELL_WIDTH_MAX]
+    return [cell(row.get(column, ""), width) for column, width in zip(columns, widths, strict=True)]
+
+
+def cell(value: Any, width_max: int = CELL_WIDTH_MAX) -> str:
     """One cell: one line of printable characters (a job's name is a stranger's text), cut if long."""
     if isinstance(value, float):
         return f"{value:.3f}"
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else as_text(value)
     text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return text if len(text) <= CELL_WIDTH_MAX else text[: CELL_WIDTH_MAX - 1] + "…"
+    return text if len(text) <= width_max else text[: width_max - 1] + "…"
 
 
 def _width(text: str) -> int:

@@ -20,13 +20,14 @@ def _row(found: Result, output: Output) -> dict[str, Any]:
     """A result as it is printed: all members for programs, the telling ones for people."""
     if output.form != "table":
         return found.answer
-    text = found.answer["success"] if found.succeeded else str(found.answer["error"]).strip().rpartition("\n")[2]
+    failure = found.failure()
+    text = found.answer["success"] if failure is None else str(failure).strip().rpartition("\n")[2]
     return {
         "id": found.id,
         "worker": found.worker,
         "started": when(found.start_time),
         "duration": found.duration,
-        "outcome": "success" if found.succeeded else "error",
+        "outcome": "success" if failure is None else "error",
         "value": text,
     }
 

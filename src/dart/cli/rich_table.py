@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dart.cli.render import cell, heading, is_numeric
+from dart.cli.render import cells_of, heading, is_numeric
 
 STYLES = {
     **dict.fromkeys(("running", "succeeded", "success", "connected", "valid", "fine"), "green"),
@@ -27,8 +27,7 @@ def make_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Tab
         right = is_numeric(rows, column)
         made.add_column(heading(column), justify="right" if right else "left", no_wrap=right or number == 0)
     for row in rows:
-        texts = [cell(row.get(column, "")) for column in columns]
-        made.add_row(*(Text(text, style=STYLES.get(text, "")) for text in texts))
+        made.add_row(*(Text(text, style=STYLES.get(text, "")) for text in cells_of(row, columns)))
     return made
 
 

@@ -3,6 +3,7 @@
 import re
 import secrets
 import sys
+from concurrent.futures import wait
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,9 @@ from dart.cli.progress import progress
 from dart.cli.render import Output, as_json, as_text, printable
 from dart.cli.task import parse_json, read_json_lines
 from dart_client import Client, DartError, TaskFuture
+
+QUIET_SECONDS = 3.0
+"""After so long without an outcome somebody wants to know why."""
 
 
 @click.command("run", epilog="Example: dart run count_words_worker:count --each *.txt --on 'raspberry-.*'")
@@ -67,7 +71,7 @@ def run(
         try:
             spread = [places[number % len(places)] for number in range(len(parameters))]
             futures = job.submit_many(parameters, locations=spread, requires=list(requires) or None)
-            failed = _report(futures, output)
+            failed = _report(futures, output, client)
         except BaseException:
             job.stop()
             raise
@@ -106,13 +110,24 @@ def _matching(client: Client, regex: str) -> list[str]:
     return [entry["name"] for entry in workers]
 
 
-def _report(futures: list[TaskFuture], output: Output) -> int:
+def tell_why_it_waits(client: Client, future: TaskFuture, seconds: float = QUIET_SECONDS) -> None:
+    """Say on stderr why the first task does not run, if it is not done after so long: perhaps it never will."""
+    if wait([future], timeout=seconds).done:
+        return
+    reason = client.task(future.job.name, future.task_id).get("pending_reason")
+    if reason:
+        click.echo(printable(f"dart: task {future.task_id} does not run yet: {reason} Ctrl-C gives up."), err=True)
+
+
+def _report(futures: list[TaskFuture], output: Output, client: Client) -> int:
     """Print each outcome in order as soon as those before it are there; how many failed."""
     failed = 0
     rows: list[dict[str, Any]] = []
     with progress("tasks", len(futures)) as bar:
         for future in futures:
             future.add_done_callback(lambda _future: bar.advance())
+        if futures:
+            tell_why_it_waits(client, futures[0])
         for future in futures:
             row: dict[str, Any] = {"id": future.task_id}
             try:

@@ -54,7 +54,7 @@ def add(  # noqa: PLR0917 - click passes them by name
     server: ServerChoice,
     output: Output,
 ) -> None:
-    """Queue tasks; prints their ids."""
+    """Queue tasks; prints their ids, one a line."""
     if sum(given is not None for given in (parameter, json_text, file)) != 1:
         raise click.UsageError("Give one of --parameter, --parameter-json and --file.")
     common: dict[str, Any] = {}
@@ -75,7 +75,10 @@ def add(  # noqa: PLR0917 - click passes them by name
             made = client.submit(job, entries[start : start + TASKS_A_CALL])["tasks"]
             ids += made
             bar.advance(len(made))
-    output.rows([{"id": task_id} for task_id in ids], ("id",))
+    if output.form == "table":
+        click.echo("\n".join(ids))  # as a shell can use it: id=$(dart task add ...)
+    else:
+        output.rows([{"id": task_id} for task_id in ids], ("id",))
 
 
 def parse_json(text: str, option: str) -> Any:

@@ -103,7 +103,7 @@ class Result(TypedDict):
     duration: Seconds
     success: NotRequired[Value]
     error: NotRequired[Value]
-    encoding: NotRequired[Literal["base64"]]
+    encoding: NotRequired[Literal["base64", "damaged"]]
     error_code: NotRequired[ErrorCode]
     tag: NotRequired[str]
 

@@ -28,31 +28,34 @@ _QUIET_NAN: Final = struct.pack(">d", math.nan)
 _encode = msgspec.json.Encoder().encode
 _one_value = msgspec.msgpack.Decoder(msgspec.Raw).decode
 """Looks at the framing alone, which for bytes takes no time."""
+BASE64: Final = "base64"
+DAMAGED: Final = "damaged"
 
 
-class JsonValue(msgspec.Struct):
-    """A value's JSON text; `is_base64` says that it is bytes that are no text."""
+class Shown(msgspec.Struct):
+    """A value as clients get it: its JSON text, or its MessagePack."""
 
-    text: bytes
-    is_base64: bool = False
+    data: bytes
+    encoding: str = ""
+    """`base64`: bytes that are no text, in JSON; `damaged`: no value, but what is told of it."""
 
 
-def to_json(data: bytes) -> JsonValue:
+def to_json(data: bytes) -> Shown:
     """The JSON text of an encoded value: bytes that are valid UTF-8 as text, other bytes as base64."""
     head = data[0] if data else 0
     if head in _BIN_HEADS:
         content = data[_BIN_HEADS[head] :]
         try:
-            return JsonValue(_encode(content.decode("utf-8")))
+            return Shown(_encode(content.decode("utf-8")))
         except UnicodeDecodeError:
-            return JsonValue(b'"%b"' % base64.b64encode(content), is_base64=True)
+            return Shown(b'"%b"' % base64.b64encode(content), BASE64)
     if head in _STR_HEADS:
-        return JsonValue(_encode(data[_STR_HEADS[head] :].decode("utf-8", "replace")))
+        return Shown(_encode(data[_STR_HEADS[head] :].decode("utf-8", "replace")))
     try:
         value = values.decode(data, opaque=True)
     except values.BadValue as error:
-        return JsonValue(_encode(damaged(data, str(error))))
-    return JsonValue(_encode(_tagged(value)))
+        return Shown(_encode(damaged(data, str(error))), DAMAGED)
+    return Shown(_encode(_tagged(value)))
 
 
 def damaged(data: bytes, reason: str) -> dict[str, str]:
@@ -60,7 +63,7 @@ def damaged(data: bytes, reason: str) -> dict[str, str]:
     return {TAG: "damaged", "reason": reason, "base64": base64.b64encode(data).decode()}
 
 
-def to_messagepack(data: bytes) -> bytes:
+def to_messagepack(data: bytes) -> Shown:
     """The same for MessagePack: the value as it is, if all clients can read it and it ends where it ends.
 
     It is put between other results unopened: bytes that are more, or less, than one value would be read as those of
@@ -70,10 +73,10 @@ def to_messagepack(data: bytes) -> bytes:
         if is_bytes(data):
             _one_value(data)
         elif _holds_pickle(values.decode(data, opaque=True)):
-            return values.encode(damaged(data, "It holds a pickle; ask for JSON to see it."))
+            return Shown(values.encode(damaged(data, "It holds a pickle; ask for JSON to see it.")), DAMAGED)
     except (values.BadValue, msgspec.DecodeError) as error:
-        return values.encode(damaged(data, str(error)))
-    return data
+        return Shown(values.encode(damaged(data, str(error))), DAMAGED)
+    return Shown(data)
 
 
 def is_bytes(data: bytes) -> bool:

@@ -26,7 +26,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     success: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     encoding: str = ""
-    """`base64` where `success` is bytes that are no text."""
+    """`base64` where `success` is bytes that are no text, `damaged` where it stands for what is no value."""
     error_code: int = 0
     """Where it did not simply raise."""
     tag: str = ""
@@ -45,14 +45,8 @@ def _rows(job: str, tasks: Sequence[FinishedTask], *, messagepack: bool) -> list
 
 def row_of(job: str, task: FinishedTask, *, messagepack: bool) -> Row:
     """One outcome."""
-    encoding = ""
-    if messagepack:
-        value = msgspec.Raw(to_messagepack(task.payload or b"\xc0"))
-    else:
-        json = to_json(task.payload)
-        value = msgspec.Raw(json.text)
-        encoding = "base64" if json.is_base64 else ""
-    return row_with(job, task, value, encoding)
+    shown = to_messagepack(task.payload or b"\xc0") if messagepack else to_json(task.payload)
+    return row_with(job, task, msgspec.Raw(shown.data), shown.encoding)
 
 
 def row_with(job: str, task: FinishedTask, value: msgspec.Raw, encoding: str = "") -> Row:

@@ -1,5 +1,8 @@
 """Wrong usage, help, exit codes and which server is meant, without any server."""
 
+import threading
+import types
+
 import click
 import pytest
 
@@ -9,6 +12,8 @@ from dart.cli.exit_codes import MEANINGS, ExitCode, exit_code
 from dart.cli.main import NOUNS, cli, main
 from dart.cli.options import ServerChoice
 from dart.cli.profile import write_profile
+from dart.cli.run import tell_why_it_waits
+from dart_client import TaskFuture, futures
 
 VARIABLES = ("DART_URL", "DART_KEY", "DART_FINGERPRINT", "DART_CA", "DART_OUTPUT")
 
@@ -203,3 +208,28 @@ def test_a_policy_that_no_agent_would_read_is_told(nowhere, capsys):
     path.chmod(0o600)
     assert main(["agent", "policy", "check", str(path)]) == 2
     assert "'alow' is no member of a policy" in capsys.readouterr().err
+
+
+class FakeClient:
+    """A server that knows one task, and why it waits."""
+
+    def __init__(self, reason=""):
+        self._shown = {"id": "7", "state": "queued", **({"pending_reason": reason} if reason else {})}
+
+    def task(self, job, task_id):
+        assert (job, task_id) == ("j", "7")
+        return self._shown
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("Why.", "dart: task 7 does not run yet: Why. Ctrl-C gives up.\n"), ("", "")],
+)
+def test_run_tells_why_nothing_happens(reason, told, capsys):
+    """A name with a slip in it would wait for ever, and in silence; a task that runs long is no reason to speak."""
+    future = TaskFuture(types.SimpleNamespace(name="j"), threading.Condition(threading.RLock()), "7")
+    tell_why_it_waits(FakeClient(reason), future, 0.0)
+    assert capsys.readouterr().err == told
+    futures.settle(future._condition, [(future, {"success": 1})])
+    tell_why_it_waits(FakeClient(reason), future, 60.0)
+    assert capsys.readouterr().err == ""

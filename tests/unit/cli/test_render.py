@@ -33,9 +33,9 @@ def test_control_characters_of_strangers_never_reach_the_terminal():
 
 def test_long_cells_are_cut_in_tables_only(capsys):
     """JSON has all of it."""
-    row = {"name": "x" * 500}
-    assert len(table([row], ("name",)).split("\n")[1]) == 64
-    Output("json").rows([row], ("name",))
+    row = {"name": "x" * 500, "why": "y" * 500}
+    assert table([row], ("name", "why")).split("\n")[1] == "x" * 63 + "…  " + "y" * 399 + "…"
+    Output("json").rows([row], ("name", "why"))
     assert json.loads(capsys.readouterr().out) == [row]
 
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dart_client import ClosedError, TaskCancelled, TaskError, TaskFuture, futures
+from dart_client import ClosedError, MalformedError, TaskCancelled, TaskError, TaskFuture, futures
 
 
 @pytest.fixture
@@ -33,6 +33,18 @@ def test_results_and_errors_arrive(condition):
         bad.result()
     assert caught.value.result is failed
     assert isinstance(bad.exception(), TaskError)
+
+
+def test_what_is_no_value_fails_its_future(condition):
+    """An agent may send any bytes: they are no dictionary that the method returned, and one that it returned is."""
+    damaged, honest = make(condition, "1", "2")
+    told = {"__dart__": "damaged", "reason": "no such type", "base64": "wQ=="}
+    result = {"success": told, "encoding": "damaged", "worker": "w"}
+    futures.settle(condition, [(damaged, result), (honest, {"success": told, "worker": "w"})])
+    with pytest.raises(MalformedError, match=r"'w' answered with bytes that are no value \(no such type") as caught:
+        damaged.result()
+    assert caught.value.details["result"] is damaged.answer is result
+    assert honest.result() == told
 
 
 def test_a_second_outcome_is_ignored(condition):

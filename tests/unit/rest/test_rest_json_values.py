@@ -17,7 +17,7 @@ NAN = struct.unpack(">d", bytes.fromhex("7ff8000000000001"))[0]
 
 def shown(value):
     """As a client sees it."""
-    return json.loads(json_values.to_json(values.encode(value)).text)
+    return json.loads(json_values.to_json(values.encode(value)).data)
 
 
 def back(value, **options):
@@ -44,9 +44,9 @@ def test_large_texts_are_encoded_as_any_text():
 def test_bytes_are_text_where_they_can_be():
     """Old modules return base64 text as bytes; it comes back untouched."""
     text = json_values.to_json(values.encode(b"gASV\n"))
-    assert (json.loads(text.text), text.is_base64) == ("gASV\n", False)
+    assert (json.loads(text.data), text.encoding) == ("gASV\n", "")
     raw = json_values.to_json(values.encode(b"\xff\x00"))
-    assert (json.loads(raw.text), raw.is_base64) == ("/wA=", True)
+    assert (json.loads(raw.data), raw.encoding) == ("/wA=", "base64")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,8 @@ def test_values_that_cannot_be_sent_name_the_place():
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01", b"\xd4\x7f\x00"])
 def test_bytes_that_are_no_value_are_shown_as_they_are(data):
     """A damaged result is no reason to fail the whole list."""
-    assert json.loads(json_values.to_json(data).text)["__dart__"] == "damaged"
+    shown = json_values.to_json(data)
+    assert (json.loads(shown.data)["__dart__"], shown.encoding) == ("damaged", "damaged")
 
 
 @pytest.mark.parametrize(
@@ -157,19 +158,21 @@ def test_bytes_that_are_no_value_are_shown_as_they_are(data):
 )
 def test_what_no_client_can_read_is_put_into_no_list(data):
     """Not as it is: it would be read as the results of others, or hide them."""
-    told = values.decode(json_values.to_messagepack(data))
+    shown = json_values.to_messagepack(data)
+    told = values.decode(shown.data)
+    assert shown.encoding == "damaged"
     assert (told["__dart__"], base64.b64decode(told["base64"])) == ("damaged", data)
 
 
 @pytest.mark.parametrize("value", [None, 1, 2**70, 1.5, "ü", b"x" * 100_000, [1, {"a": [2]}], {1: b"\xc1"}])
 def test_what_clients_can_read_stays_as_it_is(value):
     """To the byte."""
-    assert json_values.to_messagepack(values.encode(value)) == values.encode(value)
+    assert json_values.to_messagepack(values.encode(value)) == json_values.Shown(values.encode(value))
 
 
 def test_text_that_is_not_utf_8_is_shown_with_replacements():
     """An agent's fault; the codec has not looked into the value."""
-    assert json.loads(json_values.to_json(b"\xa1\xff").text) == "\ufffd"
+    assert json.loads(json_values.to_json(b"\xa1\xff").data) == "\ufffd"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_large_texts_and_bytes_come_in_pieces_that_join(value):
     *pieces, is_base64 = json_values.pieces_of_text(data)
     whole = json_values.to_json(data)
     assert len(pieces) > 3
-    assert (b"".join(pieces), is_base64) == (whole.text, whole.is_base64)
+    assert (b"".join(pieces), is_base64) == (whole.data, whole.encoding == "base64")
 
 
 def test_small_ones_and_containers_do_not():
