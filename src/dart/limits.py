@@ -183,6 +183,8 @@ class Limits:
     """A link silent for so long is torn down and rebuilt."""
     lease_seconds: float = 60.0
     """How long a silent agent keeps its tasks."""
+    return_seconds_max: float = 600.0
+    """For so long after a start of the server each agent that comes back gives the others `lease_seconds` from then."""
     retry_seconds_max: float = 300.0
     """Longest wait before a task runs again; `retry_delay` and `lost_retry_delay` double up to this."""
     stop_seconds: float = 8.0

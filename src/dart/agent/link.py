@@ -23,7 +23,8 @@ from dart.wire.messages import PROTOCOL_VERSION, AgentMessage, Frame, Malformed,
 _LOG = logging.getLogger("dart.agent.link")
 _NO_RECONNECT_MS: Final = 3_600_000
 """ZeroMQ tells that a connection failed only where it means to try again; we close it before that."""
-_HANDSHAKE_MS: Final = 10_000
+_HANDSHAKE_MS: Final = 30_000
+"""In any case; the core gives up before that."""
 _COPY_BELOW_BYTES: Final = 64 * 1024
 _SEND_HIGH_WATER_MARK: Final = 16_384
 """Messages that wait for the broker: more than credit allows to end, so that only one that does not read reaches it."""

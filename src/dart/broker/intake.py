@@ -6,10 +6,12 @@ each has received, and shutting the TCP connection down is as good as its peer's
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import socket
 import struct
+import termios
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,12 +27,18 @@ LOOK_SECONDS: Final = 0.1
 STRANGERS_A_LOOK: Final = 2_000
 KNOWN_A_LOOK: Final = 200
 """At most; each costs two microseconds, and of few agents a tenth is looked at."""
+HANDSHAKE_SECONDS: Final = 5.0
+"""For the handshake. Time in which something of it waits to be read by us, or in which we did not look, is not counted:
+when a thousand agents come back at once, giving up those that are not done in time would only make them begin anew."""
+HANDSHAKE_BYTES: Final = 532
+"""A connection that has sent less has not ended its handshake: CURVE's greeting, HELLO and shortest INITIATE."""
 SILENCE_SECONDS_MIN: Final = 10.0
 """For the first message, whatever `silence_seconds` says: CURVE needs some on slow machines."""
 ENDED_SECONDS: Final = 5.0
 """How long a connection lasts after its session: its agent hears why, and makes a new one."""
 _INFO_RECEIVED: Final = 128
 """Where `struct tcp_info` of Linux has the bytes received, 64 bits."""
+_NOTHING: Final = bytes(4)
 _OVERHEAD_BYTES: Final = MIB
 """Of ZMTP and CURVE, generously."""
 
@@ -49,6 +57,8 @@ class _Stranger:
     """A connection from which no message has come."""
 
     since: float
+    """On the clock of `Intake.fair_seconds`; later by what it had to wait for us."""
+    looked_at: float
     received: int = 0
 
 
@@ -79,6 +89,9 @@ class Intake:
         self._known: OrderedDict[int, _Known] = OrderedDict()
         self._ended: deque[tuple[float, int, Speaker, Callable[[], object]]] = deque()
         self._strangers_bytes = 0
+        self._looked_at = 0.0
+        self.fair_seconds = 0.0
+        """A clock that stands still while the loop, and with it everybody's handshake, is held up."""
         self._silence_seconds = max(limits.silence_seconds, SILENCE_SECONDS_MIN)
         self._message_bytes_max = (
             limits.value_bytes_max + limits.batch_bytes_max + limits.header_bytes_max + _OVERHEAD_BYTES
@@ -143,7 +156,7 @@ class Intake:
             self._forget_stranger(descriptor)
             self._known.pop(descriptor, None)
             if told["event"] == zmq.EVENT_ACCEPTED and self._loop is not None:
-                self._strangers[descriptor] = _Stranger(self._loop.time())
+                self._strangers[descriptor] = _Stranger(self.fair_seconds, self.fair_seconds)
 
     def _forget_stranger(self, descriptor: int) -> None:
         stranger = self._strangers.pop(descriptor, None)
@@ -156,11 +169,13 @@ class Intake:
         self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         self._read_events()
         now = self._loop.time()
+        self.fair_seconds += min(now - self._looked_at, 2 * LOOK_SECONDS)
+        self._looked_at = now
         self._cut_ended(now)
         for _ in range(min(len(self._strangers), STRANGERS_A_LOOK)):
             descriptor = next(iter(self._strangers))
             self._strangers.move_to_end(descriptor)
-            self._judge_stranger(descriptor, now)
+            self._judge_stranger(descriptor)
         while self._strangers_bytes > self._limits.strangers_bytes_max:
             largest = max(self._strangers, key=lambda descriptor: self._strangers[descriptor].received)
             self._dismiss(largest, "strangers sent more than strangers_bytes_max together, and it the most")
@@ -179,14 +194,21 @@ class Intake:
                 self._cut(descriptor)
             then()
 
-    def _judge_stranger(self, descriptor: int, now: float) -> None:
+    def _judge_stranger(self, descriptor: int) -> None:
         stranger = self._strangers[descriptor]
+        if _waits_for_us(descriptor):
+            stranger.since += self.fair_seconds - stranger.looked_at
+        stranger.looked_at = self.fair_seconds
+        silent = self.fair_seconds - stranger.since
         received = _received(descriptor)
         self._strangers_bytes += received - stranger.received
         stranger.received = received
         if received > self._limits.header_bytes_max + _OVERHEAD_BYTES:
             self._dismiss(descriptor, f"it sent {received} bytes and no message")
-        elif self.judges and now - stranger.since > self._silence_seconds:
+        elif received < HANDSHAKE_BYTES and silent > HANDSHAKE_SECONDS:
+            self._forget_stranger(descriptor)
+            self._cut(descriptor)
+        elif self.judges and silent > self._silence_seconds:
             self._dismiss(descriptor, f"it said nothing for {self._silence_seconds:g} s")
 
     def _judge_known(self, descriptor: int) -> None:
@@ -217,6 +239,14 @@ class Intake:
         except (OSError, IndexError, TypeError):  # closed, or something else by now
             return ""
         return address
+
+
+def _waits_for_us(descriptor: int) -> bool:
+    """Whether there is something of this connection that libzmq has not read yet."""
+    try:
+        return bool(struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, _NOTHING))[0])
+    except OSError:
+        return False
 
 
 def _received(descriptor: int) -> int:

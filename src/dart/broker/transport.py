@@ -35,7 +35,8 @@ from dart.wire.messages import (
     Welcome,
 )
 
-HANDSHAKE_MILLISECONDS = 5_000
+HANDSHAKE_MILLISECONDS = 30_000
+"""In any case; `intake.py` cuts before that who is slow while we are not."""
 SEND_HIGH_WATER_MARK = 16_384
 """Messages on their way to one agent: more than credit allows (slots and prefetch, each with its ACK), so that only
 an agent that does not read reaches it."""
@@ -100,8 +101,7 @@ class Transport:
         """Those of `_peers` by key, oldest first."""
         self._sessions: dict[SessionId, Peer] = {}
         self._last_session = 0
-        self._shut_out: dict[AgentId, None] = {}
-        """The latest; of those before them every connection has ended long ago."""
+        self._shut_out: dict[AgentId, None] = {}  # the latest; connections of those before have ended long ago
         self._next_label = ""
         self.on_moved: Callable[[AgentId], None] = lambda _agent: None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -145,6 +145,25 @@ def test_silence_ends_the_session():
     assert "nothing was heard" in agent.texts()
 
 
+def test_a_broker_that_others_want_too_is_given_time():
+    """Whatever is not the first attempt waits twice as long for WELCOME: to begin anew would cost the broker more."""
+    agent = Recorder(silence_seconds=15.0).start()
+    agent.hello()
+    agent.do(events.LinkDown("refused", 0.5))
+    agent.passes(1.0)
+    agent.hello()
+    agent.passes(29.9)
+    assert not agent.of(events.Disconnect)
+    agent.passes(0.1)
+    assert agent.of(events.Disconnect)
+    agent.passes(1.0)
+    agent.hello()
+    agent.passes(29.9)
+    agent.welcome()
+    agent.passes(5.0)
+    assert not agent.of(events.Disconnect)
+
+
 def test_a_quiet_link_gets_heartbeats_and_the_answer_gives_the_round_trip():
     """HEARTBEAT asks back; its answer measures, another's does not."""
     agent = Recorder().live()

@@ -28,6 +28,8 @@ RUNNER_WAIT_SECONDS = 2.0
 """HELLO waits for the first runner, whose Python it names, but no longer than this."""
 STEADY_SECONDS = 1.0
 """A session that ends sooner was none: a broker that welcomes and throws out again is asked ever more seldom."""
+PATIENCE = 2
+"""So many times as long a connection that was not the first attempt waits for WELCOME."""
 OVER_LIMIT_FAILURES = 5
 """A broker that has no room is asked again as seldom as after so many failures."""
 
@@ -251,7 +253,11 @@ def keep_alive(state: State) -> None:
 
 def _silent_at(state: State) -> float:
     welcome = state.session.welcome
-    return state.last_heard_at + (state.limits.silence_seconds if welcome is None else welcome.silence_seconds)
+    if welcome is not None:
+        return state.last_heard_at + welcome.silence_seconds
+    # A broker that many want to come back to is slow: who gives up and begins anew makes it slower.
+    patience = PATIENCE if state.failures else 1
+    return state.last_heard_at + patience * state.limits.silence_seconds
 
 
 def _beat_at(state: State) -> float:

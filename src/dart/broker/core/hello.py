@@ -44,6 +44,8 @@ def on_hello(core: Core, event: FrameArrived, hello: Hello, now: float) -> None:
         _end_earlier(core, agent, hello)
     # The earlier session may have been all that kept the agent known.
     agent = core.agents.get(event.agent_id)
+    if event.agent_id not in core.heard_at and (agent is None or not agent.boot_id):
+        core.joined_at = now
     if agent is None:
         agent = Agent(event.agent_id, name, hello.boot_id, hello.host, hello.slots, Capabilities(), {})
         core.agents[agent.id] = agent

@@ -84,6 +84,7 @@ def on_time_passed(core: Core, _event: TimePassed, now: float) -> None:
 def _look_after(core: Core, agent: Agent, now: float) -> None:
     session = agent.session
     if session is None:
+        _wait_on(core, agent)
         if agent.lease_expires_at <= now:
             silent = f"its agent {agent.name!r} was silent for more than {core.limits.lease_seconds:g} s"
             lose_all(core, agent, now, silent)
@@ -92,6 +93,13 @@ def _look_after(core: Core, agent: Agent, now: float) -> None:
         end_session(core, agent, f"silent for more than {core.limits.silence_seconds:g} s")
     elif session.sent_at + core.limits.heartbeat_seconds <= now:
         send(core, agent, Heartbeat(0, reply=False, load=0.0), now)
+
+
+def _wait_on(core: Core, agent: Agent) -> None:
+    """Who is not back since the start keeps its leases while others come: it may stand in line behind them."""
+    if not agent.boot_id and agent.lease_expires_at < float("inf"):
+        latest = min(core.joined_at, core.started_at + core.limits.return_seconds_max)
+        agent.lease_expires_at = max(agent.lease_expires_at, latest + core.limits.lease_seconds)
 
 
 def end_session(core: Core, agent: Agent, reason: str) -> None:

@@ -16,8 +16,12 @@ from dart.limits import Limits
 
 
 def recover(recovered: Recovered, limits: Limits, now: float) -> Core:
-    """Build the core. Agents with lease rows keep their leases one full lease time, though nobody has heard of them."""
+    """Build the core. Agents with lease rows keep their leases one full lease time, though nobody has heard of them.
+
+    And longer while others come back (`liveness.py`).
+    """
     core = Core(limits, recovered.store_id, recovered.incarnation, recovered.highest_id)
+    core.started_at = core.joined_at = now
     core.gaps = recovered.gaps
     core.enrolments = {enrolment.agent_id: enrolment for enrolment in recovered.enrolments}
     core.keys = {key.id: key for key in recovered.keys}

@@ -126,6 +126,9 @@ class Core:
     held_up: dict[AgentId, None] = field(default_factory=dict)
     """Agents with credit for whom the next task is too large: another agent may take that one out of their way."""
 
+    started_at: float = 0.0
+    joined_at: float = 0.0
+    """When an agent was last welcomed for the first time since the start; the start itself until then."""
     agent_timers: list[tuple[float, AgentId]] = field(default_factory=list)
     """Heap; an entry counts if `armed` has the same time."""
     armed: dict[AgentId, float] = field(default_factory=dict)

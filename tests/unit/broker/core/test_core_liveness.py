@@ -241,3 +241,75 @@ def test_a_little_late_is_not_stopped():
         r.now += 9.9
         r.do(TimePassed())
     assert agent.session is None
+
+
+def herd(amount, **limits):
+    """So many agents with a task each, of which nobody has been heard since the start."""
+    r = Recorder(lease_seconds=60.0, **limits)
+    r.define()
+    agents = [r.agent(f"w{number}", credit=1) for number in range(amount)]
+    tasks = [r.submit(1, location=agent.name)[0] for agent in agents]
+    r.wait(1)
+    r.restart()
+    for agent in agents:
+        agent.session = None
+    return r, agents, tasks
+
+
+def come_back(agent):
+    """With all that it holds."""
+    agent.hello(attempts=agent.given)
+
+
+def pass_by(r, seconds, agents):
+    """Time in which these agents are heard."""
+    for _ in range(seconds // 5):
+        r.wait(5)
+        for agent in agents:
+            agent.heartbeat()
+
+
+def test_who_stands_in_line_keeps_its_leases():
+    """After a start a lease ends when for a lease time no agent has come back, not before: others may stand in line."""
+    r, agents, tasks = herd(5)
+    for number, agent in enumerate(agents[:4]):
+        pass_by(r, 50, agents[:number])
+        come_back(agent)
+    pass_by(r, 55, agents[:4])
+    assert [r.task(task).losses for task in tasks] == [0] * 5
+    pass_by(r, 10, agents[:4])
+    assert [r.task(task).losses for task in tasks] == [0, 0, 0, 0, 1]
+
+
+def test_only_who_comes_for_the_first_time_counts():
+    """An agent whose link breaks again and again does not keep the others' leases."""
+    r, agents, tasks = herd(3)
+    come_back(agents[0])
+    for _ in range(7):
+        r.wait(9)
+        agents[0].lose()
+        come_back(agents[0])
+    assert [r.task(task).losses for task in tasks] == [0, 1, 1]
+
+
+def test_agents_without_leases_count_too():
+    """They stand in the same line."""
+    r, _, tasks = herd(1)
+    r.wait(59)
+    r.agent("idle")
+    r.wait(59)
+    assert r.state(tasks[0]) is TaskState.LEASED
+    r.wait(2)
+    assert r.task(tasks[0]).losses == 1
+
+
+def test_nobody_waits_for_ever_for_those_who_do_not_come():
+    """However many still come back: `return_seconds_max` after the start the time runs."""
+    r, _, tasks = herd(1, return_seconds_max=100.0)
+    lost_at = None
+    for number in range(20):
+        r.agent(f"new{number}").lose()
+        r.wait(10)
+        if lost_at is None and r.task(tasks[0]).losses:
+            lost_at = 10 * (number + 1)
+    assert lost_at == 160
