@@ -23,12 +23,14 @@ FIGURES = (
     ("W4", "drain_per_s", "W4 backlog drained/s", True),
     ("W5", "cold_start_s", "W5 cold start s", False),
     ("W6", "wall_s", "W6 word count s", False),
+    ("W6p", "wall_s", "W6, a pool as yardstick", False),
 )
 
 
-def run(script: str, workloads: str, options: list[str]) -> dict[str, dict]:
-    """The lines of one peer by workload."""
-    command = [sys.executable, str(HERE / script), "--end-with-stdin", "--workloads", workloads, *options]
+def run(script: str, workloads: str, options: list[str], *before: str) -> dict[str, dict]:
+    """The lines of one peer by workload; `before` is put before all other arguments of its script."""
+    how = [*before, "--end-with-stdin", "--workloads", workloads, *options]
+    command = [sys.executable, str(HERE / script), *how]
     environment = {**os.environ, "BENCH_T0": str(time.time())}
     read, write = os.pipe()  # ends with this process, and everything that it started with it
     try:
@@ -53,10 +55,13 @@ def main() -> int:
     yardstick, dart = (run(script, options.workloads, extra) for script in ("yardstick.py", "dart_peer.py"))
     if "w1" in options.workloads:
         yardstick["W1h"], dart["W1h"] = yardstick.get("W1", {}), run("historic_peer.py", "w1", extra).get("W1", {})
+    if "w6" in options.workloads:
+        # No network, no server: what two processes of this machine can do with the files.
+        yardstick["W6p"], dart["W6p"] = run("peers.py", "w6", extra, "--one", "pool").get("W6", {}), dart.get("W6", {})
     print(f"{'':<24}{'yardstick':>12}{'dart':>12}{'ratio':>9}")
     rows = []
     for workload, member, label, more in FIGURES:
-        if workload.lower().rstrip("abh") not in options.workloads:
+        if workload.lower().rstrip("abhp") not in options.workloads:
             continue
         bare, ours = yardstick.get(workload, {}).get(member), dart.get(workload, {}).get(member)
         ratio = f"{(ours / bare if more else bare / ours):.2f}" if bare and ours else "-"

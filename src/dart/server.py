@@ -1,7 +1,6 @@
 """The server process: composes broker and REST, starts and ends them in good order."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -46,7 +45,7 @@ from dart.certificates import own_tls_context, tls_context
 from dart.clock import Clock
 from dart.descriptors import Descriptors
 from dart.errors import ConfigError, DartError
-from dart.free_lists import TRIM_SECONDS, trim
+from dart.garbage import TRIM_SECONDS, collect_seldom, trim
 from dart.limits import Limits, limits_from_environment
 from dart.logs import log_to_stderr
 from dart.rest import app as rest
@@ -60,9 +59,6 @@ BYE_SECONDS = 1.0
 """How long the last frames to agents may take."""
 EXIT_AT_ONCE = 130
 """After a second signal."""
-
-GARBAGE_THRESHOLD = 100_000
-"""Objects between two collections: tasks come by the ten thousand and are no garbage; Python's 700 only costs time."""
 
 log = logging.getLogger("dart.server")
 
@@ -79,7 +75,7 @@ def run(config: ServerConfig) -> int:
     limits = limits_from_environment()
     descriptors = Descriptors(limits)
     limits = replace(limits, connections_max=descriptors.rest_max)
-    gc.set_threshold(GARBAGE_THRESHOLD, 20, 20)
+    collect_seldom()
     with StateDirectory(config.state_dir) as state, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_serve(config, limits, state, descriptors))
 

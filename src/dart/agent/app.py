@@ -33,7 +33,7 @@ from dart.agent.task_spans import TaskSpans
 from dart.clock import Clock
 from dart.complaints import Complaints
 from dart.errors import ConfigError, DartError, ForbiddenError, HostUnreachableError
-from dart.free_lists import TRIM_SECONDS, trim
+from dart.garbage import TRIM_SECONDS, collect_seldom, trim
 from dart.ids import BootId, StoreId
 from dart.limits import Limits, limits_from_environment
 from dart.logs import log_to_stderr, one_line
@@ -345,6 +345,7 @@ def _complain(text: str, code: int) -> int:
 
 def _run(config: AgentConfig, limits: Limits, arguments: Sequence[str]) -> int:
     kernel_calls.keep_to_oneself()
+    collect_seldom()
     if config.end_with_stdin:
         from dart.stdin_end import end_with_stdin  # noqa: PLC0415 - few agents are somebody's children
 

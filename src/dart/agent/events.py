@@ -83,8 +83,7 @@ class TasksEnded:
     results: tuple["RunnerResult", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerResult:
+class RunnerResult(NamedTuple):
     """What a runner says of one attempt."""
 
     ref: AttemptRef

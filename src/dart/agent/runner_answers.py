@@ -1,6 +1,7 @@
 """The agent's side of a runner's sockets, pure: tasks to bytes, bytes to answers, output to lines."""
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 from dart.agent import runner_format as wire
@@ -10,6 +11,8 @@ from dart.wire.schema import TIME_MS_MAX
 
 _BUFFER_BYTES = 64 * 1024
 _TEXT_BYTES_MAX = 64 * 1024
+_NAMES_KEPT = 64
+_tuple = tuple.__new__
 
 
 class Answer(NamedTuple):
@@ -34,24 +37,23 @@ def task_message(lease: Lease, inline_bytes_max: int, *, named: bool = False, bl
 
     `named`: the owner's policy allows just this method. `blobs`: what is said of those that the parameter names.
     """
-    path, method, job = lease.module_path.encode(), lease.method.encode(), lease.job.encode()
-    if max(len(path), len(method), len(job)) > 0xFFFF:
+    (task_id, (incarnation, number)), job, module_path, method, _, parameter, traceparent = lease
+    names, *lengths = _names(module_path, method, job)
+    if max(lengths) > 0xFFFF:
         return None
-    size = len(lease.parameter)
+    size = len(parameter)
     inline = size <= inline_bytes_max
-    trace = lease.traceparent.encode("ascii")
-    head = wire.TASK.pack(
-        (0 if inline else wire.PASSED) | (wire.NAMED if named else 0) | (wire.TRACED if trace else 0),
-        lease.ref.task_id,
-        *lease.ref.attempt,
-        len(path),
-        len(method),
-        len(job),
-        len(blobs),
-        size,
-    )
-    message = b"".join((head, path, method, job, blobs, trace, lease.parameter if inline else b""))
+    flags = (0 if inline else wire.PASSED) | (wire.NAMED if named else 0) | (wire.TRACED if traceparent else 0)
+    head = wire.TASK.pack(flags, task_id, incarnation, number, *lengths, len(blobs), size)
+    message = b"".join((head, names, blobs, traceparent.encode("ascii"), parameter if inline else b""))
     return message if len(message) <= wire.TASK_BYTES_MAX else None
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _names(*names: str) -> tuple[bytes, int, int, int]:
+    """Module path, method and job as they stand in a message, and their lengths: the same for a whole job."""
+    path, method, job = (name.encode() for name in names)
+    return path + method + job, len(path), len(method), len(job)
 
 
 def task_reference(message: bytes) -> AttemptRef:
@@ -102,23 +104,26 @@ class AnswerReader:
     def _cut(self) -> list[Answer]:
         answers = []
         at = 0
-        while self._filled - at >= wire.ANSWER.size:
-            head = wire.ANSWER.unpack_from(self._buffer, at)
+        filled, head_bytes, unpack = self._filled, wire.ANSWER.size, wire.ANSWER.unpack_from
+        received = bytes(memoryview(self._buffer)[:filled])
+        while filled - at >= head_bytes:
+            head = unpack(received, at)
             size = head[8]
             if not _can_be(head) or size > (self._payload_bytes_max if head[0] == wire.ENDED else self._text_bytes_max):
                 raise BrokenStreamError
-            start, end = at + wire.ANSWER.size, at + wire.ANSWER.size + size
-            if end <= self._filled:
-                answers.append(_answer(head, bytes(memoryview(self._buffer)[start:end])))
+            start = at + head_bytes
+            end = start + size
+            if end <= filled:
+                answers.append(_answer(head, received[start:end]))
                 at = end
             elif end - at <= _BUFFER_BYTES:
                 break
             else:
                 self._head, self._large = head, bytearray(size)
-                self._large_filled = self._filled - start
-                self._large[: self._large_filled] = self._buffer[start : self._filled]
-                at = self._filled
-        self._buffer[: self._filled - at] = self._buffer[at : self._filled]
+                self._large_filled = filled - start
+                self._large[: self._large_filled] = received[start:]
+                at = filled
+        self._buffer[: filled - at] = received[at:]
         self._filled -= at
         return answers
 
@@ -133,5 +138,5 @@ def _can_be(head: tuple[int, ...]) -> bool:
 
 def _answer(head: tuple[int, ...], payload: bytes) -> Answer:
     kind, task_id, incarnation, number, start_ms, value, success, code, _ = head
-    ref = AttemptRef(TaskId(task_id), Attempt(incarnation, number))
-    return Answer(kind, ref, start_ms, value, bool(success), code, payload)
+    ref = _tuple(AttemptRef, (task_id, _tuple(Attempt, (incarnation, number))))
+    return _tuple(Answer, (kind, ref, start_ms, value, success != 0, code, payload))

@@ -346,16 +346,9 @@ class Supervisor:
 
     def _tell(self, state: SlotState, answers: list[Answer]) -> None:
         ended = tuple(
-            events.RunnerResult(
-                answer.ref,
-                answer.start_time_ms,
-                answer.number,
-                answer.success,
-                answer.error_code,
-                answer.payload,
-            )
-            for answer in answers
-            if answer.kind == wire.ENDED
+            events.RunnerResult(ref, start_time_ms, seconds, success, error_code, payload)
+            for kind, ref, start_time_ms, seconds, success, error_code, payload in answers
+            if kind == wire.ENDED
         )
         reports = {answer.ref: answer for answer in answers if answer.kind == wire.PROGRESS}
         for ref, answer in reports.items():

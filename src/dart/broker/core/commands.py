@@ -5,6 +5,7 @@ that were emitted before it are durable, but for lazy ones (`records.LAZY_RECORD
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dart.broker.core.access import AuditEntry
 from dart.broker.core.events import Token
@@ -14,8 +15,7 @@ from dart.ids import AgentId, AttemptRef, JobId, SessionId, TaskId
 from dart.wire.messages import BrokerMessage, Told
 
 
-@dataclass(frozen=True, slots=True)
-class Persist:
+class Persist(NamedTuple):
     """Remember this."""
 
     record: Record
@@ -30,8 +30,7 @@ class Send:
     message: BrokerMessage
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseOrder:
+class LeaseOrder(NamedTuple):
     """One lease of a TASKS frame; the shell fetches the parameter."""
 
     ref: AttemptRef

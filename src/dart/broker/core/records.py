@@ -1,6 +1,7 @@
 """What the core wants remembered: the store's whole vocabulary. Applied in order, one group in one transaction."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dart.broker.core.access import ApiKey, AuditEntry, JoinToken
 from dart.broker.core.model import Enrolment, Idempotency, JobConfig, JobStatus, TaskPolicy, TaskState
@@ -69,9 +70,11 @@ class SubmissionClosed:
     complete: bool
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFinished:
-    """The one outcome of a task: its row and parameter go, its outcome comes, the tally counts it."""
+class TaskFinished(NamedTuple):
+    """The one outcome of a task: its row and parameter go, its outcome comes, the tally counts it.
+
+    There are thousands a second: a tuple is made in a third of the time of a frozen dataclass.
+    """
 
     id: TaskId
     job_id: JobId

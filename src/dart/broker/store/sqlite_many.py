@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
-ROWS = 50
-"""Of one statement; with 14 columns below the 999 parameters that the oldest SQLite allows."""
+ROWS_MAX = 512
+"""Of one statement; more make it no cheaper. All numbers of rows are made of powers of two, so that each table has
+few statements, which SQLite keeps ready."""
 
 
 def insert(connection: sqlite3.Connection, table: str, columns: int, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -23,8 +24,18 @@ def insert(connection: sqlite3.Connection, table: str, columns: int, rows: Itera
         rows: The rows.
     """
     one = f"({', '.join('?' * columns)})"
-    several = f"INSERT INTO {table} VALUES {', '.join([one] * ROWS)}"  # noqa: S608 - names of our own
+    # An old SQLite allows no more than 999 parameters.
+    parameters_max = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    most = min(ROWS_MAX, _power_of_two(parameters_max // columns))
     left = iter(rows)
-    while len(chunk := list(islice(left, ROWS))) == ROWS:
-        connection.execute(several, tuple(chain.from_iterable(chunk)))
-    connection.executemany(f"INSERT INTO {table} VALUES {one}", chunk)  # noqa: S608 - as above
+    while chunk := list(islice(left, most)):
+        while chunk:
+            amount = _power_of_two(len(chunk))
+            statement = f"INSERT INTO {table} VALUES {', '.join([one] * amount)}"  # noqa: S608 - names of our own
+            connection.execute(statement, tuple(chain.from_iterable(chunk[:amount])))
+            del chunk[:amount]
+
+
+def _power_of_two(most: int) -> int:
+    """The largest one that is no larger."""
+    return 1 << (most.bit_length() - 1)

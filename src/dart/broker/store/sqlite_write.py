@@ -151,32 +151,17 @@ class GroupWriter:
         still_open = {(task_id, job_id) for task_id, job_id in json.loads(found)}
         rows = []
         for task in run:
-            if (task.id, task.job_id) not in still_open:
+            task_id, job_id, task_state, worker, *middle, payload, finished_at_ms = task
+            if (task_id, job_id) not in still_open:
                 continue
-            still_open.remove((task.id, task.job_id))
-            state = int(task.state)
+            still_open.remove((task_id, job_id))
+            state = int(task_state)
             self._highest_sequence += 1
-            self._tally[task.job_id, task.worker, state] += 1
+            self._tally[job_id, worker, state] += 1
             if state != CANCELLED:
-                self._keep(task.job_id, 1, len(task.payload))
-            rows.append(
-                (
-                    self._highest_sequence,
-                    task.id,
-                    task.job_id,
-                    state,
-                    task.worker,
-                    task.host,
-                    task.location,
-                    task.tag,
-                    task.attempts,
-                    task.start_time_ms,
-                    task.duration_seconds,
-                    task.error_code,
-                    task.finished_at_ms,
-                    task.payload,
-                )
-            )
+                self._keep(job_id, 1, len(payload))
+            # The table's columns are the record's members, but for the order of the last two.
+            rows.append((self._highest_sequence, task_id, job_id, state, worker, *middle, finished_at_ms, payload))
         self._connection.execute(_DROP_TASKS, (id_list(row[1] for row in rows),))
         sqlite_many.insert(self._connection, "outcome", 14, rows)
 

@@ -1,9 +1,9 @@
-"""Free lists are given back."""
+"""Collections are seldom, and free lists are given back."""
 
 import gc
 import sys
 
-from dart.free_lists import trim
+from dart.garbage import collect_seldom, trim
 
 
 def fill():
@@ -38,3 +38,19 @@ def test_garbage_of_old_generations_stays_collectable():
     trim()
     assert gc.get_freeze_count() == frozen
     assert gc.collect() >= 100
+
+
+def test_objects_that_live_are_seldom_looked_at():
+    """As many as all tasks on their way through an agent are made without a single collection."""
+    before = gc.get_threshold()
+    counted = []
+    try:
+        collect_seldom()
+        gc.collect()
+        gc.callbacks.append(lambda phase, _: counted.append(phase))
+        kept = [[] for _ in range(50_000)]
+        gc.callbacks.pop()
+    finally:
+        gc.set_threshold(*before)
+    assert len(kept) == 50_000
+    assert counted == []
