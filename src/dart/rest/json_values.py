@@ -28,6 +28,10 @@ _QUIET_NAN: Final = struct.pack(">d", math.nan)
 _encode = msgspec.json.Encoder().encode
 _one_value = msgspec.msgpack.Decoder(msgspec.Raw).decode
 """Looks at the framing alone, which for bytes takes no time."""
+_any_value = msgspec.msgpack.Decoder().decode
+_pack = msgspec.msgpack.Encoder().encode
+_PLAIN_BYTES_MIN: Final = 256
+_SCALARS: Final = frozenset({str, int, bool, float, bytes, type(None)})
 BASE64: Final = "base64"
 DAMAGED: Final = "damaged"
 
@@ -72,11 +76,29 @@ def to_messagepack(data: bytes) -> Shown:
     try:
         if is_bytes(data):
             _one_value(data)
+        elif _is_plain(data):
+            return Shown(data)
         elif _holds_pickle(values.decode(data, opaque=True)):
             return Shown(values.encode(damaged(data, "It holds a pickle; ask for JSON to see it.")), DAMAGED)
     except (values.BadValue, msgspec.DecodeError) as error:
         return Shown(values.encode(damaged(data, str(error))), DAMAGED)
     return Shown(data)
+
+
+def _is_plain(data: bytes) -> bool:
+    """Whether this is a map of texts and scalars and nothing else, looked at a go.
+
+    What is written again to the same bytes has no key twice and ends where it ends.
+    """
+    if len(data) < _PLAIN_BYTES_MIN:
+        return False
+    try:
+        value = _any_value(data)
+        items = value.values() if type(value) is dict else ()
+        kinds = set(map(type, items))
+        return bool(kinds) and kinds <= _SCALARS and set(map(type, value)) == {str} and _pack(value) == data
+    except (msgspec.DecodeError, RecursionError, ValueError, TypeError):
+        return False
 
 
 def is_bytes(data: bytes) -> bool:

@@ -32,6 +32,8 @@ ELEMENTS_MAX = 1 << 24  # of one array or map: what is larger should be an n-d a
 BIG_INTEGER_BYTES_MAX = 1536  # 3,700 decimal digits: Python refuses to print integers not much longer
 DIMENSIONS_MAX = 32  # of an n-d array: what every numpy takes
 EXTENT_BYTES_MAX = (1 << 31) - 1  # of an n-d array, lengths of 0 taken for 1: what numpy can make on 32-bit machines
+_PLAIN_BYTES = range(256, 16 << 20)  # many entries at a time, and a copy that is not felt
+_CONTAINERS = frozenset((*range(0x80, 0xA0), *range(0xDC, 0xE0)))  # first bytes of maps and lists
 _LARGE_BYTES = 64 * 1024  # from here on, copies are worth avoiding
 
 BIG_INTEGER = 1
@@ -203,14 +205,15 @@ def _pack(value: Any, depth_max: int) -> bytes:
 def _is_sound(value: Any, room: int) -> bool:
     """Whether containers nest at most `room` deep and all keys are scalars: msgpack would not object to either."""
     if isinstance(value, dict):
-        return room > 0 and all(
-            (type(key) is str or _is_key(key)) and (type(item) in _SCALARS or _is_sound(item, room - 1))
-            for key, item in value.items()
-        )
+        keys = _TEXT.issuperset(map(type, value)) or all(map(_is_key, value))
+        return room > 0 and keys and _are_sound(value.values(), room - 1)
     if isinstance(value, (list, tuple)):
-        plain = _SCALARS.issuperset(map(type, value))
-        return room > 0 and (plain or all(_is_sound(item, room - 1) for item in value))
+        return room > 0 and _are_sound(value, room - 1)
     return True
+
+
+def _are_sound(items: Any, room: int) -> bool:
+    return _SCALARS.issuperset(map(type, items)) or all(_is_sound(item, room) for item in items)
 
 
 def _is_key(key: Any) -> bool:
@@ -339,6 +342,8 @@ def decode(
     try:
         if len(data) >= _LARGE_BYTES and data[0] == 0xC9:
             return _read_large(memoryview(data), extension)
+        if (plain := _read_plain(data, depth_max, bounds)) is not None:
+            return plain
         value = _msgpack.unpackb(data, strict_map_key=False, object_pairs_hook=_read_map, ext_hook=extension, **bounds)
     except BadValue:
         raise
@@ -352,6 +357,34 @@ def decode(
 
 _TEXT = frozenset((str,))
 _FIRST = itemgetter(0)
+
+
+def _read_plain(data: Buffer, depth_max: int, bounds: dict[str, int]) -> Any:
+    """A map or list with text for keys and scalars in it, read at a go; None: it is to be looked at entry by entry.
+
+    What is written again to the same bytes had no key twice.
+    """
+    if len(data) not in _PLAIN_BYTES or data[0] not in _CONTAINERS:
+        return None
+    try:
+        value = _msgpack.unpackb(data, ext_hook=_no_extension, **bounds)
+        return value if _is_plain(value, depth_max) and _msgpack.packb(value) == data else None
+    except Exception:  # noqa: BLE001 - whatever it was, it comes again where it is told
+        return None
+
+
+def _no_extension(_code: int, _data: Buffer) -> Any:
+    raise BadValue
+
+
+def _is_plain(value: Any, room: int) -> bool:
+    if type(value) is dict:
+        if not _TEXT.issuperset(map(type, value)):
+            return False
+        value = value.values()
+    elif type(value) is not list:
+        return type(value) in _SCALARS
+    return room > 0 and (_SCALARS.issuperset(map(type, value)) or all(_is_plain(item, room - 1) for item in value))
 
 
 def _read_large(view: memoryview, extension: Any) -> Any:

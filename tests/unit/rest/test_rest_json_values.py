@@ -200,3 +200,22 @@ def test_small_ones_and_containers_do_not():
     """They are encoded at a go."""
     assert not json_values.is_large_text(values.encode("x"))
     assert not json_values.is_large_text(values.encode(["x" * 300_000]))
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (values.encode({f"word {number}": number for number in range(100)}), True),
+        (values.encode({"text": "x" * 300, "bytes": b"x", "float": 0.5, "flag": True, "nothing": None}), True),
+        (b"\x82\xa1a\xda\x01\x00" + b"x" * 256 + b"\xa1a\x01", False),  # a key twice
+        (values.encode({"text": "x" * 300}) + b"\xc0", False),  # more than one value
+        (b"\x81\xa1a\xda\x01\x00" + b"\xff" * 256, False),  # no UTF-8
+        (b"\x81\x91\x01\xda\x01\x00" + b"x" * 256, False),  # a list as a key
+        (values.encode({1: "x" * 300, "a": [1, 2]}), True),
+        (values.encode({"a": "x" * 300, "array": values.Array("|u1", (2,), b"ab")}), True),
+        (values.encode(["x" * 300]), True),
+    ],
+)
+def test_large_values_are_looked_at_as_small_ones_are(data, shown):
+    """Whatever a quick look says of a map, only what all clients can read is passed on as it is."""
+    assert (json_values.to_messagepack(data).data == data) is shown
