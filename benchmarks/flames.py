@@ -20,6 +20,9 @@ from pathlib import Path
 import bench_tasks
 import psutil
 from dart_peer import Dart
+from figures import write
+
+import harness
 
 TOP = 15
 RATE = 500
@@ -30,8 +33,49 @@ _WAITING = (
     "EpollSelector.select (selectors.py)",
     "_worker (thread.py)",
     "SSLSocket.read (ssl.py)",
+    "_watch (stdin_end.py)",
+    "Committer._step (committer.py)",
+    "Runner.run (runners.py)",
+    "Loop.run (runner_loop.py)",
 )
 """Threads that wait; py-spy takes some of them for busy."""
+ROUND = 10_000
+PARTS = {
+    "server": (
+        ("REST: submissions", "submit (tasks.py)"),
+        ("REST: results", "list_all (results.py)"),
+        ("REST: connections, keys, the rest", "_handle_request (web_protocol.py)"),
+        ("frames in: ZeroMQ and codec", "Transport._drain (transport.py)"),
+        ("core: submissions let in", "admit_some (submissions.py)"),
+        ("core: outcomes", "on_results (results.py)"),
+        ("core: leases given", "place (placement.py)"),
+        ("core: the rest", "Reactor.handle"),
+        ("frames out: codec and ZeroMQ", "Delivery.give (delivery.py)"),
+        ("turns, outbox, events", "Service._"),
+        ("store: writing", "Committer._run (committer.py)"),
+        ("store: reading", "_worker (thread.py)"),
+    ),
+    "agent": (
+        ("frames in: ZeroMQ and codec", "Link.ready (link.py)"),
+        ("core", "AgentCore.handle_all (agent_core.py)"),
+        ("tasks to runners", "Supervisor.give (supervisor.py)"),
+        ("answers of runners", "Supervisor._on_readable (supervisor.py)"),
+        ("frames out: codec and ZeroMQ", "Link.send (link.py)"),
+        ("audit log", "AuditLog."),
+        ("spool", "Spool."),
+    ),
+    "runner": (
+        ("the call, its parameter and result", "Loop._call (runner_loop.py)"),
+        ("answers", "Channel.send (runner_task.py)"),
+        ("output", "Loop._flush (runner_loop.py)"),
+    ),
+    "client": (
+        ("futures and bodies", "Job.submit_many (job.py)"),
+        ("answers decoded", "_decoded (connection.py)"),
+        ("futures settled", "settle (futures.py)"),
+    ),
+}
+"""What the first of these frames that is in a stack belongs to; everything else is the rest of its process."""
 
 
 def spy() -> str:
@@ -100,12 +144,38 @@ def tell(role: str, samples: list[tuple[list[str], int]], seconds: float) -> Non
         print(f"{own[frame] / whole:8.1%} {count / whole:8.1%}  {frame}")
 
 
+def parts(role: str, samples: list[tuple[list[str], int]], cpu_us: float) -> list[dict[str, object]]:
+    """The CPU of a process by its parts, as their shares of the samples."""
+    found: collections.Counter[str] = collections.Counter()
+    for frames, count in samples:
+        if frames[-1] not in _WAITING:
+            stack = "\n".join(frames)
+            found[next((part for part, frame in PARTS[role] if frame in stack), "the rest")] += count
+    whole = sum(found.values()) or 1
+    order = (*(part for part, _ in PARTS[role]), "the rest")
+    return [
+        {"process": role, "part": part, "us_a_task": round(cpu_us * found[part] / whole, 1)}
+        for part in order
+        if found[part]
+    ]
+
+
+def rounds(peer: Dart, seconds: float) -> int:
+    """W1 again and again; how many tasks."""
+    began, tasks = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        peer.collect(peer.submit_many(bench_tasks.noop, range(ROUND)))
+        tasks += ROUND
+    return tasks
+
+
 def main() -> None:
     """Run W1 for a while and look."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--output", type=Path, default=Path("profile"), help="folder of the samples")
     parser.add_argument("--variant", default=Dart.variants[0], choices=Dart.variants)
+    parser.add_argument("--write", action="store_true", help="keep the parts for the page of performance")
     options = parser.parse_args()
     spy()
     options.output.mkdir(exist_ok=True)
@@ -113,19 +183,27 @@ def main() -> None:
         peer = Dart(options.variant, Path(folder))
         try:
             peer.start()
-            peer.collect(peer.submit_many(bench_tasks.noop, range(2000)))
+            rounds(peer, 1.0)
+            # What it costs is measured while nobody looks.
+            meter = harness.Meter(peer)
+            meter.stop(rounds(peer, options.seconds))
             with recorded(roles(peer), options.output):
-                began, tasks = time.perf_counter(), 0
-                while time.perf_counter() - began < options.seconds:
-                    peer.collect(peer.submit_many(bench_tasks.noop, range(10_000)))
-                    tasks += 10_000
+                began = time.perf_counter()
+                tasks = rounds(peer, options.seconds)
                 seconds = time.perf_counter() - began
         finally:
             peer.stop()
             peer.end_processes()
     print(f"{tasks} tasks, {tasks / seconds:.0f}/s while it was looked at")
+    rows = []
     for path in sorted(options.output.glob("*.txt")):
         tell(path.stem, stacks(path), seconds)
+        rows += parts(path.stem, stacks(path), meter.cpu_us.get(path.stem, 0.0))
+    print(f"\nCPU us a task, {meter.cpu_us_total} in all, others took {meter.foreign} % of the machine")
+    for row in rows:
+        print(f"{row['us_a_task']:8}  {row['process']}: {row['part']}")
+    if options.write:
+        write("profile", rows, cpu_us=meter.cpu_us, cpu_us_total=meter.cpu_us_total, others_percent=meter.foreign)
     print(f"\nsamples are in {options.output}/ROLE.txt, to be opened with speedscope or flamegraph.pl")
 
 
