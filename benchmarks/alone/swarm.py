@@ -50,6 +50,8 @@ class Member:
         self.swarm, self.number = swarm, number
         self.happened: list[events.Event] = []
         self.held: list[Any] = []
+        self.began = 0.0
+        """When the task began that runs: with the one slot that there is, when the one before it had ended."""
         self.armed: float | None = None
         self.is_live = False
         identity = Identity(
@@ -97,6 +99,8 @@ class Member:
             case events.Disconnect(flush_seconds):
                 self.link.disconnect(flush_seconds)
             case events.Give(_, leases):
+                if not self.held:
+                    self.began = time.time()
                 self.held.extend(lease.ref for lease in leases)
                 self.swarm.held += len(leases)
             case events.SpoolWrite(number, _, _):
@@ -112,8 +116,11 @@ class Member:
         refs, self.held = self.held[:amount], [] if amount is None else self.held[amount:]
         self.swarm.held -= len(refs)
         if refs:
-            now = int(time.time() * 1000)
-            ended = tuple(events.RunnerResult(ref, now, 0.001, True, 0, NOTHING) for ref in refs)
+            now = time.time()
+            # As it was: an agent that thinks its tasks short takes a thousand of them ahead.
+            seconds = (now - self.began) / len(refs)
+            ended = tuple(events.RunnerResult(ref, int(self.began * 1000), seconds, True, 0, NOTHING) for ref in refs)
+            self.began = now
             self.happened.append(events.TasksEnded(0, ended))
             self.turn()
 

@@ -12,6 +12,7 @@ from dart.broker.core.happenings import tell_worker
 from dart.broker.core.liveness import arm, end_session, short
 from dart.broker.core.model import Agent, Enrolment, Session
 from dart.broker.core.reconciliation import Verdicts, judge, settle_unnamed
+from dart.broker.core.spares import connected
 from dart.broker.core.standing import capabilities_of, join
 from dart.broker.core.state import Core, note, send, session_of
 from dart.ids import AgentId, SessionId
@@ -143,8 +144,7 @@ def _begin(core: Core, agent: Agent, event: FrameArrived, version: int, now: flo
     core.heard_at.pop(agent.id, None)
     core.sessions[session.id] = agent
     core.connected.setdefault(agent.name, {})[agent.id] = agent
-    for held in agent.leases.values():
-        held.recalled = False
+    connected(core, agent)
 
 
 def _welcome(core: Core, agent: Agent, version: int, verdicts: Verdicts) -> Welcome:

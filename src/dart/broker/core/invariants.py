@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dart.broker.core.id_table import PAGE
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
 from dart.broker.core.model import Agent, Job, JobStatus, Task, TaskState
-from dart.broker.core.placement import room_of, urgency
-from dart.broker.core.ready_queue import is_doomed, key_of
+from dart.broker.core.placement import urgency
+from dart.broker.core.ready_queue import QueueKey, is_doomed, key_of
+from dart.broker.core.room import room_of
+from dart.broker.core.spares import may_be_asked
 from dart.broker.core.state import Core
 from dart.broker.core.tokens import earned, standing_jobs
 from dart.ids import AgentId, LeaseId
@@ -25,11 +27,12 @@ def check(core: Core) -> None:
     _check_stops(core)
     _check_ready(core)
     _check_leases(core)
+    _check_spares(core)
     _check_agents(core)
     _check_placement(core)
     _check_timers(core)
     _require(
-        not (core.commands or core.ripe or core.closed_leases or core.finished_jobs or core.cancels),
+        not (core.commands or core.ripe or core.freed or core.closed_leases or core.finished_jobs or core.cancels),
         "something of the last turn was left undone",
     )
 
@@ -135,7 +138,6 @@ def _check_ready(core: Core) -> None:
 
 
 def _check_leases(core: Core) -> None:
-    holders: Counter[tuple[str, tuple[str, ...], AgentId]] = Counter()
     out: Counter[LeaseId] = Counter()
     for agent, task in _held(core):
         held = agent.leases[task.id]
@@ -143,20 +145,39 @@ def _check_leases(core: Core) -> None:
         _require(core.tasks.get(task.id) is task, f"agent {agent.id} holds {story(task)}, which is not open")
         _same(f"holder of {story(task)}", (task.agent_id, task.attempt), (agent.id, held.attempt))
         _require(task.policy.location in ("", agent.name), f"agent {agent.name!r} holds {story(task)}")
-        holders[(*key_of(task), agent.id)] += 1
         out[held.lease_id] += 1
-    kept = {
-        (location, requires, agent_id): amount
-        for location, by_requires in core.holders.items()
-        for requires, counts in by_requires.items()
-        for agent_id, amount in counts.items()
-    }
-    _same("holders", kept, dict(holders))
-    _require(
-        all(by_requires and all(by_requires.values()) for by_requires in core.holders.values()),
-        "holders keeps empty entries",
-    )
     _same("leases out of each frame", core.lease_counts, dict(out))
+
+
+def _check_spares(core: Core) -> None:
+    """Whatever could be asked for is found, and nothing that could not, but for what moved up into the slots."""
+    givers: set[tuple[str, tuple[str, ...], AgentId]] = set()
+    for agent in core.agents.values():
+        spares: Counter[QueueKey] = Counter()
+        for place, held in enumerate(agent.leases.values()):
+            waits = held.task.state is TaskState.LEASED and not held.recalled
+            _require(waits or not held.spare, f"{story(held.task)} is spare")
+            beyond = agent.session is not None and place >= agent.slots
+            _require(held.spare or not (waits and beyond), f"{story(held.task)} is not spare")
+            spares[key_of(held.task)] += held.spare
+        _same(f"spare leases of {agent.id}", agent.spares, dict(+spares))
+        if may_be_asked(core, agent):
+            givers |= {(*key, agent.id) for key in agent.spares}
+    kept = {
+        (location, requires, agent_id)
+        for location, by_requires in core.givers.items()
+        for requires, holders in by_requires.items()
+        for agent_id in holders
+    }
+    _same("givers", kept, givers)
+    _require(
+        all(by_requires and all(by_requires.values()) for by_requires in core.givers.values()),
+        "givers keeps empty entries",
+    )
+    asked: Counter[AgentId] = Counter()
+    for agent_id, amount in core.recalls.values():
+        asked[agent_id] += amount
+    _same("leases asked for", core.asked, dict(asked))
 
 
 def _held(core: Core) -> Iterable[tuple[Agent, Task]]:
@@ -193,7 +214,7 @@ def _check_agents(core: Core) -> None:
 def _check_placement(core: Core) -> None:
     """Nothing waits that an agent could take now."""
     for agent in core.agents.values():
-        room = None if core.stopping else room_of(core, agent)
+        room = room_of(core, agent)
         queues = core.ready.matching(agent.name, agent.capabilities)
         if room is not None and queues:
             task = max(queues, key=urgency).head()

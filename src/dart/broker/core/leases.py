@@ -6,9 +6,8 @@ from dart.broker.core.delays import back_off, queue_again, wait_no_more
 from dart.broker.core.happenings import TaskEnded, tell_moved
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
 from dart.broker.core.model import NOTHING_TOLD, Agent, HeldLease, OnLost, Task
-from dart.broker.core.ready_queue import key_of
-from dart.broker.core.recall import recall_answered
 from dart.broker.core.records import AttemptsCounted, TaskFinished
+from dart.broker.core.spares import keep, recall_answered, spare
 from dart.broker.core.state import Core, milliseconds, persist
 from dart.broker.core.tokens import earn
 from dart.errors import TaskErrorCode
@@ -30,27 +29,16 @@ def hold(core: Core, agent: Agent, task: Task, attempt: Attempt, lease_id: Lease
     """Remember that this agent has this attempt; the task's state is the caller's business."""
     task.attempt = attempt
     task.agent_id = agent.id
-    agent.leases[task.id] = HeldLease(task, attempt, lease_id)
-    location, requires = key_of(task)
-    counts = core.holders.setdefault(location, {}).setdefault(requires, {})
-    counts[agent.id] = counts.get(agent.id, 0) + 1
+    held = agent.leases[task.id] = HeldLease(task, attempt, lease_id)
+    if len(agent.leases) > agent.slots:
+        spare(core, agent, held)
     core.lease_counts[lease_id] = core.lease_counts.get(lease_id, 0) + 1
 
 
 def let_go(core: Core, agent: Agent, task: Task) -> None:
     """Forget that this agent has this task; the task's state is the caller's business."""
     held = agent.leases.pop(task.id)
-    location, requires = key_of(task)
-    at_location = core.holders[location]
-    counts = at_location[requires]
-    if counts[agent.id] > 1:
-        counts[agent.id] -= 1
-    else:
-        del counts[agent.id]
-        if not counts:
-            del at_location[requires]
-            if not at_location:
-                del core.holders[location]
+    keep(core, agent, held)
     left = core.lease_counts[held.lease_id] - 1
     if left:
         core.lease_counts[held.lease_id] = left

@@ -8,6 +8,7 @@ from dart.broker.core.happenings import tell_worker
 from dart.broker.core.leases import finish_without_answer, interrupt, lose_all
 from dart.broker.core.lifecycle import Transition
 from dart.broker.core.model import Agent
+from dart.broker.core.spares import disconnected
 from dart.broker.core.state import Core, note, send
 from dart.errors import TaskErrorCode
 from dart.ids import AgentId
@@ -112,7 +113,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
     del connected[agent.id]
     if not connected:
         del core.connected[agent.name]
-    core.recalls.pop(agent.id, None)
+    disconnected(core, agent)
     core.hungry.pop(agent.id, None)
     core.held_up.pop(agent.id, None)
     agent.session = None

@@ -214,6 +214,8 @@ class HeldLease:
     attempt: Attempt
     lease_id: LeaseId
     recalled: bool = False
+    spare: bool = False
+    """It may be asked for (`spares.py`)."""
 
 
 @dataclass(slots=True)
@@ -263,6 +265,8 @@ class Agent:
     session: Session | None = None
     leases: dict[TaskId, HeldLease] = field(default_factory=dict)
     """In the order given."""
+    spares: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    """How many of them are spare, by location and required capabilities."""
     lease_expires_at: float = 0.0
     """While silent: when its leases end."""
     draining: bool = False

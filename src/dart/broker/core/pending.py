@@ -8,8 +8,8 @@ from dart.broker.core.capabilities import is_name
 from dart.broker.core.leases import holder_of
 from dart.broker.core.lifecycle import HELD_STATES
 from dart.broker.core.model import Agent, JobStatus, OnLost, Task, TaskPolicy, TaskState
-from dart.broker.core.placement import room_of
 from dart.broker.core.ready_queue import is_doomed
+from dart.broker.core.room import room_of
 from dart.broker.core.state import Core
 from dart.broker.core.tokens import has_done, standing_jobs, without_tokens
 from dart.ids import JobId

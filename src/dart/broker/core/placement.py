@@ -5,37 +5,23 @@ left of the credit. So a turn looks only at agents whose room may have grown and
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from dart.broker.core.commands import LeaseOrder, SendTasks
-from dart.broker.core.leases import hold, most_leases, new_lease_id
+from dart.broker.core.leases import hold, new_lease_id
 from dart.broker.core.lifecycle import Transition, move, next_attempt
-from dart.broker.core.model import Agent, Session, Task
+from dart.broker.core.model import Agent, Task
 from dart.broker.core.ready_queue import Queue, QueueKey
-from dart.broker.core.recall import recall_for
+from dart.broker.core.recall import recall_for, recall_from
 from dart.broker.core.records import LeaseAdded
+from dart.broker.core.room import Room, room_of
+from dart.broker.core.spares import may_be_asked
 from dart.broker.core.state import Core, next_sequence, persist
 from dart.ids import AgentId, AttemptRef
 
 
-@dataclass(slots=True)
-class Room:
-    """What an agent can take in this turn."""
-
-    agent: Agent
-    session: Session
-    tasks: int
-    """Credit left."""
-    payload_bytes: int
-    """Credit left; negative after a single task larger than all of it."""
-    idle: int
-    """Slots without a lease; negative where leases wait."""
-    given: list[Task] = field(default_factory=list)
-
-
 def place(core: Core, now: float) -> None:
     """Give leases where there is room, send them, and recall what an idle agent could run."""
-    if not core.ripe and not core.ready.changed:
+    if not (core.ripe or core.ready.changed or core.freed):
         return
     rooms = _rooms(core)
     core.ripe.clear()
@@ -53,9 +39,13 @@ def place(core: Core, now: float) -> None:
     for room in rooms:
         if room.idle > 0 and room.tasks > 0:
             core.hungry[room.agent.id] = None
-            recall_for(core, room.agent, min(room.idle, room.tasks), room.payload_bytes, now)
+            recall_for(core, room, now)
         else:
             core.hungry.pop(room.agent.id, None)
+    freed, core.freed = core.freed, {}
+    for holder_id in freed:
+        if may_be_asked(core, core.agents[holder_id]):
+            recall_from(core, core.agents[holder_id], now)
 
 
 def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
@@ -68,18 +58,6 @@ def candidates(core: Core, key: QueueKey) -> Iterator[Agent]:
                 yield agent
 
 
-def room_of(core: Core, agent: Agent) -> Room | None:
-    """What an agent can take now; None: nothing."""
-    session = agent.session
-    if session is None or agent.draining:
-        return None
-    # An agent says what it takes, but not that it takes everything from everybody.
-    tasks = min(session.credit_tasks - session.in_flight_tasks, most_leases(core, agent) - len(agent.leases))
-    if tasks <= 0:
-        return None
-    return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))
-
-
 def urgency(queue: Queue) -> tuple[int, int]:
     """Higher priority first, then the queue that has waited longest for its turn."""
     return queue.priority(), -queue.served
@@ -87,8 +65,6 @@ def urgency(queue: Queue) -> tuple[int, int]:
 
 def _rooms(core: Core) -> list[Room]:
     rooms: dict[AgentId, Room | None] = {}
-    if core.stopping:
-        return []
     for agent_id in (*core.ripe, *core.held_up):
         agent = core.agents.get(agent_id)
         rooms[agent_id] = None if agent is None else room_of(core, agent)

@@ -2,7 +2,9 @@
 
 One RECALL at a time is out to a holder. It counts as answered when RELEASED comes, when one of the leases leaves the
 holder in another way or begins, and at the holder's next heartbeat, for an agent says nothing of what had begun.
-Only leases beyond the holder's slots are asked for, newest first, and each only once.
+Only leases beyond the holder's slots are asked for, newest first, and each only once. Looking costs what it finds:
+an idle agent looks through the holders that it may ask (`spares.py`), and a holder that may be asked again through the
+idle agents until one wants what it has.
 """
 
 from collections.abc import Iterator
@@ -10,28 +12,38 @@ from itertools import islice
 
 from dart.broker.core.model import Agent, HeldLease, TaskState
 from dart.broker.core.ready_queue import QueueKey, key_of
+from dart.broker.core.room import Room, room_of
+from dart.broker.core.spares import asked, keep, settle
 from dart.broker.core.state import Core, send
 from dart.ids import AgentId, AttemptRef
 from dart.wire.messages import Recall
 
 
-def recall_for(core: Core, agent: Agent, idle: int, payload_bytes: int, now: float) -> None:
-    """Ask other agents for at most so many leases that this agent could begin at once."""
-    if core.ready.matching(agent.name, agent.capabilities):
-        return  # something waits that is too large for now
-    wanted = idle - sum(amount for wanting, amount in core.recalls.values() if wanting == agent.id)
-    for holder_id, keys in _holders(core, agent).items():
+def recall_for(core: Core, room: Room, now: float) -> None:
+    """Ask other agents for at most so many leases as this one could begin at once."""
+    wanted = _wanted(core, room)
+    found: dict[AgentId, list[HeldLease]] = {}
+    for holder_id in _givers(core, room.agent):
         if wanted <= 0:
+            break
+        if holder_id not in found:
+            found[holder_id] = _spared(core, core.agents[holder_id], room, wanted)
+            wanted -= len(found[holder_id])
+    for holder_id, leases in found.items():
+        _ask(core, core.agents[holder_id], room.agent, leases, now)
+
+
+def recall_from(core: Core, holder: Agent, now: float) -> None:
+    """Ask an agent that may be asked again, for the first that wants something of it."""
+    settle(core, holder)
+    if not holder.spares:
+        return
+    for room in filter(None, (room_of(core, core.agents[agent_id]) for agent_id in core.hungry)):
+        wanted = _wanted(core, room)
+        leases = _spared(core, holder, room, wanted) if wanted > 0 else []
+        if leases:
+            _ask(core, holder, room.agent, leases, now)
             return
-        holder = core.agents[holder_id]
-        if holder.session is None or holder_id in core.recalls:
-            continue
-        room = payload_bytes if agent.leases else None
-        found = list(islice(_waiting(holder, keys, room), min(wanted, core.limits.batch_items_max)))
-        if found:
-            core.recalls[holder_id] = (agent.id, len(found))
-            wanted -= len(found)
-            _send_recall(core, holder, found, now)
 
 
 def recall_all(core: Core, agent: Agent, now: float) -> None:
@@ -41,41 +53,53 @@ def recall_all(core: Core, agent: Agent, now: float) -> None:
         _send_recall(core, agent, found[start : start + core.limits.batch_items_max], now)
 
 
-def recall_answered(core: Core, holder: Agent) -> None:
-    """The holder gave back what it could: agents that still have an idle slot may ask again."""
-    if core.recalls.pop(holder.id, None) is not None:
-        core.ripe.update(core.hungry)
+def _wanted(core: Core, room: Room) -> int:
+    """How many leases an idle agent could begin at once that nobody was asked for yet."""
+    wanted = min(room.idle, room.tasks) - core.asked.get(room.agent.id, 0)
+    if wanted > 0 and core.ready.matching(room.agent.name, room.agent.capabilities):
+        return 0  # something waits that is too large for now
+    return wanted
+
+
+def _givers(core: Core, agent: Agent) -> Iterator[AgentId]:
+    """Agents that may be asked for leases that this one could run; one may come twice."""
+    for location in (agent.name, ""):
+        for requires, holders in core.givers.get(location, {}).items():
+            if agent.capabilities.cover(requires):
+                yield from holders
+
+
+def _spared(core: Core, holder: Agent, room: Room, wanted: int) -> list[HeldLease]:
+    """At most so many leases beyond the holder's slots that the agent with this room could run, newest first."""
+    agent = room.agent
+    keys = {key for key in holder.spares if _may_run(agent, key)}
+    beyond = islice(reversed(holder.leases.values()), max(0, len(holder.leases) - holder.slots))
+    fitting = (
+        held
+        for held in beyond
+        if held.spare
+        and key_of(held.task) in keys
+        and (not agent.leases or held.task.parameter_bytes <= room.payload_bytes)
+    )
+    return list(islice(fitting, min(wanted, core.limits.batch_items_max)))
+
+
+def _may_run(agent: Agent, key: QueueKey) -> bool:
+    location, requires = key
+    return location in ("", agent.name) and agent.capabilities.cover(requires)
+
+
+def _ask(core: Core, holder: Agent, agent: Agent, found: list[HeldLease], now: float) -> None:
+    """Ask for these; where there is none, what made the holder look like a giver is over."""
+    if found:
+        _send_recall(core, holder, found, now)
+        asked(core, holder, agent, len(found))
+    else:
+        settle(core, holder)
 
 
 def _send_recall(core: Core, holder: Agent, found: list[HeldLease], now: float) -> None:
     for held in found:
         held.recalled = True
+        keep(core, holder, held)
     send(core, holder, Recall(tuple(AttemptRef(held.task.id, held.attempt) for held in found)), now)
-
-
-def _holders(core: Core, agent: Agent) -> dict[AgentId, set[QueueKey]]:
-    """Other agents that hold leases this one could run, and of which queues."""
-    found: dict[AgentId, set[QueueKey]] = {}
-    for location in (agent.name, ""):
-        for requires, counts in core.holders.get(location, {}).items():
-            if len(counts) == 1 and agent.id in counts:
-                continue  # the common case: it is alone at its location
-            if agent.capabilities.cover(requires):
-                for holder_id in counts:
-                    if holder_id != agent.id:
-                        found.setdefault(holder_id, set()).add((location, requires))
-    return found
-
-
-def _waiting(holder: Agent, keys: set[QueueKey], payload_bytes: int | None) -> Iterator[HeldLease]:
-    """Leases beyond the holder's slots that were not begun, newest first."""
-    beyond = len(holder.leases) - holder.slots
-    for held in islice(reversed(holder.leases.values()), max(0, beyond)):
-        task = held.task
-        if (
-            task.state is TaskState.LEASED
-            and not held.recalled
-            and key_of(task) in keys
-            and (payload_bytes is None or task.parameter_bytes <= payload_bytes)
-        ):
-            yield held

@@ -9,7 +9,7 @@ from dart.broker.core.happenings import TaskPrinted, TaskProgressed, tell_moved
 from dart.broker.core.leases import finish, give_back, lose, retry
 from dart.broker.core.lifecycle import Transition, move
 from dart.broker.core.model import Agent, HeldLease, Task, TaskState
-from dart.broker.core.recall import recall_answered
+from dart.broker.core.spares import keep, recall_answered
 from dart.broker.core.state import Core, is_beyond, send, session_of
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
@@ -108,6 +108,7 @@ def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
             move(held.task, Transition.START)
             held.task.told = held.task.told._replace(started_at_ms=start.start_time_ms)
             tell_moved(core, held.task, agent.name)
+            keep(core, agent, held)
             if held.recalled:
                 recall_answered(core, agent)
 

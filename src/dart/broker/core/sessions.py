@@ -11,8 +11,8 @@ from dart.broker.core.leases import lose_all
 from dart.broker.core.liveness import end_session, short
 from dart.broker.core.model import Agent
 from dart.broker.core.pieces import has_arrived, on_blob_get
-from dart.broker.core.recall import recall_answered
 from dart.broker.core.results import on_credit, on_log, on_progress, on_released, on_results, on_started
+from dart.broker.core.spares import recall_answered
 from dart.broker.core.state import Core, note, send, session_of
 from dart.wire.messages import (
     BlobGet,

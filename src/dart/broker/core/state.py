@@ -114,13 +114,15 @@ class Core:
     """Boots that a client asked to drain: told again when they say HELLO."""
 
     ready: ReadyQueues = field(default_factory=ReadyQueues)
-    holders: dict[str, dict[tuple[str, ...], dict[AgentId, int]]] = field(default_factory=dict)
-    """How many leases of a queue's tasks each agent holds, by location and required capabilities."""
+    givers: dict[str, dict[tuple[str, ...], dict[AgentId, None]]] = field(default_factory=dict)
+    """Agents that may be asked for spare leases of a queue's tasks, by location and required capabilities."""
     lease_counts: dict[LeaseId, int] = field(default_factory=dict)
     """What is still out of each TASKS frame."""
     leases_given: int = 0
     recalls: dict[AgentId, tuple[AgentId, int]] = field(default_factory=dict)
     """Holders that were sent RECALL and have not answered: for whom, and how many."""
+    asked: dict[AgentId, int] = field(default_factory=dict)
+    """For how many leases RECALLs are out for an agent: sums of `recalls`."""
     hungry: dict[AgentId, None] = field(default_factory=dict)
     """Agents that placement left with an idle slot and credit."""
     held_up: dict[AgentId, None] = field(default_factory=dict)
@@ -155,6 +157,8 @@ class Core:
     """Tasks that may still be cancelled with their jobs."""
     ripe: dict[AgentId, None] = field(default_factory=dict)
     """Agents whose room may have grown."""
+    freed: dict[AgentId, None] = field(default_factory=dict)
+    """Holders that have answered a RECALL, so that they may be asked again."""
     closed_leases: list[LeaseId] = field(default_factory=list)
     happened: list[Any] = field(default_factory=list)
     """What people may watch (`happenings.Happening`); of all turns since the shell last took it."""

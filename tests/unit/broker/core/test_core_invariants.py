@@ -14,7 +14,7 @@ from harness.recorder import Recorder
 def r():
     recorder = Recorder(slice_tasks_max=5)
     recorder.define()
-    agent = recorder.agent(slots=2, credit=2)
+    agent = recorder.agent(slots=2, credit=3)
     recorder.submit(4, location="w", expires_at_ms=9_000_000)
     agent.start(agent.given[0])
     recorder.define_standing("init", worker_regex="s")
@@ -88,8 +88,12 @@ TAMPERINGS = {
     "reserved": lambda core: setattr(core, "reserved", 0),
     "forgotten lease": lambda core: agent(core).leases.popitem(),
     "forgotten row": lambda core: core.lease_counts.clear(),
-    "forgotten holders": lambda core: core.holders.clear(),
-    "empty holders": lambda core: core.holders.update(x={}),
+    "forgotten givers": lambda core: core.givers.clear(),
+    "empty givers": lambda core: core.givers.update(x={}),
+    "forgotten spares": lambda core: agent(core).spares.clear(),
+    "a spare lease that is not": lambda core: setattr(list(agent(core).leases.values())[-1], "recalled", True),
+    "a lease that is not spare": lambda core: setattr(list(agent(core).leases.values())[-1], "spare", False),
+    "asked for nobody": lambda core: core.asked.update(x=1),
     "in flight": lambda core: setattr(agent(core).session, "in_flight_tasks", 0),
     "forgotten session": lambda core: core.sessions.clear(),
     "forgotten name": lambda core: core.connected.update(x={}),

@@ -1,5 +1,7 @@
 """Leases that wait behind others go to agents with idle slots."""
 
+from collections import Counter
+
 import pytest
 
 from dart.broker.core.events import WorkersDrained
@@ -229,18 +231,132 @@ def test_hungry_agent_that_drains_asks_for_nothing():
     assert b.given == []
 
 
-def test_holders_of_several_queues():
+def test_spare_leases_of_several_queues():
     """Leases of queues that differ in what they require are told apart, and forgotten one by one."""
     r = Recorder()
     a = r.agent("w", slots=1, credit=100, capabilities=("gpu",))
     r.define()
+    r.submit(1)
     r.submit(1, requires=("gpu",))
-    r.submit(2)
-    assert r.core.holders == {"": {("gpu",): {a.id: 1}, (): {a.id: 2}}}
-    a.finish(a.given[0])
-    assert r.core.holders == {"": {(): {a.id: 2}}}
+    r.submit(1)
+    assert r.core.givers == {"": {("gpu",): {a.id: None}, (): {a.id: None}}}
+    a.start(a.given[1])
+    assert r.core.givers == {"": {(): {a.id: None}}}
     r.agent("v", slots=1, credit=1)
     assert a.recalled() == [a.given[2]]
+    assert r.core.givers == {}, "one RECALL at a time"
+
+
+def test_a_lease_that_moved_up_is_kept():
+    """Since those before it have left, it stands in a slot: nobody asks for it, or looks there again."""
+    r = Recorder()
+    a = r.agent(key=b"a" * 32, slots=1, credit=100)
+    r.define()
+    r.submit(2)
+    a.finish(a.given[0])
+    assert r.core.givers
+    r.agent(key=b"b" * 32, credit=1)
+    assert a.recalled() == []
+    assert r.core.givers == {}
+
+
+def test_what_an_idle_agent_does_not_want_another_gets():
+    """A holder that may be asked again is asked for whoever can run what it has, one RECALL at a time."""
+    r = Recorder()
+    a = r.agent("w", slots=1, credit=100, capabilities=("gpu",))
+    r.define()
+    r.submit(4, requires=("gpu",))
+    r.agent("v", slots=1, credit=1)
+    b = r.agent("x", slots=1, credit=1, capabilities=("gpu",))
+    c = r.agent("y", slots=1, credit=1, capabilities=("gpu",))
+    assert a.recalled() == [a.given[3]]
+    a.release(a.given[3])
+    assert a.recalled() == [a.given[2]], "the first idle agent cannot run it, the next has got one"
+    a.release(a.given[2])
+    assert (len(b.given), len(c.given)) == (1, 1)
+    assert a.recalled() == []
+
+
+def test_a_holder_of_several_queues_is_asked_once():
+    """In one RECALL, for all that the idle agent can run, the newest first."""
+    r = Recorder()
+    a = r.agent("w", slots=1, credit=100, capabilities=("gpu",))
+    r.define()
+    r.submit(2)
+    r.submit(1, requires=("gpu",))
+    r.agent("v", slots=8, credit=8, capabilities=("gpu",))
+    (recall,) = a.take(Recall)
+    assert list(recall.attempts) == [a.given[2], a.given[1]]
+
+
+def test_one_of_several_holders_answers():
+    """What the others were asked for still counts: no more is asked for than there are idle slots."""
+    r = Recorder()
+    a, b = r.agent("a", credit=100), r.agent("b", credit=100)
+    r.define()
+    r.submit(8)
+    c = r.agent("c", slots=4, credit=4)
+    assert (len(a.recalled()), len(b.recalled())) == (3, 1)
+    a.release(*a.given[1:])
+    assert len(c.given) == 3
+    assert r.core.asked == {c.id: 1}
+    b.heartbeat()
+    assert len(b.recalled()) == 1
+
+
+def test_a_holder_that_gave_all_is_left_alone():
+    """It may be asked again, but has nothing that it was not asked for."""
+    r = Recorder()
+    a = r.agent(key=b"a" * 32, credit=100)
+    r.define()
+    r.submit(2)
+    r.agent(key=b"b" * 32, credit=1)
+    assert a.recalled() == [a.given[1]]
+    a.heartbeat()
+    assert a.recalled() == []
+    assert (r.core.recalls, r.core.givers) == ({}, {})
+
+
+def test_a_holder_that_left_after_its_answer_is_not_asked():
+    """Its answer and its end may come in one turn."""
+    r, a = two()
+    b = r.agent(key=b"b" * 32, credit=1)
+    assert a.recalled() == [a.given[5]]
+    a.drain()
+    a.release()
+    assert len(a.recalled()) <= 1
+    a.lose()
+    assert (r.core.recalls, r.core.asked, r.core.givers) == ({}, {}, {})
+    assert b.id in r.core.hungry
+
+
+def test_looking_for_work_costs_what_is_found(monkeypatch):
+    """Half of many agents are idle, half have something behind their slots that was asked for: nobody looks in vain.
+
+    Counted is how often somebody looks at an agent's leases: were it each idle agent at each holder, at each
+    heartbeat, it would be a million times.
+    """
+    monkeypatch.setattr("harness.recorder.check", lambda _: None)  # looks at everything
+    r = Recorder()
+    r.define()
+    holders = [r.agent(f"h{number}", slots=1, credit=2) for number in range(100)]
+    r.submit(200)
+    idle = [r.agent(f"i{number}", slots=1, credit=1) for number in range(100)]
+    assert all(len(holder.take(Recall)) == 1 for holder in holders)
+    looked = Counter()
+
+    class Looked(dict):
+        def values(self):
+            looked["at leases"] += 1
+            return super().values()
+
+    for holder in holders:
+        agent = r.core.agents[holder.id]
+        agent.leases = Looked(agent.leases)
+    for holder in holders:
+        holder.heartbeat()
+    assert looked["at leases"] <= 10 * len(holders)
+    assert all(not agent.given for agent in idle)
 
 
 def test_no_more_is_recalled_at_once_than_a_message_may_name():
