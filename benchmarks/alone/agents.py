@@ -139,14 +139,18 @@ def _secret(pair: KeyPair) -> str:
     return z85.encode(pair.secret).decode()
 
 
-def peak_lag(client: Client) -> str:
-    """The highest bucket of the server's own histogram that anything fell into."""
+def lags(client: Client) -> dict[str, float]:
+    """The server's own histogram of how late its loop was: bounds, and how many were not above."""
     sink = io.BytesIO()
     client.connection.download("/metrics", sink, seconds=10)
     lines = [line for line in sink.getvalue().decode().splitlines() if line.startswith(LAG)]
-    counts = [(line.partition('le="')[2].partition('"')[0], float(line.split()[-1])) for line in lines]
-    total = counts[-1][1]
-    return next(f"<= {bound} s" for bound, count in counts if count == total)
+    return {line.partition('le="')[2].partition('"')[0]: float(line.split()[-1]) for line in lines}
+
+
+def peak_lag(client: Client, since: dict[str, float] | None = None) -> str:
+    """The highest bucket that anything fell into, since those lags or the server's start."""
+    counts = {bound: count - (since or {}).get(bound, 0.0) for bound, count in lags(client).items()}
+    return next(f"<= {bound} s" for bound, count in counts.items() if count == max(counts.values()))
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 python benchmarks/alone/dashboard.py [--agents 2000] [--tasks 1000000] [--pictures FOLDER] [--write]
 
-Workers are simulated (`swarm.py`): real cores, links and sockets without runners, whose tasks end a moment after they
-came. Measured is, in fresh profiles: how long until the first paint and until the first rows; and on pages that are
-open: how long after something happened it is seen. Beside it what the server's loop says, with pages open and without.
+Workers are simulated (`swarm.py`): real cores, links and sockets without runners. Of their tasks 200 end a second, of
+one worker after the other. Measured is, in fresh profiles: how long until the first paint and until the first rows; and
+on pages that are open: how long after something happened it is seen. Beside it how late the server's loop was. Server,
+workers, browser and this program share the machine.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from harness.browser import chromium, log_in  # noqa: E402 - of the tests
 
 sys.path.insert(0, str(ROOT / "benchmarks"))  # has a `harness`, too
 
-from agents import Herd, peak_lag  # noqa: E402 - of the benchmarks
+from agents import Herd, lags, peak_lag  # noqa: E402 - of the benchmarks
 from figures import Others, write  # noqa: E402
 from installation import Installation, installation, raise_open_files  # noqa: E402
 
@@ -102,15 +103,22 @@ def opened(browser: Any, url: str, state: Any, **options: Any) -> Iterator[Any]:
         context.close()
 
 
-def times(found: list[float]) -> str:
-    """In ms: the middle one and the worst."""
-    return f"{statistics.median(found):.0f} / {max(found):.0f}"
+def row(what: str, found: list[float]) -> dict[str, Any]:
+    """A figure, told at once."""
+    made = {
+        "what": what,
+        "times": len(found),
+        "middle_ms": round(statistics.median(found)),
+        "worst_ms": round(max(found)),
+    }
+    print("  ".join(f"{name} {value}" for name, value in made.items()), flush=True)
+    return made
 
 
-def open_pages(browser: Any, url: str, state: Any) -> dict[str, str]:
+def open_pages(browser: Any, url: str, state: Any) -> list[dict[str, Any]]:
     """From the address to the first paint, and to the first rows."""
-    figures = {}
-    for name, place in (("overview", "/"), ("workers", "/#/workers"), ("tasks", "/#/jobs/images-of-the-year")):
+    figures = []
+    for name, place in (("overview", "/"), ("workers", "/#/workers"), ("job", "/#/jobs/images-of-the-year")):
         paints, rows = [], []
         for _ in range(OPENINGS):
             with opened(browser, url, state, viewport=WIDE) as page:
@@ -119,14 +127,14 @@ def open_pages(browser: Any, url: str, state: Any) -> dict[str, str]:
                 page.locator(ROWS).first.wait_for()
                 rows.append(1000 * (time.monotonic() - began))
                 paints.append(page.evaluate(PAINT))
-        figures[f"{name}_first_paint_ms"] = times(paints)
-        figures[f"{name}_first_rows_ms"] = times(rows)
+        figures.append(row(f"{name}: first paint", paints))
+        figures.append(row(f"{name}: first rows", rows))
     return figures
 
 
-def watch(browser: Any, url: str, state: Any, client: Client) -> dict[str, str]:
+def watch(browser: Any, url: str, state: Any, client: Client) -> list[dict[str, Any]]:
     """From what happened at the server to what is seen, on pages that are open."""
-    figures = {}
+    figures = []
 
     def look(name: str, place: str, change: Callable[[int], str]) -> None:
         with opened(browser, url, state, viewport=WIDE) as page:
@@ -139,7 +147,7 @@ def watch(browser: Any, url: str, state: Any, client: Client) -> dict[str, str]:
                 selector = change(number)
                 page.locator(selector).first.wait_for()
                 waits.append(1000 * (time.monotonic() - began))
-            figures[f"{name}_seen_ms"] = times(waits)
+            figures.append(row(f"{name} is seen", waits))
 
     def new_job(number: int) -> str:
         client.define_job(f"new-{number}", "m", "f")
@@ -150,9 +158,9 @@ def watch(browser: Any, url: str, state: Any, client: Client) -> dict[str, str]:
         client.submit("new-0", [{"location": name, "parameter": 1}])
         return f"text=No worker called '{name}' is connected."
 
-    look("new_job", "/#/jobs", new_job)
+    look("jobs: a new job", "/#/jobs", new_job)
     client.submit("new-0", [{"location": "first", "parameter": 1}])
-    look("waiting_task", "/#/jobs/new-0", waiting_task)
+    look("job: why a task waits", "/#/jobs/new-0", waiting_task)
     with opened(browser, url, state, viewport=WIDE) as page:
         page.goto("/#/jobs/images-of-the-year")
         page.locator(ROWS).first.wait_for()
@@ -170,7 +178,7 @@ def watch(browser: Any, url: str, state: Any, client: Client) -> dict[str, str]:
               );
             })"""
         )
-        figures["between_updates_ms"] = times(gaps)
+        figures.append(row("job: from one update to the next", gaps))
     return figures
 
 
@@ -193,17 +201,15 @@ def draw(browser: Any, url: str, state: Any, folder: Path, task: str) -> None:
         with opened(browser, url, state, viewport=viewport, color_scheme=theme) as page:
             for name, place in places.items():
                 page.goto(place)
-                page.wait_for_timeout(2500)
+                page.wait_for_timeout(1600)
                 page.screenshot(path=folder / f"{name}-{theme}{size}.png", full_page=name == "overview")
 
 
-def measure(options: argparse.Namespace, installed: Installation, client: Client) -> dict[str, Any]:
-    """All figures of one run."""
-    figures: dict[str, Any] = {"workers": options.agents, "tasks": options.tasks}
+def measure(options: argparse.Namespace, installed: Installation, client: Client) -> tuple[list[Any], dict[str, Any]]:
+    """All figures of one run, and what is to be known of it."""
     key = (installed.state / "admin.key").read_text().strip()
     url = installed.line.split()[1]
     herd = Herd(client, options.agents)
-    others = Others()
     try:
         herd.wait("live", options.agents)
         with chromium() as browser:
@@ -211,40 +217,29 @@ def measure(options: argparse.Namespace, installed: Installation, client: Client
             log_in(context.new_page(), key)
             state = context.storage_state()
             context.close()
+            began = time.monotonic()
             fill(client, herd, options.tasks)
+            print(f"filled in {time.monotonic() - began:.0f} s", flush=True)
             settle(herd)
-            figures["held"] = herd.sum("held")
-            figures["lag_without_page"] = peak_lag(client)
             with Load(herd):
-                measure_pages(options, installed, client, browser, state=state, figures=figures)
-            figures["others_percent"] = others.percent()
+                before, others, cpu, began = lags(client), Others(), installed.server_cpu(), time.monotonic()
+                figures = [*open_pages(browser, url, state), *watch(browser, url, state, client)]
+                about = {
+                    "workers": options.agents,
+                    "tasks": options.tasks,
+                    "open_tasks": client.server()["open_tasks"],
+                    "peak_lag": peak_lag(client, before),
+                    "server_core_percent": round(100 * (installed.server_cpu() - cpu) / (time.monotonic() - began)),
+                    "server_uss_mb": round(installed.server_uss() / 1e6),
+                    "others_percent": others.percent(),
+                }
+                print(about, flush=True)
+                if options.pictures:
+                    (task, *_) = [task["id"] for task in client.tasks("waits-for-a-gpu")][:1]
+                    draw(browser, url, state, options.pictures, task)
     finally:
         herd.close()
-    return figures
-
-
-def measure_pages(
-    options: argparse.Namespace,
-    installed: Installation,
-    client: Client,
-    browser: Any,
-    *,
-    state: Any,
-    figures: dict[str, Any],
-) -> None:
-    """What is seen, printed as soon as it is known; then pictures."""
-    url = installed.line.split()[1]
-    for found in (open_pages(browser, url, state), watch(browser, url, state, client)):
-        figures |= found
-        for name, value in found.items():
-            print(f"{name.replace('_', ' '):<28}{value:>16}", flush=True)
-    figures["lag_with_page"] = peak_lag(client)
-    figures["open_tasks"] = client.server()["open_tasks"]
-    figures["server_uss_mb"] = round(installed.server_uss() / 1e6)
-    print(figures, flush=True)
-    if options.pictures:
-        (task, *_) = [task["id"] for task in client.tasks("waits-for-a-gpu")][:1]
-        draw(browser, url, state, options.pictures, task)
+    return figures, about
 
 
 def main() -> int:
@@ -261,9 +256,9 @@ def main() -> int:
         installation(Path(folder)) as installed,
         installed.client() as client,
     ):
-        figures = measure(options, installed, client)
+        figures, about = measure(options, installed, client)
     if options.write:
-        write("dashboard", [figures])
+        write("dashboard", figures, **about)
     return 0
 
 

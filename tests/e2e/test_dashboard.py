@@ -107,7 +107,7 @@ def test_logging_in_keeps_no_key(scene, browser):
     with visit(browser, scene.url) as page:
         page.goto("/")
         page.fill("#key", "wrong")
-        page.click("text=Log in")
+        page.get_by_role("button", name="Log in").click()
         sees(page, "does not know this key")
         log_in(page, scene.key)
         (cookie,) = page.context.cookies()

@@ -12,7 +12,7 @@ import { workerPage } from "./worker.js";
 
 /** @typedef {{element: HTMLElement, tick: () => Promise<any>, close: () => void, title: string, field?: HTMLElement}} Page */
 
-const TICK_MILLISECONDS = 700;
+const TICK_MILLISECONDS = 500;
 const TROUBLE_MILLISECONDS = 2000;
 const PAGES = /** @type {[string, string, string][]} */ ([
   ["#/", "Overview", "read"],
@@ -102,7 +102,7 @@ async function keepFresh(shown) {
 /** @param {any} who */
 function enter(who) {
   session = who;
-  by("head").hidden = false;
+  by("leave").hidden = false;
   by("pages").replaceChildren(
     ...PAGES.filter(([, , scope]) => scope === "read" || scope === who.scope).map(([href, text]) => h("li", {}, h("a", { href }, text))),
   );
@@ -120,14 +120,17 @@ function leave(why, isOver = true) {
   page?.close();
   page = null;
   session = null;
-  by("head").hidden = true;
+  by("leave").hidden = true;
+  by("pages").replaceChildren();
+  say(by("live"), "");
+  say(by("who"), "");
   document.title = "DART";
   const trouble = h("p", { class: "bad", role: "alert" }, why);
   const field = h("input", { id: "key", type: "password", autocomplete: "off", spellcheck: "false", required: true });
   const form = h(
     "form",
     { on: { submit: begin } },
-    h("h1", { tabindex: "-1" }, "DART"),
+    h("h1", { tabindex: "-1" }, "Log in"),
     h("label", { for: "key" }, "API key"),
     field,
     h("div", { class: "buttons" }, h("button", {}, "Log in")),
