@@ -96,9 +96,17 @@ def settle(herd: Herd) -> None:
 def opened(browser: Any, url: str, state: Any, **options: Any) -> Iterator[Any]:
     """A page in a fresh profile that is logged in."""
     context = browser.new_context(ignore_https_errors=True, base_url=url, storage_state=state, **options)
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("requestfailed", lambda request: said.append(f"{request.url}: {request.failure}"))
     try:
-        yield context.new_page()
+        yield page
+    except Exception:
+        print(page.url, page.locator("body").inner_text()[:500], *said, sep="\n", file=sys.stderr)
+        raise
     finally:
         context.close()
 

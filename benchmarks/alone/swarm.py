@@ -16,6 +16,7 @@ from typing import Any
 import zmq
 from zmq.utils import z85
 
+from dart import __version__
 from dart.agent import events
 from dart.agent.core import AgentCore, Identity
 from dart.agent.link import Endpoint, Link
@@ -55,7 +56,8 @@ class Member:
         self.armed: float | None = None
         self.is_live = False
         identity = Identity(
-            name=name, slots=1, capabilities=(), host="simulated", boot_id=BootId(os.urandom(16).hex()), facts={},
+            name=name, slots=1, capabilities=(), host=f"host-{number // 8:03}", boot_id=BootId(os.urandom(16).hex()),
+            facts={"architecture": "x86_64" if number % 5 else "aarch64", "agent_version": __version__},
             store_id=swarm.store_id,
         )  # fmt: skip
         self.core = AgentCore(identity, LIMITS, swarm.clock())

@@ -273,7 +273,7 @@ PLACES = ("", "workers", "workers/w", "jobs", "jobs/waiting", "jobs/waiting/task
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_keeps_anybody_out(scene, browser, admin, theme):
-    """Axe finds nothing serious, in either theme, at the way in too; no narrow screen is moved sideways."""
+    """Axe finds nothing serious, in either theme, at the way in too; no narrow screen is moved sideways, nor are rows cut."""
     with visit(browser, scene.url, viewport=WIDE, color_scheme=theme) as page:
         page.goto("/")
         page.wait_for_selector("#key")
@@ -288,7 +288,10 @@ def test_no_page_keeps_anybody_out(scene, browser, admin, theme):
             found[place] = serious(page, theme)
             page.set_viewport_size(NARROW)
             wide = page.evaluate("document.documentElement.scrollWidth")
-            assert (place, wide) == (place, NARROW["width"])
+            cut = page.evaluate(
+                "[...document.querySelectorAll('.row')].filter(it => it.scrollWidth > it.clientWidth).length"
+            )
+            assert (place, wide, cut) == (place, NARROW["width"], 0)
         assert {place: faults for place, faults in found.items() if faults} == {}
 
 

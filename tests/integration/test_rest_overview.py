@@ -24,6 +24,11 @@ async def test_workers_a_part_at_a_time():
         assert await table(stack, "workers", amount=1, offset=2) == (["b"], 4)
         assert await table(stack, "workers", offset=9) == ([], 4)
         assert await table(stack, "workers", match="ARM-C") == (["c"], 1)
+        assert await table(stack, "workers", only="away") == (["away"], 1)
+        assert await table(stack, "workers", only="connected", amount=1) == (["a"], 3)
+        assert await table(stack, "workers", only="draining") == ([], 0)
+        refused = await stack.call("GET", "/overview/workers/?only=x", status=400)
+        assert "away, draining" in refused["error"]["message"]
         await stack.define()
         await stack.submit({"location": "c", "parameter": 1})
         agents[2].credit(1)

@@ -129,12 +129,9 @@ class Gateway:
         """Connected workers by name."""
         return await self._view(lambda core: views.workers(core, self._service.now))
 
-    async def worker(self, name: str) -> WorkerView:
-        """One of them, or `UnknownWorkerError`."""
-        found = [worker for worker in await self.workers() if worker.name == name]
-        if not found:
-            raise UnknownWorkerError(f"No worker of the name {name!r} is connected.", worker=name)
-        return found[0]
+    async def worker(self, name: str) -> WorkerView | None:
+        """One of them; None: no agent of this name is connected."""
+        return await self._view(lambda core: views.worker(core, name, self._service.now))
 
     async def drain(self, name: str) -> int:
         """Ask the agents of a name to finish and leave; how many were asked."""

@@ -109,13 +109,14 @@ class Overview:
                 del self._loads[name]
 
     async def workers(
-        self, *, sees: Callable[[str], bool], match: str, order: str, offset: int, amount: int
+        self, *, sees: Callable[[str], bool], match: str, state: str, order: str, offset: int, amount: int
     ) -> Rows[WorkerRow]:
         """A part of the workers, those that are not connected included.
 
         Args:
             sees: Whether who asks may see this name.
             match: Stands somewhere in the name, a host or the architecture, whatever its case; empty: all.
+            state: `connected`, `away`, or `draining`, of which all agents are; empty: all.
             order: `name`; `busy`: the busiest first; `contact`: the longest silent first, who was not heard of last.
             offset: So many are left out.
             amount: At most so many.
@@ -124,7 +125,7 @@ class Overview:
         names = {
             known.name for known in core.enrolments.values() if not known.revoked_at_ms and not known.name_is_pattern
         }
-        found = [name for name in names | core.connected.keys() if sees(name)]
+        found = [name for name in names | core.connected.keys() if sees(name) and _is_so(core, name, state)]
         if match:
             found = [name for name in found if match.lower() in _searched(name, core.connected.get(name, {}).values())]
         keys: dict[str, Callable[[str], tuple[float, str]]] = {
@@ -180,7 +181,7 @@ class Overview:
             _values(agent.facts.get("agent_version", "") for agent in agents),
             sum(agent.slots for agent in agents),
             _busy(agents),
-            bool(agents) and all(agent.draining for agent in agents),
+            _is_so(core, name, "draining"),
             self._heard_at_ms(core, name, heard),
             tuple(self._loads.get(name, ())),
         )
@@ -189,6 +190,14 @@ class Overview:
     def _heard_at_ms(core: Core, name: str, heard: dict[str, int]) -> int:
         sessions = [agent.session for agent in core.connected.get(name, {}).values()]
         return max((milliseconds(it.heard_at) for it in sessions if it is not None), default=heard.get(name, 0))
+
+
+def _is_so(core: Core, name: str, state: str) -> bool:
+    """Whether a worker is connected, away or draining; empty: whatever it is."""
+    agents = core.connected.get(name)
+    if state == "draining":
+        return agents is not None and all(agent.draining for agent in agents.values())
+    return not state or (agents is not None) == (state == "connected")
 
 
 def _heard_by_name(core: Core) -> dict[str, int]:

@@ -31,11 +31,11 @@ async def show(call: Call) -> Answer:
     await call.members(schemas.Members)
     name = call.part("name")
     enrolled = await call.gateway.enrolments.of(name)
-    connected = [worker for worker in await call.gateway.workers() if worker.name == name]
-    if not enrolled and not connected:
+    worker = await call.gateway.worker(name)
+    if not enrolled and worker is None:
         text = f"No agent of the name {name!r} is enrolled; `dart worker list` shows the connected ones."
         raise UnknownWorkerError(text, worker=name)
-    worker = connected[0] if connected else WorkerView(name, 0, (), (), ())
+    worker = worker or WorkerView(name, 0, (), (), ())
     agents = {agent.id: agent for agent in worker.agents}
     shown = [{**_enrolled(one), **(_agent(agents[one.id]) if one.id in agents else {})} for one in enrolled]
     return call.answer(worker={**_members(worker), "agents": shown})

@@ -113,14 +113,21 @@ class TaskView(NamedTuple):
 
 def workers(core: Core, now: float) -> list[WorkerView]:
     """Connected agents by name, in the order of names."""
-    views = []
-    for name, connected in sorted(core.connected.items()):
-        agents = tuple(_agent(agent, now) for agent in connected.values())
-        capabilities = {capability for agent in agents for capability in agent.capabilities}
-        hosts = tuple(sorted({agent.host for agent in agents}))
-        slots = sum(agent.slots for agent in agents)
-        views.append(WorkerView(name, slots, tuple(sorted(capabilities)), hosts, agents))
-    return views
+    return [_worker(name, connected, now) for name, connected in sorted(core.connected.items())]
+
+
+def worker(core: Core, name: str, now: float) -> WorkerView | None:
+    """Connected agents of one name; None: there are none."""
+    connected = core.connected.get(name)
+    return None if connected is None else _worker(name, connected, now)
+
+
+def _worker(name: str, connected: dict[AgentId, Agent], now: float) -> WorkerView:
+    agents = tuple(_agent(agent, now) for agent in connected.values())
+    capabilities = {capability for agent in agents for capability in agent.capabilities}
+    hosts = tuple(sorted({agent.host for agent in agents}))
+    slots = sum(agent.slots for agent in agents)
+    return WorkerView(name, slots, tuple(sorted(capabilities)), hosts, agents)
 
 
 def enrolled(core: Core, name: str = "") -> list[EnrolledView]:

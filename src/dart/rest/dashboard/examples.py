@@ -67,7 +67,7 @@ EXAMPLES: Final = {
     ("DELETE", "/session/"): Example({}),
     ("GET", "/overview/"): Example({"now": _NOW, "history": _HISTORY}, query={"since": _AT}),
     ("GET", "/overview/workers/"): Example(
-        {"workers": [_WORKER], "total": 1}, query={**_PART, "order": "busy", "match": "aarch64"}
+        {"workers": [_WORKER], "total": 1}, query={**_PART, "only": "connected", "order": "busy", "match": "aarch64"}
     ),
     ("GET", "/overview/jobs/"): Example(
         {"jobs": [_JOB], "total": 1}, query={**_PART, "order": "newest", "open": True, "match": "count"}

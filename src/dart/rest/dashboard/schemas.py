@@ -10,6 +10,7 @@ from dart.rest.member_types import Amount as AmountWanted
 from dart.rest.member_types import Count, Flag, shown
 from dart.rest.schemas import Members
 
+WORKER_STATES = ("", "connected", "away", "draining")
 WORKER_ORDERS = ("name", "busy", "contact")
 JOB_ORDERS = ("newest", "name")
 Sought = Annotated[
@@ -23,6 +24,8 @@ class WorkersWanted(Members, kw_only=True):
     """`GET /overview/workers/`."""
 
     match: Sought = ""
+    only: Annotated[str, shown(enum=list(WORKER_STATES))] = ""
+    """Only those that are so; draining ones are connected, too. Empty: all."""
     order: Annotated[str, shown(enum=list(WORKER_ORDERS))] = "name"
     offset: Count = 0
     amount: AmountWanted = 100

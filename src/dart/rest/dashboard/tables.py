@@ -5,7 +5,14 @@ from typing import Any
 from dart.broker.overview import JobRow, WorkerRow
 from dart.rest import schemas
 from dart.rest.call import Answer, Call
-from dart.rest.dashboard.schemas import JOB_ORDERS, WORKER_ORDERS, JobsWanted, OverviewWanted, WorkersWanted
+from dart.rest.dashboard.schemas import (
+    JOB_ORDERS,
+    WORKER_ORDERS,
+    WORKER_STATES,
+    JobsWanted,
+    OverviewWanted,
+    WorkersWanted,
+)
 
 
 async def overview(call: Call) -> Answer:
@@ -21,6 +28,7 @@ async def workers(call: Call) -> Answer:
     found = await call.gateway.overview.workers(
         sees=call.caller.sees_worker,
         match=_sought(call, wanted.match),
+        state=schemas.choice(wanted.only, "only", WORKER_STATES),
         order=schemas.choice(wanted.order, "order", WORKER_ORDERS),
         offset=schemas.integer(wanted.offset, "offset"),
         amount=_amount(call, wanted.amount),

@@ -3,7 +3,7 @@
 import { get } from "./api.js";
 import { h, set, say } from "./dom.js";
 import { Pages, Table } from "./table.js";
-import { moment } from "./text.js";
+import { moment, when } from "./text.js";
 
 export function auditPage() {
   const pages = new Pages(async (after, amount) => {
@@ -25,7 +25,7 @@ export function auditPage() {
     "Audit",
     "audit",
     [
-      { title: "When (UTC)", text: (row) => moment(row.at), hint: (row) => moment(row.at) },
+      { title: "When (UTC)", text: (row, now) => when(row.at, now), hint: (row) => moment(row.at) },
       { title: "Who", text: (row) => row.who, hint: (row) => row.who },
       { title: "What", text: (row) => row.what },
       { title: "To what", text: (row) => row.target, hint: (row) => row.target },
@@ -33,7 +33,7 @@ export function auditPage() {
       { title: "From", kind: "minor", text: (row) => row.address, hint: (row) => `${row.address} request ${row.request}` },
     ],
     (first, amount) => pages.part(first, amount),
-    "Nothing was done yet.",
+    () => "Nothing was done yet.",
   );
   const element = h("div", {}, h("h1", { tabindex: "-1" }, "Audit"), table.element);
   return { element, tick: () => table.refresh(), close: () => {}, title: "Audit" };

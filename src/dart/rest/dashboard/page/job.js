@@ -6,7 +6,7 @@ import { jobLink } from "./lists.js";
 import { logPanel } from "./log.js";
 import { action, choices, GROUPS, grouped, left, progress, search, Speeds, tone } from "./parts.js";
 import { Pages, Table } from "./table.js";
-import { duration, moment, number, rate } from "./text.js";
+import { brief, duration, moment, number, rate } from "./text.js";
 
 const NAMES = /** @type {[string, string][]} */ ([
   ["all", "All"],
@@ -64,13 +64,13 @@ export function jobPage(name, session) {
       { title: "State", part: state },
       { title: "Worker", kind: "minor", text: (row) => row.worker || row.location || "any", hint: (row) => row.worker || row.location },
       { title: "Why it waits, or how far it is", text: about, hint: about },
-      { title: "Took", kind: "number minor", text: (row) => (row.duration ? duration(row.duration) : "") },
+      { title: "Took", kind: "number minor", text: (row, now) => (row.duration ? duration(row.duration) : row.start_time ? brief(Math.max(0, Math.round((now - row.start_time) / 1000))) : "") },
       { title: "Attempts", kind: "number minor", text: (row) => number(row.attempts) },
     ],
     (first, amount) => pages.part(first, amount),
-    "No task is in such a state.",
+    () => (group === "all" ? "There are no tasks from here on." : "No task is in such a state."),
   );
-  const which = choices("Which tasks", NAMES, "", (choice) => choose(choice, "0"));
+  const which = choices("Show", NAMES, "", (choice) => choose(choice, "0"));
   const jump = search("From task id", (text) => choose(group, /^\d+$/.test(text) ? String(BigInt(text) - (text === "0" ? 0n : 1n)) : "0"));
   const stop = action("Stop this job", () => `Stop the job ${name}? Its open tasks are cancelled; running ones are interrupted.`, async () => {
     const said = await act("DELETE", path`/job/${name}/`);

@@ -51,7 +51,7 @@ export function keysPage() {
       { title: "", part: revoke },
     ],
     async (first, amount) => ({ rows: keys.slice(first, first + amount), total: keys.length }),
-    "There are no keys.",
+    () => "There are no keys.",
   );
   const element = h("div", {}, h("h1", { tabindex: "-1" }, "Keys"), h("div", { class: "tools" }, told, count), table.element);
 

@@ -39,7 +39,7 @@ export function jobTable({ open = false, isSmall = false }) {
       }
       return { rows: said.jobs, total: said.total };
     },
-    open ? "No job has open tasks." : "There is no job of that name.",
+    () => (query.match ? `No job has “${query.match}” in its name.` : query.open ? "No job has open tasks." : "There are no jobs yet. They are made by the SDK, by dart run, and by POST /job/."),
   );
   return { table, query };
 }
@@ -49,7 +49,7 @@ export function jobsPage() {
   const count = h("span", { class: "count", role: "status" });
   const field = search("Find a job", (text) => ask({ match: text }));
   const order = choices("Order", [["newest", "Newest first"], ["name", "By name"]], "newest", (choice) => ask({ order: choice }));
-  const which = choices("Which", [["false", "All"], ["true", "With open tasks"]], "false", (choice) => ask({ open: choice === "true" }));
+  const which = choices("Show", [["false", "All"], ["true", "With open tasks"]], "false", (choice) => ask({ open: choice === "true" }));
   const element = h("div", {}, h("h1", { tabindex: "-1" }, "Jobs"), h("div", { class: "tools" }, field, order.element, which.element, count), table.element);
 
   /** @param {object} changes */
@@ -67,7 +67,7 @@ export function jobsPage() {
 }
 
 export function workersPage() {
-  const query = { match: "", order: "name" };
+  const query = { match: "", only: "", order: "name" };
   const lines = () => {
     const made = sparkline();
     return { element: made.element, draw: (/** @type {any} */ row) => made.draw(row.loads) };
@@ -99,13 +99,20 @@ export function workersPage() {
       const said = await get("/overview/workers/", { ...query, offset, amount });
       return { rows: said.workers, total: said.total };
     },
-    "There is no such worker.",
+    () => {
+      if (query.match || query.only) {
+        return `No worker${query.only && ` that is ${query.only}`} ${query.match ? `has “${query.match}” in its name, place or machine` : "is there"}.`;
+      }
+      return "No worker was let in yet. Make a token with dart agent token, and give it to dart agent start where the work is to be done.";
+    },
   );
   const count = h("span", { class: "count", role: "status" });
   const field = search("Find a worker, place or machine", (text) => ask({ match: text }));
   const orders = /** @type {[string, string][]} */ ([["name", "By name"], ["busy", "Busiest first"], ["contact", "Longest silent first"]]);
   const order = choices("Order", orders, "name", (choice) => ask({ order: choice }));
-  const element = h("div", {}, h("h1", { tabindex: "-1" }, "Workers"), h("div", { class: "tools" }, field, order.element, count), table.element);
+  const states = /** @type {[string, string][]} */ ([["", "All"], ["connected", "Connected"], ["away", "Away"], ["draining", "Draining"]]);
+  const which = choices("Show", states, "", (choice) => ask({ only: choice }));
+  const element = h("div", {}, h("h1", { tabindex: "-1" }, "Workers"), h("div", { class: "tools" }, field, which.element, order.element, count), table.element);
 
   /** @param {object} changes */
   function ask(changes) {

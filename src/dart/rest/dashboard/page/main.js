@@ -1,6 +1,6 @@
 // The frame: who is logged in, which page is shown, and that it is kept fresh.
 
-import { forget, get, logIn, logOut, mayBeIn, pause, Refused } from "./api.js";
+import { forget, get, logIn, logOut, mayBeIn, pause, Refused, serverNow } from "./api.js";
 import { auditPage } from "./audit.js";
 import { h, say, set } from "./dom.js";
 import { jobPage } from "./job.js";
@@ -8,6 +8,7 @@ import { keysPage } from "./keys.js";
 import { jobsPage, workersPage } from "./lists.js";
 import { overviewPage } from "./overview.js";
 import { taskPage } from "./task.js";
+import { clock } from "./text.js";
 import { workerPage } from "./worker.js";
 
 /** @typedef {{element: HTMLElement, tick: () => Promise<any>, close: () => void, title: string, field?: HTMLElement}} Page */
@@ -25,6 +26,7 @@ const PAGES = /** @type {[string, string, string][]} */ ([
 /** @param {string} id @returns {any} */
 const by = (id) => document.getElementById(id);
 const main = by("main");
+const notice = h("section", { class: "trouble", role: "alert", hidden: true });
 let session = /** @type {any} */ (null);
 let page = /** @type {Page | null} */ (null);
 
@@ -58,7 +60,8 @@ function decode(text) {
 function show() {
   page?.close();
   page = pageOf(location.hash);
-  main.replaceChildren(page.element);
+  notice.hidden = true;
+  main.replaceChildren(notice, page.element);
   document.title = `${page.title} – DART`;
   const kind = location.hash.split("/")[1] ?? "";
   for (const link of by("pages").querySelectorAll("a")) {
@@ -72,12 +75,13 @@ function show() {
 /** Ask again and again, as long as this page is shown to somebody. @param {Page} shown */
 async function keepFresh(shown) {
   let again = TICK_MILLISECONDS;
+  let asOf = 0;
   while (page === shown) {
     const began = performance.now();
     try {
       await shown.tick();
-      say(by("live"), "● live");
-      set(by("live"), "class", "good");
+      asOf = serverNow();
+      live("● live", "good", "");
       again = TICK_MILLISECONDS;
     } catch (error) {
       if (page !== shown) {
@@ -88,8 +92,8 @@ async function keepFresh(shown) {
         return;
       }
       const isThere = error instanceof Refused && error.status < 500;
-      say(by("live"), isThere ? error.message : "○ The server does not answer; trying again");
-      set(by("live"), "class", "bad");
+      const old = asOf ? ` What is shown is of ${clock(asOf)} UTC.` : "";
+      live("○ not live", "bad", isThere ? error.message : `The server does not answer; trying again.${old}`);
       again = TROUBLE_MILLISECONDS;
     }
     await pause(Math.max(100, again - (performance.now() - began)));
@@ -97,6 +101,14 @@ async function keepFresh(shown) {
       await new Promise((resolve) => document.addEventListener("visibilitychange", resolve, { once: true }));
     }
   }
+}
+
+/** Whether what is shown is of now, and why it is not. @param {string} text @param {string} tone @param {string} why */
+function live(text, tone, why) {
+  say(by("live"), text);
+  set(by("live"), "class", tone);
+  say(notice, why);
+  notice.hidden = !why;
 }
 
 /** @param {any} who */

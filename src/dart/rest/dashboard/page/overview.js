@@ -4,7 +4,7 @@ import { follow, get } from "./api.js";
 import { h, say, theirs } from "./dom.js";
 import { jobTable } from "./lists.js";
 import { plot, canPlot, MISSING } from "./plots.js";
-import { clock, duration, number, rate } from "./text.js";
+import { brief, clock, duration, number, rate } from "./text.js";
 
 const COLUMNS = ["at", "submitted", "finished", "failed", "open", "slots", "busy", "wait_p50", "wait_p95", "run_p50", "run_p95"];
 const SAMPLES_MAX = 900;
@@ -23,11 +23,14 @@ export function overviewPage() {
   }
   const trouble = h("section", { class: "trouble", role: "alert", hidden: true });
   const seconds = (/** @type {number} */ value) => duration(value);
+  const each = (/** @type {number} */ value) => `${number(value)}/s`;
   const plots = {
-    throughput: plot("Throughput", [{ label: "submitted", tone: "quiet" }, { label: "finished", tone: "good" }, { label: "failed", tone: "bad" }], (value) => `${number(value)}/s`),
+    throughput: plot("Tasks finished", [{ label: "finished", tone: "good" }, { label: "failed", tone: "bad" }], each),
+    submitted: plot("Tasks submitted", [{ label: "submitted", tone: "busy" }], each),
+    open: plot("Tasks not finished", [{ label: "open", tone: "busy" }], number),
     slots: plot("Slots", [{ label: "all", tone: "quiet" }, { label: "busy", tone: "busy" }], number),
-    wait: plot("From submission to a worker", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds),
-    run: plot("How long tasks ran", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds),
+    wait: plot("From submission to a worker", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds, brief),
+    run: plot("How long tasks ran", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds, brief),
   };
   const feed = h("ul", { class: "feed" }, h("li", { class: "quiet" }, "Nothing lately."));
   const jobs = jobTable({ open: true, isSmall: true });
@@ -87,7 +90,9 @@ export function overviewPage() {
     if (said.history.at.length) {
       const at = history.at.map((milliseconds) => milliseconds / 1000);
       const latency = (/** @type {string} */ name) => history[name].map((value) => (value < 0 ? null : value));
-      plots.throughput.draw(at, [history.submitted, history.finished, history.failed]);
+      plots.throughput.draw(at, [history.finished, history.failed]);
+      plots.submitted.draw(at, [history.submitted]);
+      plots.open.draw(at, [history.open]);
       plots.slots.draw(at, [history.slots, history.busy]);
       plots.wait.draw(at, [latency("wait_p50"), latency("wait_p95")]);
       plots.run.draw(at, [latency("run_p50"), latency("run_p95")]);

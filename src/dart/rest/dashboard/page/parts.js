@@ -128,5 +128,6 @@ export function choices(label, choices, chosen, take) {
     take(name);
   }
   press(chosen);
-  return { element: h("div", { class: "buttons", role: "group", "aria-label": label }, ...buttons), buttons, press };
+  const element = h("div", { class: "buttons", role: "group", "aria-label": label }, h("span", { class: "quiet", "aria-hidden": "true" }, label), ...buttons);
+  return { element, buttons, press };
 }

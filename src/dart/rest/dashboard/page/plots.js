@@ -17,11 +17,11 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 
 /**
  * A plot of lines over time.
- * @param {string} title @param {{label: string, tone: string, fill?: boolean}[]} lines @param {(value: number) => string} write values as text
+ * @param {string} title @param {{label: string, tone: string, fill?: boolean}[]} lines @param {(value: number) => string} write values as text @param {(value: number) => string} mark the same, beside the plot
  */
-export function plot(title, lines, write) {
+export function plot(title, lines, write, mark = write) {
   const place = h("div", { class: "plot" });
-  const told = h("p", { class: "quiet" });
+  const told = h("p", { class: canPlot() ? "unseen" : "quiet" });
   const element = h("section", {}, h("h2", {}, title), place, told);
   let chart = /** @type {any} */ (null);
   let data = /** @type {any[]} */ ([[], ...lines.map(() => [])]);
@@ -47,7 +47,7 @@ export function plot(title, lines, write) {
             value: (/** @type {any} */ _, /** @type {number | null} */ value) => (value === null || value === undefined ? "" : write(value)),
           })),
         ],
-        axes: [{ ...axis, space: 70, values: (/** @type {any} */ _, /** @type {number[]} */ marks) => marks.map((at) => clock(1000 * at)) }, { ...axis, size: 70, values: (/** @type {any} */ _, /** @type {number[]} */ marks) => marks.map(write) }],
+        axes: [{ ...axis, space: 70, values: (/** @type {any} */ _, /** @type {number[]} */ marks) => marks.map((at) => clock(1000 * at)) }, { ...axis, size: 70, values: (/** @type {any} */ _, /** @type {number[]} */ marks) => marks.map(mark) }],
       },
       data,
       place,
@@ -83,6 +83,9 @@ export function plot(title, lines, write) {
           chart.setData(data);
         } else {
           make();
+        }
+        if (chart.cursor.idx === null || chart.cursor.idx === undefined) {
+          chart.setLegend({ idx: at.length - 1 });  // where nobody points, the latest
         }
       }
     },

@@ -27,7 +27,7 @@ export class Table {
   /**
    * @param {string} label @param {string} kind @param {Column[]} columns
    * @param {(first: number, amount: number) => Promise<Part>} fetch
-   * @param {string} nothing what to say of an empty table
+   * @param {() => string} nothing what to say of an empty table
    */
   constructor(label, kind, columns, fetch, nothing) {
     this.columns = columns;
@@ -36,7 +36,8 @@ export class Table {
     this.total = -1;
     this.asked = 0;
     this.space = h("div", { class: "space", role: "none" });
-    this.nothing = h("p", { class: "nothing", hidden: true }, nothing);
+    this.tell = nothing;
+    this.nothing = h("p", { class: "nothing", hidden: true });
     this.window = h("div", { class: "window", role: "rowgroup", tabindex: "0", "aria-label": label }, this.space);
     const titles = columns.map((column) => h("span", { role: "columnheader", class: column.kind?.replace("bad", "") }, column.title));
     const head = h("div", { role: "rowgroup" }, h("div", { class: "row titles", role: "row" }, ...titles));
@@ -82,6 +83,9 @@ export class Table {
       set(this.table, "aria-rowcount", part.total + 1);
       this.nothing.hidden = part.total > 0;
       this.window.hidden = part.total === 0;
+    }
+    if (part.total === 0) {
+      say(this.nothing, this.tell());
     }
     while (this.slots.length < part.rows.length) {
       this.slots.push(this.slot());

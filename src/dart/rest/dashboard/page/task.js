@@ -15,7 +15,8 @@ export function taskPage(name, id, session) {
   const state = h("strong");
   const reason = h("span", { class: "theirs" });
   const reasons = h("ul", { class: "reasons" });
-  const waits = h("section", { "aria-label": "Why it waits" }, h("h2", {}, "Why it waits"), reason, reasons);
+  const some = h("p", { class: "quiet" }, "Of the first 20 workers that come into question:");
+  const waits = h("section", { "aria-label": "Why it waits" }, h("h2", {}, "Why it waits"), reason, some, reasons);
   const made = bar();
   const told = h("p", { class: "theirs", role: "status" });
   const progress = h("section", { class: "large" }, h("h2", {}, "Progress"), made.element, told);
@@ -38,7 +39,7 @@ export function taskPage(name, id, session) {
     outcome,
     log.element,
   );
-  waits.hidden = progress.hidden = true;
+  waits.hidden = progress.hidden = some.hidden = true;
 
   let shown = "";
   let isRead = false;
@@ -68,6 +69,7 @@ export function taskPage(name, id, session) {
     say(reason, task.pending_reason ?? "");
     const all = (task.pending_reasons ?? []).filter((/** @type {string} */ text) => text !== task.pending_reason);
     if (all.join("\n") !== Array.from(reasons.children, (one) => one.textContent).join("\n")) {
+      some.hidden = !all.length;
       reasons.replaceChildren(...all.map((/** @type {string} */ text) => theirs(text, "li")));
     }
     progress.hidden = !task.progress;

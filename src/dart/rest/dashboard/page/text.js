@@ -13,8 +13,11 @@ export function rate(value) {
 
 /** @param {number} seconds */
 export function duration(seconds) {
+  if (seconds <= 0) {
+    return "0 s";
+  }
   if (seconds < 0.001) {
-    return `${SHORT.format(Math.max(0, seconds) * 1e6)} µs`;
+    return `${SHORT.format(seconds * 1e6)} µs`;
   }
   if (seconds < 1) {
     return `${SHORT.format(seconds * 1000)} ms`;
@@ -30,13 +33,19 @@ export function duration(seconds) {
   return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
 }
 
+/** In one unit, as beside a plot. @param {number} seconds */
+export function brief(seconds) {
+  const [size, unit] = seconds < 300 ? [1, ""] : seconds < 2 * 3600 ? [60, "min"] : seconds < 2 * 86400 ? [3600, "h"] : [86400, "d"];
+  return unit ? `${SHORT.format(Math.round((10 * seconds) / size) / 10)} ${unit}` : seconds < 60 ? duration(seconds) : `${SHORT.format(seconds)} s`;
+}
+
 /** How long ago. @param {number | undefined} at Unix ms @param {number} now Unix ms of the server */
 export function ago(at, now) {
   if (!at) {
     return "never";
   }
   const seconds = Math.max(0, (now - at) / 1000);
-  return seconds < 2 ? "now" : `${duration(seconds < 60 ? Math.round(seconds) : seconds)} ago`;
+  return seconds < 2 ? "now" : `${brief(Math.round(seconds))} ago`;
 }
 
 /** The time of day, UTC as everywhere. @param {number} at Unix ms */
@@ -46,6 +55,9 @@ export const clock = (at) => new Date(at).toISOString().slice(11, 19);
 export function moment(at) {
   return at ? new Date(at).toISOString().replace("T", " ").slice(0, 19) : "";
 }
+
+/** Of today only the time. @param {number} at Unix ms @param {number} now */
+export const when = (at, now) => (moment(at).slice(0, 10) === moment(now).slice(0, 10) ? clock(at) : moment(at));
 
 /** @param {number} bytes */
 export function size(bytes) {
