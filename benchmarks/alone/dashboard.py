@@ -175,7 +175,7 @@ def watch(browser: Any, url: str, state: Any, client: Client) -> list[dict[str, 
         gaps = page.evaluate(
             """() => new Promise((resolve) => {
               const gaps = [];
-              setTimeout(() => resolve(gaps.length > 1 ? gaps.slice(1) : [NaN]), 15000);  // nothing is left to be done
+              setTimeout(() => resolve(gaps.slice(1)), 15000);  // nothing is left to be done
               let last = performance.now();
               new MutationObserver(() => {
                 gaps.push(performance.now() - last);
@@ -186,7 +186,8 @@ def watch(browser: Any, url: str, state: Any, client: Client) -> list[dict[str, 
               );
             })"""
         )
-        figures.append(row("job: from one update to the next", gaps))
+        if gaps:
+            figures.append(row("job: from one update to the next", gaps))
     return figures
 
 

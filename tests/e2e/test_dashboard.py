@@ -273,7 +273,7 @@ PLACES = ("", "workers", "workers/w", "jobs", "jobs/waiting", "jobs/waiting/task
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_keeps_anybody_out(scene, browser, admin, theme):
-    """Axe finds nothing serious, in either theme, at the way in too. On narrow screens nothing is cut or moved sideways."""
+    """Axe finds nothing serious, in either theme, at the way in too. Narrow screens cut nothing, nor move sideways."""
     with visit(browser, scene.url, viewport=WIDE, color_scheme=theme) as page:
         page.goto("/")
         page.wait_for_selector("#key")
