@@ -25,7 +25,7 @@ export function auditPage() {
     "Audit",
     "audit",
     [
-      { title: "When (UTC)", text: (row, now) => when(row.at, now), hint: (row) => moment(row.at) },
+      { title: "At (UTC)", text: (row, now) => when(row.at, now), hint: (row) => moment(row.at) },
       { title: "Who", text: (row) => row.who, hint: (row) => row.who },
       { title: "What", text: (row) => row.what },
       { title: "To what", text: (row) => row.target, hint: (row) => row.target },

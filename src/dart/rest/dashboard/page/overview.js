@@ -4,7 +4,7 @@ import { follow, get } from "./api.js";
 import { h, say, theirs } from "./dom.js";
 import { jobTable } from "./lists.js";
 import { plot, canPlot, MISSING } from "./plots.js";
-import { brief, clock, duration, number, rate } from "./text.js";
+import { brief, clock, duration, number, rate, short } from "./text.js";
 
 const COLUMNS = ["at", "submitted", "finished", "failed", "open", "slots", "busy", "wait_p50", "wait_p95", "run_p50", "run_p95"];
 const SAMPLES_MAX = 900;
@@ -24,10 +24,11 @@ export function overviewPage() {
   const trouble = h("section", { class: "trouble", role: "alert", hidden: true });
   const seconds = (/** @type {number} */ value) => duration(value);
   const each = (/** @type {number} */ value) => `${number(value)}/s`;
+  const eachShort = (/** @type {number} */ value) => `${short(value)}/s`;
   const plots = {
-    throughput: plot("Tasks finished", [{ label: "finished", tone: "good" }, { label: "failed", tone: "bad" }], each),
-    submitted: plot("Tasks submitted", [{ label: "submitted", tone: "busy" }], each),
-    open: plot("Tasks not finished", [{ label: "open", tone: "busy" }], number),
+    throughput: plot("Tasks finished", [{ label: "finished", tone: "good" }, { label: "failed", tone: "bad" }], each, eachShort),
+    submitted: plot("Tasks submitted", [{ label: "submitted", tone: "busy" }], each, eachShort),
+    open: plot("Tasks not finished", [{ label: "open", tone: "busy" }], number, short),
     slots: plot("Slots", [{ label: "all", tone: "quiet" }, { label: "busy", tone: "busy" }], number),
     wait: plot("From submission to a worker", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds, brief),
     run: plot("How long tasks ran", [{ label: "half within", tone: "busy" }, { label: "95 % within", tone: "warn" }], seconds, brief),

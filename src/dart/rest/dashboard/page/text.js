@@ -3,6 +3,11 @@
 const WHOLE = new Intl.NumberFormat("en");
 const SHORT = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact" });
+
+/** Where there is little room: 1M. @param {number} value */
+export const short = (value) => COMPACT.format(value);
+
 /** @param {number} value */
 export const number = (value) => WHOLE.format(value);
 
