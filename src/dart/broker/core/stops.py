@@ -23,7 +23,8 @@ def begin(core: Core, job: Job, token: Token, now: float) -> None:
         return
     persist(core, TasksDoomed(job.id, TaskId(core.highest_id)))
     stop = core.stops.setdefault(job.id, Stop(job))
-    _doom(core, stop, core.highest_id)
+    _doom(stop, core.highest_id)
+    core.ready.drop_job(job.id)
     stop.askers.append((token, stop.cancelled))
 
 
@@ -31,7 +32,7 @@ def take_up(core: Core) -> None:
     """After a start: go on with what was begun before it."""
     for job in core.jobs.values():
         if job.doomed_through and job.open:
-            _doom(core, core.stops.setdefault(job.id, Stop(job)), job.doomed_through)
+            _doom(core.stops.setdefault(job.id, Stop(job)), job.doomed_through)
 
 
 def cancel_some(core: Core, now: float) -> None:
@@ -53,10 +54,9 @@ def answer(core: Core, stop: Stop) -> None:
     core.commands += [Reply(token, stop.cancelled - before) for token, before in stop.askers]
 
 
-def _doom(core: Core, stop: Stop, last_id: int) -> None:
+def _doom(stop: Stop, last_id: int) -> None:
     """Nobody gets these tasks any more, and they are all looked at."""
     stop.job.doomed_through = last_id
-    core.ready.drop_job(stop.job.id)
     stop.pages = stop.job.open.page_numbers()
     stop.pages.reverse()
 

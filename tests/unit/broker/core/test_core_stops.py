@@ -134,6 +134,18 @@ def test_a_start_goes_on(r, turns):
     assert [r.state(task) for task in later] == [TaskState.LEASED] * 2
 
 
+def test_a_start_leaves_what_came_after_the_stop(r):
+    """Tasks that were submitted to the stopped job while its stop went on wait for agents, after a start too."""
+    queue(r, 95)
+    r.begin_stop()
+    later = r.submit(3)
+    r.restart()
+    assert r.core.ready.size == 3
+    agent = r.agent(slots=5, credit=5)
+    r.wait(0)
+    assert [ref.task_id for ref in agent.given] == later
+
+
 def test_before_its_first_turn_is_durable_it_did_not_happen(r):
     """A crash that voids the turn of the stop leaves the job as it was."""
     queue(r, 95)
