@@ -223,6 +223,16 @@ def _check_placement(core: Core) -> None:
                 f"{story(task)} waits, though agent {agent.id} has room",
             )
 
+    for (location, requires), waiting in core.takers.items():
+        for agent_id, known in (*waiting.idle.items(), *waiting.spare.items()):
+            _require(core.agents.get(agent_id) is known and known.session, f"agent {agent_id} is away, yet listed")
+        for agent in core.agents.values():
+            room = room_of(core, agent)
+            if room is None or core.stopping or location not in ("", agent.name):
+                continue
+            listed = agent.id in (waiting.idle if room.idle > 0 else waiting.spare) or agent.id in core.held_up
+            _require(listed or not agent.capabilities.cover(requires), f"agent {agent.id} has room and is not listed")
+
 
 def _check_timers(core: Core) -> None:
     expiring = {task.id for task in core.tasks.values() if task.policy.expires_at_ms}

@@ -113,6 +113,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
     del connected[agent.id]
     if not connected:
         del core.connected[agent.name]
+    core.takers.drop(agent, last=not connected)
     disconnected(core, agent)
     core.hungry.pop(agent.id, None)
     core.held_up.pop(agent.id, None)

@@ -1,10 +1,11 @@
 """Who gets what: idle slots of all candidates first, then prefetch by credit, spread over the agents.
 
 After every turn no queue holds a task that an agent with credit may run, but for one that is too large for what is
-left of the credit. So a turn looks only at agents whose room may have grown and at queues that changed.
+left of the credit. So a turn looks only at queues that changed, at agents whose room may have grown, and at as many
+others (`takers.py`) as there are tasks for: what a task costs does not depend on how many are connected.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dart.broker.core.commands import LeaseOrder, SendTasks
 from dart.broker.core.leases import hold, new_lease_id
@@ -24,18 +25,26 @@ def place(core: Core, now: float) -> None:
     if not (core.ripe or core.ready.changed or core.freed):
         return
     rooms = _rooms(core)
+    changed = tuple(core.ready.changed)
     core.ripe.clear()
     core.ready.changed.clear()
-    if core.ready.size:
-        _fill(core, [room for room in rooms if room.idle > 0], prefetch=False)
-        _fill(core, rooms, prefetch=True)
-    for room in rooms:
+    if not core.stopping:
+        _fill_all(core, rooms, changed, prefetch=False)
+        _fill_all(core, rooms, changed, prefetch=True)
+    for room in rooms.values():
         if room.given:
             _send(core, room, now)
         if room.tasks > 0 and core.ready.size and core.ready.matching(room.agent.name, room.agent.capabilities):
             core.held_up[room.agent.id] = None
         else:
             core.held_up.pop(room.agent.id, None)
+            if room.tasks > 0:
+                core.takers.add(room.agent, idle=room.idle > 0)
+    _recall(core, rooms.values(), now)
+
+
+def _recall(core: Core, rooms: Iterable[Room], now: float) -> None:
+    """Have given back what these agents, or others that wait, could run at once."""
     for room in rooms:
         if room.idle > 0 and room.tasks > 0:
             core.hungry[room.agent.id] = None
@@ -63,19 +72,58 @@ def urgency(queue: Queue) -> tuple[int, int]:
     return queue.priority(), -queue.served
 
 
-def _rooms(core: Core) -> list[Room]:
-    rooms: dict[AgentId, Room | None] = {}
-    for agent_id in (*core.ripe, *core.held_up):
+def _rooms(core: Core) -> dict[AgentId, Room]:
+    """Of agents whose room may have grown, and of those that a large task holds up."""
+    rooms: dict[AgentId, Room] = {}
+    for agent_id in {**core.ripe, **core.held_up}:
         agent = core.agents.get(agent_id)
-        rooms[agent_id] = None if agent is None else room_of(core, agent)
-        if rooms[agent_id] is None:
+        room = None if agent is None else room_of(core, agent)
+        if room is None:
             core.hungry.pop(agent_id, None)
             core.held_up.pop(agent_id, None)
-    for key in core.ready.changed:
+        else:
+            rooms[agent_id] = room
+    return rooms
+
+
+def _fill_all(core: Core, rooms: dict[AgentId, Room], changed: Iterable[QueueKey], *, prefetch: bool) -> None:
+    """Give to these agents and to as many others as queues that changed have tasks for, until nobody takes any more."""
+    while core.ready.size:
+        drawn = [room for key in changed for room in _draw(core, key, rooms, idle=not prefetch)]
+        rooms.update((room.agent.id, room) for room in drawn)
+        able = [room for room in rooms.values() if room.tasks > 0 and (prefetch or room.idle > 0)]
+        _fill(core, able, prefetch=prefetch)
+        if not drawn:
+            return
+
+
+def _draw(core: Core, key: QueueKey, rooms: dict[AgentId, Room], *, idle: bool) -> list[Room]:
+    """Agents with room that may serve this queue and are not in `rooms`: no more than it has tasks."""
+    queue = core.ready.get(key)
+    if queue is None:
+        return []
+    waiting = core.takers.get(key)
+    if waiting is None:
+        waiting = core.takers.make(key)
         for agent in candidates(core, key):
-            if agent.id not in rooms:
-                rooms[agent.id] = room_of(core, agent)
-    return [room for room in rooms.values() if room is not None]
+            room = room_of(core, agent)
+            if room is not None:
+                waiting.add(agent, idle=room.idle > 0)
+    drawn: list[Room] = []
+    while len(drawn) < queue.size and (taken := waiting.take(idle=idle)) is not None:
+        room = room_of(core, taken)
+        if room is None or taken.id in rooms or not _may_serve(taken, key):
+            continue
+        if idle and room.idle <= 0:
+            waiting.add(taken, idle=False)
+        else:
+            drawn.append(room)
+    return drawn
+
+
+def _may_serve(agent: Agent, key: QueueKey) -> bool:
+    location, requires = key
+    return location in {"", agent.name} and agent.capabilities.cover(requires)
 
 
 def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:

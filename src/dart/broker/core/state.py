@@ -11,6 +11,7 @@ from dart.broker.core.id_table import IdTable
 from dart.broker.core.model import Agent, Enrolment, Idempotency, IdGap, Job, Session, Task, TaskState
 from dart.broker.core.ready_queue import ReadyQueues
 from dart.broker.core.records import Record
+from dart.broker.core.takers import Takers
 from dart.errors import UnknownJobError
 from dart.ids import AgentId, AttemptRef, BootId, JobId, JoinTokenId, KeyId, LeaseId, SessionId, StoreId, TaskId
 from dart.limits import Limits
@@ -114,6 +115,8 @@ class Core:
     """Boots that a client asked to drain: told again when they say HELLO."""
 
     ready: ReadyQueues = field(default_factory=ReadyQueues)
+    takers: Takers = field(default_factory=Takers)
+    """Agents with room, by queue."""
     givers: dict[str, dict[tuple[str, ...], dict[AgentId, None]]] = field(default_factory=dict)
     """Agents that may be asked for spare leases of a queue's tasks, by location and required capabilities."""
     lease_counts: dict[LeaseId, int] = field(default_factory=dict)
