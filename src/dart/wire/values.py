@@ -337,14 +337,24 @@ def decode(
     Raises:
         BadValue: Anything else than one value within the bounds, or a pickle that is not allowed.
     """
-    extension = functools.partial(_read_extension, pickle_allowed=pickle_allowed, opaque=opaque, blobs=blobs)
-    bounds = dict.fromkeys(("max_array_len", "max_map_len"), min(len(data), ELEMENTS_MAX))
+
+    def extension(code: int, data: Buffer) -> Any:
+        return _read_extension(code, data, pickle_allowed=pickle_allowed, opaque=opaque, blobs=blobs)
+
+    most = min(len(data), ELEMENTS_MAX)
     try:
         if len(data) >= _LARGE_BYTES and data[0] == 0xC9:
             return _read_large(memoryview(data), extension)
-        if (plain := _read_plain(data, depth_max, bounds)) is not None:
+        if len(data) in _PLAIN_BYTES and (plain := _read_plain(data, depth_max, most)) is not None:
             return plain
-        value = _msgpack.unpackb(data, strict_map_key=False, object_pairs_hook=_read_map, ext_hook=extension, **bounds)
+        value = _msgpack.unpackb(
+            data,
+            strict_map_key=False,
+            object_pairs_hook=_read_map,
+            ext_hook=extension,
+            max_array_len=most,
+            max_map_len=most,
+        )
     except BadValue:
         raise
     except Exception as error:  # noqa: BLE001 - whatever the decoder raises, the bytes are at fault
@@ -359,15 +369,15 @@ _TEXT = frozenset((str,))
 _FIRST = itemgetter(0)
 
 
-def _read_plain(data: Buffer, depth_max: int, bounds: dict[str, int]) -> Any:
+def _read_plain(data: Buffer, depth_max: int, most: int) -> Any:
     """A map or list with text for keys and scalars in it, read at a go; None: it is to be looked at entry by entry.
 
     What is written again to the same bytes had no key twice.
     """
-    if len(data) not in _PLAIN_BYTES or data[0] not in _CONTAINERS:
+    if data[0] not in _CONTAINERS:
         return None
     try:
-        value = _msgpack.unpackb(data, ext_hook=_no_extension, **bounds)
+        value = _msgpack.unpackb(data, ext_hook=_no_extension, max_array_len=most, max_map_len=most)
         return value if _is_plain(value, depth_max) and _msgpack.packb(value) == data else None
     except Exception:  # noqa: BLE001 - whatever it was, it comes again where it is told
         return None
