@@ -59,7 +59,7 @@ PARTS = {
         ("frames in: ZeroMQ and codec", "Link.ready (link.py)"),
         ("core", "AgentCore.handle_all (agent_core.py)"),
         ("tasks to runners", "Supervisor.give (supervisor.py)"),
-        ("answers of runners", "Supervisor._on_readable (supervisor.py)"),
+        ("answers of runners", "Supervisor._pump (supervisor.py)"),
         ("frames out: codec and ZeroMQ", "Link.send (link.py)"),
         ("audit log", "AuditLog."),
         ("spool", "Spool."),
