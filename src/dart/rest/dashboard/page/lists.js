@@ -101,7 +101,8 @@ export function workersPage() {
     },
     () => {
       if (query.match || query.only) {
-        return `No worker${query.only && ` that is ${query.only}`} ${query.match ? `has “${query.match}” in its name, place or machine` : "is there"}.`;
+        const what = query.only && `is ${query.only}`;
+        return `No worker ${[what, query.match && `has “${query.match}” in its name, place or machine`].filter(Boolean).join(" and ")}.`;
       }
       return "No worker was let in yet. Make a token with dart agent token, and give it to dart agent start where the work is to be done.";
     },

@@ -81,6 +81,7 @@ async function keepFresh(shown) {
     try {
       await shown.tick();
       asOf = serverNow();
+      shown.element.hidden = false;
       live("● live", "good", "");
       again = TICK_MILLISECONDS;
     } catch (error) {
@@ -92,6 +93,7 @@ async function keepFresh(shown) {
         return;
       }
       const isThere = error instanceof Refused && error.status < 500;
+      shown.element.hidden = isThere && !asOf;  // what is not there has no empty tables
       const old = asOf ? ` What is shown is of ${clock(asOf)} UTC.` : "";
       live("○ not live", "bad", isThere ? error.message : `The server does not answer; trying again.${old}`);
       again = TROUBLE_MILLISECONDS;
