@@ -164,7 +164,7 @@ class Server:
         service.on_blob = self._blob_keeper.pieces.read
         admission.on_refusal = gateway.audit.refuse_agent
         service.measures.refused["not_enrolled"] = lambda: admission.refused
-        service.measures.refused["cut"] = lambda: transport.cut
+        service.measures.refused["cut"] = lambda: transport.intake.cut
         service.measures.refused["malformed"] = lambda: transport.malformed
         self._admin_key.on_replaced = partial(gateway.audit.tell, "key.replace", "admin")
         await gateway.audit.note("server.start", f"dart {__version__}")

@@ -112,8 +112,8 @@ async def test_strangers_cannot_fill_the_memory():
         await asyncio.wait_for(asyncio.gather(*(asyncio.to_thread(pour, address) for _ in range(10))), 30)
         # At once they could have sent 2,000 MiB; what gets in between two looks is the network's speed.
         assert sent < 1000 * MIB
-        await until(lambda: len(stack.transport._intake) == 0)
-        assert stack.transport._intake.cut >= 10
+        await until(lambda: len(stack.transport.intake) == 0)
+        assert stack.transport.intake.cut >= 10
 
 
 async def test_an_endless_message_of_an_agent_is_cut():
@@ -159,8 +159,8 @@ async def test_connections_of_one_key_one_after_the_other_leave_nothing(monkeypa
             boot.close()
         assert len(stack.transport._sessions) <= 1
         await until(lambda: len(stack.transport._peers) <= 1)
-        await until(lambda: len(stack.transport._intake._known) <= 1)
-        assert len(stack.transport._intake) <= 1  # the stack's agent, which has said nothing
+        await until(lambda: len(stack.transport.intake._known) <= 1)
+        assert len(stack.transport.intake) <= 1  # the stack's agent, which has said nothing
 
 
 async def test_the_port_is_shut_and_opened():
@@ -185,3 +185,17 @@ async def test_the_port_is_shut_and_opened():
             stack.transport.open()
         async with late:
             assert await late.handshake() == zmq.EVENT_HANDSHAKE_SUCCEEDED
+
+
+async def test_in_a_calm_only_a_connection_brings_a_look(monkeypatch):
+    """Nobody looks as time goes by; while a stranger is there looks go on, and end when it has left."""
+    monkeypatch.setattr(intake, "CALM_SECONDS", 3600.0)
+    async with broker() as stack:
+        seen = []
+        stack.transport.intake.on_look = lambda: seen.append(len(stack.transport.intake))
+        for _ in range(2):
+            seen.clear()
+            _, writer = await greeted(stack)
+            await until(lambda: seen[-2:] == [1, 1])
+            writer.close()
+            await until(lambda: seen[-1] == 0)

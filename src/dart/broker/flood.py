@@ -7,7 +7,6 @@ from dart.broker.transport import Transport
 from dart.complaints import Complaints
 from dart.descriptors import Descriptors
 
-LOOK_SECONDS = 0.1
 SHUT_SECONDS = 0.5
 """At least: what waited to be accepted is in by then, and counted."""
 
@@ -15,7 +14,7 @@ log = logging.getLogger("dart.broker.flood")
 
 
 class FloodGate:
-    """Looks after the descriptors from the running loop.
+    """Looks after the descriptors in the running loop, whenever the transport looks at its connections.
 
     Args:
         descriptors: What there is.
@@ -29,7 +28,7 @@ class FloodGate:
         self._complaints = Complaints(log)
         self._complaints.later = self._loop.call_later
         self._shut_since: float | None = None
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        transport.intake.on_look = self._look
 
     @property
     def shut(self) -> int:
@@ -38,7 +37,7 @@ class FloodGate:
 
     def close(self) -> None:
         """Look no more; harmless when repeated."""
-        self._timer.cancel()
+        self._transport.intake.on_look = lambda: None
         self._complaints.close()
 
     def relieve(self) -> bool:
@@ -59,7 +58,6 @@ class FloodGate:
         return True
 
     def _look(self) -> None:
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         if self._shut_since is None:
             if self._descriptors.scarce:
                 self.relieve()

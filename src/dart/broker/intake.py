@@ -8,6 +8,7 @@ each has received, and shutting the TCP connection down is as good as its peer's
 import asyncio
 import fcntl
 import logging
+import math
 import os
 import socket
 import struct
@@ -24,9 +25,14 @@ from dart.complaints import Complaints
 from dart.limits import MIB, Limits
 
 LOOK_SECONDS: Final = 0.1
+"""Between looks while there are strangers, or connections to be cut."""
+CALM_SECONDS: Final = 0.25
+"""Between looks while there are none: then who connects brings the next one."""
 STRANGERS_A_LOOK: Final = 2_000
 KNOWN_A_LOOK: Final = 200
-"""At most; each costs two microseconds, and of few agents a tenth is looked at."""
+"""At most; each costs two microseconds."""
+KNOWN_A_LOOK_MIN: Final = 20
+"""Or all, where there are no more; of many so large a part that a second is enough for all."""
 HANDSHAKE_SECONDS: Final = 5.0
 """For the handshake. Time in which something of it waits to be read by us, or in which we did not look, is not counted:
 when a thousand agents come back at once, giving up those that are not done in time would only make them begin anew."""
@@ -90,6 +96,8 @@ class Intake:
         self._ended: deque[tuple[float, int, Speaker, Callable[[], object]]] = deque()
         self._strangers_bytes = 0
         self._looked_at = 0.0
+        self._pace = 0.0
+        """When the next look is due, after the one before."""
         self.fair_seconds = 0.0
         """A clock that stands still while the loop, and with it everybody's handshake, is held up."""
         self._silence_seconds = max(limits.silence_seconds, SILENCE_SECONDS_MIN)
@@ -98,6 +106,8 @@ class Intake:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self.on_look: Callable[[], None] = lambda: None
+        """Called with each look, so at most `LOOK_SECONDS` after somebody connected."""
         self.judges = True
         """False while the transport does not read: then silence and full pipes are nobody's fault."""
         self.ports: set[int] = set()
@@ -123,13 +133,15 @@ class Intake:
         """Watch from the running loop."""
         self._loop = asyncio.get_running_loop()
         self._complaints.later = self._loop.call_later
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._read_events()  # a socket that was read to its end says when more comes
+        self._look_after(CALM_SECONDS)
 
     def close(self) -> None:
         """Watch no more; before the router is closed. Harmless when repeated."""
-        if self._timer is not None:
-            self._timer.cancel()
         if not self._events.closed:
+            if self._loop is not None and self._timer is not None:
+                self._timer.cancel()
+                self._loop.remove_reader(self._events.fileno())
             self._complaints.close()
             self._router.disable_monitor()
             self._events.close()
@@ -147,11 +159,9 @@ class Intake:
             self._ended.append((self._loop.time() + ENDED_SECONDS, descriptor, speaker, then))
 
     def _read_events(self) -> None:
-        while not self._events.closed:
-            try:
-                told = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))
-            except zmq.Again:
-                return
+        # Asked, for `zmq.Again` costs ten times as much, and mostly there is nothing.
+        while not self._events.closed and self._events.get(zmq.EVENTS) & zmq.POLLIN:
+            told = parse_monitor_message(self._events.recv_multipart(zmq.NOBLOCK))
             descriptor = told["value"]
             self._forget_stranger(descriptor)
             self._known.pop(descriptor, None)
@@ -163,14 +173,32 @@ class Intake:
         if stranger is not None:
             self._strangers_bytes -= stranger.received
 
+    def _look_after(self, seconds: float) -> None:
+        """Look next then. In a calm the first connection brings that forward, so that nobody has to look often."""
+        if self._loop is None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        if seconds != self._pace:
+            self._pace = seconds
+            if seconds == CALM_SECONDS:
+                self._loop.add_reader(self._events.fileno(), self._look_after, LOOK_SECONDS)
+            else:
+                self._loop.remove_reader(self._events.fileno())
+        self._timer = self._loop.call_later(seconds, self._look)
+
     def _look(self) -> None:
         if self._loop is None or self._events.closed:
             return
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
         self._read_events()
         now = self._loop.time()
-        self.fair_seconds += min(now - self._looked_at, 2 * LOOK_SECONDS)
+        self.fair_seconds += min(now - self._looked_at, 2 * self._pace)
         self._looked_at = now
+        self._judge_all(now)
+        self._look_after(LOOK_SECONDS if self._strangers or self._ended else CALM_SECONDS)
+        self.on_look()
+
+    def _judge_all(self, now: float) -> None:
         self._cut_ended(now)
         for _ in range(min(len(self._strangers), STRANGERS_A_LOOK)):
             descriptor = next(iter(self._strangers))
@@ -180,7 +208,8 @@ class Intake:
             largest = max(self._strangers, key=lambda descriptor: self._strangers[descriptor].received)
             self._dismiss(largest, "strangers sent more than strangers_bytes_max together, and it the most")
         if self.judges:
-            for _ in range(min(len(self._known) // 10 + 1, len(self._known), KNOWN_A_LOOK)):
+            wanted = max(KNOWN_A_LOOK_MIN, math.ceil(len(self._known) * self._pace))
+            for _ in range(min(wanted, len(self._known), KNOWN_A_LOOK)):
                 descriptor = next(iter(self._known))
                 self._known.move_to_end(descriptor)
                 self._judge_known(descriptor)

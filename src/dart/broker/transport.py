@@ -83,6 +83,7 @@ class Transport:
 
     Attributes:
         on_moved: Called when an agent comes by the next key.
+        intake: Looks after the connections.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Transport:
         self._is_shut = False
         self._socket = context.socket(zmq.ROUTER)
         self._configure(keys)
-        self._intake = Intake(context, self._socket, limits)
+        self.intake = Intake(context, self._socket, limits)
 
     def _configure(self, keys: KeyPair) -> None:
         heartbeat = max(1, int(self._limits.heartbeat_seconds * 1000))
@@ -143,11 +144,6 @@ class Transport:
         """Frames that could not be read, so far."""
         return self._complaints.total
 
-    @property
-    def cut(self) -> int:
-        """Connections cut for what they sent or did not say, so far."""
-        return self._intake.cut
-
     def bind(self, host: str, port: int, *, backlog: int = 1024) -> int:
         """Listen; port 0 lets the system choose. Tells the port. Raises `OSError` and `zmq.ZMQError`."""
         listening = ListeningSocket(host, port, backlog=backlog)
@@ -157,7 +153,7 @@ class Transport:
         self._socket.setsockopt(zmq.IPV6, int(listening.is_ipv6))
         self._socket.setsockopt(zmq.USE_FD, listening.descriptor())
         self._socket.bind(listening.endpoint)
-        self._intake.ports.add(listening.port)
+        self.intake.ports.add(listening.port)
         return listening.port
 
     def shut(self) -> None:
@@ -185,7 +181,7 @@ class Transport:
         for listening in self._listening[:-1]:
             self._socket.unbind(listening.endpoint)
             listening.close()
-            self._intake.ports.discard(listening.port)
+            self.intake.ports.discard(listening.port)
         del self._listening[:-1]
         left = [peer for peer in self._sessions.values() if peer.listener != self._next_label]
         for peer in left:
@@ -197,19 +193,19 @@ class Transport:
         """Read from the running loop from now on."""
         self._loop = asyncio.get_running_loop()
         self._complaints.later = self._loop.call_later
-        self._intake.start()
+        self.intake.start()
         self.resume()
 
     def pause(self) -> None:
         """Leave what comes in the socket: the agents feel it and wait."""
         if self._loop is not None and self._reading:
             self._loop.remove_reader(self._socket.fileno())
-        self._reading = self._intake.judges = False
+        self._reading = self.intake.judges = False
 
     def resume(self) -> None:
         """Read again; harmless when reading."""
         if self._loop is not None and not self._reading and not self._socket.closed:
-            self._reading = self._intake.judges = True
+            self._reading = self.intake.judges = True
             self._loop.add_reader(self._socket.fileno(), self._drain)
             self._look_soon()
 
@@ -218,7 +214,7 @@ class Transport:
         if not self._socket.closed:
             self.pause()
             self._complaints.close()
-            self._intake.close()
+            self.intake.close()
             self._socket.close(linger=int(linger_seconds * 1000))
             for listening in self._listening:
                 listening.close()
@@ -239,7 +235,7 @@ class Transport:
         peer = self._sessions.pop(session, None)
         if peer is not None:
             peer.ended = True
-            self._intake.end(peer.descriptor, peer, partial(self._forget_ended, peer))
+            self.intake.end(peer.descriptor, peer, partial(self._forget_ended, peer))
 
     def end_all(self, why: str) -> None:
         """Ask all agents to begin anew."""
@@ -297,8 +293,7 @@ class Transport:
                 routing_id = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            event = self._take(routing_id)
-            if event is not None:
+            if (event := self._take(routing_id)) is not None:
                 events.append(event)
             if time.perf_counter() >= ends_at:
                 break
@@ -336,7 +331,7 @@ class Transport:
     def _meet(self, routing_id: bytes, agent_id: AgentId, label: str, descriptor: int) -> Peer:
         """The first frame of a connection came."""
         peer = self._remember(Peer(routing_id, self._next_session(), agent_id, label, descriptor=descriptor))
-        self._intake.heard(descriptor, peer)
+        self.intake.heard(descriptor, peer)
         if agent_id in self._shut_out:
             self.end(peer.session)
         elif label and label == self._next_label:

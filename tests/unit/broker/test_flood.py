@@ -16,6 +16,8 @@ class Played:
         self.plenty = True
         self.refuses = False
         self.done = []
+        self.intake = self
+        self.on_look = None
 
     def let_out(self):
         self.done.append("let out")
@@ -34,27 +36,25 @@ class Played:
 
 @pytest.fixture
 async def played(monkeypatch):
-    monkeypatch.setattr(flood, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(flood, "SHUT_SECONDS", 0.05)
     return Played()
-
-
-async def until(predicate):
-    async with asyncio.timeout(5):
-        while not predicate():  # noqa: ASYNC110 - what is waited for sets no event
-            await asyncio.sleep(0)
 
 
 async def test_the_port_is_shut_before_descriptors_are_let_out_and_opened_after_they_are_kept(played):
     """In this order, for whoever gets in between would take what is REST's; and not before there are plenty."""
     gate = FloodGate(played, played)
+    played.on_look()
+    assert played.done == []
     played.scarce, played.plenty = True, False
-    await until(lambda: played.done == ["shut", "let out"])
+    played.on_look()
+    assert played.done == ["shut", "let out"]
     played.scarce = False
     await asyncio.sleep(0.1)
+    played.on_look()
     assert played.done == ["shut", "let out"]
     played.plenty = True
-    await until(lambda: played.done == ["shut", "let out", "keep back", "open"])
+    played.on_look()
+    assert played.done == ["shut", "let out", "keep back", "open"]
     gate.close()
     assert gate.shut == 1
 
