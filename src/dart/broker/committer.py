@@ -148,6 +148,7 @@ class Committer:
         else:
             self._measure(records, time.perf_counter() - began)
             self._tell(self._on_committed, number)
+            self._store.settle()
 
 
 def _rows(records: Sequence[Record]) -> int:

@@ -1,4 +1,4 @@
-"""Outcomes of tasks that somebody waits for, kept from the turn that records them until he has them.
+"""Outcomes of tasks that somebody waits for, kept from when they are durable until he has them.
 
 Without it, each of those who wait for one quick task would read from the store what was just written there.
 """
@@ -18,13 +18,13 @@ Seen = dict[TaskId, FinishedTask]
 
 
 class FreshOutcomes:
-    """Who waits for which tasks. What is seen counts once its turn is durable."""
+    """Who waits for which tasks."""
 
     def __init__(self) -> None:
         self._watching: dict[TaskId, list[Seen]] = {}
 
     def watch(self, ids: Sequence[TaskId]) -> Seen:
-        """Outcomes of these tasks that are recorded from now on, as they come. `leave` when done."""
+        """Outcomes of these tasks that become durable from now on, as they do. `leave` when done."""
         seen: Seen = {}
         if len(ids) <= TASKS_MAX:
             for task_id in ids:
@@ -38,17 +38,11 @@ class FreshOutcomes:
             if left:
                 self._watching[task_id] = left
 
-    def taken(self, records: Sequence[Record]) -> None:
-        """A turn recorded these."""
-        if not self._watching:
+    def taken(self, records: Sequence[Record], void: bool) -> None:  # noqa: FBT001 - a callback
+        """A turn's records are durable, or void."""
+        if void or not self._watching:
             return
         for record in records:
             if isinstance(record, TaskFinished) and len(record.payload) <= BYTES_MAX:
                 for seen in self._watching.get(record.id, ()):
                     seen[record.id] = outcome_of(record, 0)
-
-    def void(self) -> None:
-        """What is not durable yet never will be."""
-        for watching in self._watching.values():
-            for seen in watching:
-                seen.clear()

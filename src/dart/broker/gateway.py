@@ -16,7 +16,7 @@ from dart.broker.answers import Address, Ping, ServerView, TaskPage, unknown_job
 from dart.broker.audit import Audit
 from dart.broker.backups import Backups
 from dart.broker.core import events, lifecycle, views
-from dart.broker.core.model import Idempotency, IfOffline, JobConfig, TaskSpec, TaskState
+from dart.broker.core.model import Idempotency, IfOffline, Job, JobConfig, TaskSpec, TaskState
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
 from dart.broker.enrolments import Enrolments
@@ -189,6 +189,10 @@ class Gateway:
             raise unknown_job(name)
         return found
 
+    async def job_now(self, name: str) -> Job | JobView:
+        """As `job`, but perhaps not durable yet: for whoever waits for a later turn before he tells anything."""
+        return self._service.reactor.state.jobs.get(name) or await self.job(name)
+
     async def define_job(self, name: str, config: JobConfig, idempotency: Idempotency | None = None) -> None:
         """Define it, or `JobExistsError`."""
         if self.blobs is not None and config.standing is not None:
@@ -323,7 +327,7 @@ class Gateway:
     async def wait_for_tasks(self, job: str, ids: Sequence[TaskId], seconds: float) -> list[FinishedTask]:
         """Outcomes of these tasks, waiting for all of them at most so long; those that are there then."""
         ends_at = self._wait_ends(seconds)
-        job_id = (await self.job(job)).id
+        job_id = (await self.job_now(job)).id
         pending = list(ids)
         event, seen = self._waiters.join(job_id), self._service.fresh.watch(ids)
         try:
@@ -334,7 +338,8 @@ class Gateway:
                 if not pending or self._stopping or not await set_in_time(event, ends_at):
                     break
                 event.clear()
-            await self._service.durable()
+            if len(seen) < len(ids):
+                await self._service.durable()
         finally:
             self._waiters.leave(job_id, event)
             self._service.fresh.leave(ids, seen)

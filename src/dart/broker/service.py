@@ -263,7 +263,7 @@ class Service:
             self._outbox.put(self._turn_number, Barrier(partial(self.on_happened, happened)))
         if durable_ones:
             self._cache.watch(records)
-            self.fresh.taken(records)
+            self._outbox.put(self._turn_number, Barrier(partial(self.fresh.taken, records)))
             self.measures.taken(records)
             self._outbox.weigh(self._turn_number, payload_bytes(records))
             self._committer.put(self._turn_number, [*self._lazy, *records])
@@ -336,7 +336,6 @@ class Service:
         self._events.clear()
         self._lazy.clear()
         self._cache.clear()
-        self.fresh.void()
         self._delivery.void()
         for entry in self._outbox.void():
             if isinstance(entry, Barrier):

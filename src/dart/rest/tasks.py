@@ -22,7 +22,7 @@ async def submit(call: Call) -> Answer:
     outer = await read_outer(call)
     idempotency = await call.idempotency()
     try:
-        job = await call.gateway.job(name)
+        job = await call.gateway.job_now(name)
     except UnknownJobError:
         first = None if idempotency is None else await call.gateway.recall_answer(idempotency)
         if first is None:
@@ -32,6 +32,7 @@ async def submit(call: Call) -> Answer:
     with call.tools.traces.request("dart.submit", call.request.headers.get("traceparent", ""), job=name) as traceparent:
         wanted = await read_submission(call, outer, job.config.defaults, traceparent)
         if not wanted.tasks:
+            await call.gateway.job(name)
             return call.answer(tasks=[], **({"locations": []} if wanted.expanded else {}))
 
         cursor = await _cursor(call, outer.cursor, idempotency)

@@ -26,6 +26,9 @@ class Gate:
             raise self.fault
         self.groups.append([record.lease_ids[0] for record in records])
 
+    def settle(self):
+        pass
+
 
 class Watch:
     """What the loop was told."""

@@ -111,6 +111,9 @@ class Store(ABC):
     def commit(self, records: Sequence[Record]) -> None:
         """Make a group durable. Raises `StoreError` and changes nothing if it cannot."""
 
+    def settle(self) -> None:  # noqa: B027 - most stores have nothing to settle
+        """Do what a commit left for later; it was told of, and the next one waits only for this. Same thread."""
+
     @abstractmethod
     def parameters(self, ids: Sequence[TaskId]) -> dict[TaskId, bytes]:
         """Parameters of those of these tasks that are open."""

@@ -17,6 +17,7 @@ from dart.broker.core.records import Record
 from dart.broker.store import sqlite_access, sqlite_read
 from dart.broker.store.base import FinishedTask, ResultQuery, Store
 from dart.broker.store.sqlite_backup import copy_unnamed
+from dart.broker.store.sqlite_checkpoints import Checkpoints
 from dart.broker.store.sqlite_faults import DISK_FULL, as_store_errors
 from dart.broker.store.sqlite_file import DatabaseFile, number
 from dart.broker.store.sqlite_recover import look, recover
@@ -30,7 +31,7 @@ _ROOM_BYTES_MIN = 2 * 1024 * 1024
 
 
 class SqliteStore(Store):
-    """See `Store`. `recover`, `commit` and `probe` belong to one thread, the rest to one other thread.
+    """See `Store`. `recover`, `commit`, `settle` and `probe` belong to one thread, the rest to one other thread.
 
     Args:
         path: The database; it and its missing directories are made, for the owner alone. Beside it lie
@@ -51,6 +52,7 @@ class SqliteStore(Store):
             with as_store_errors(path):
                 self._writing = self._file.connect(read_only=False)
                 self._reading = self._file.connect(read_only=True)
+                self._checkpoints = Checkpoints(path, self._writing, lambda: self._file.connect(read_only=False))
         except BaseException:
             self._file.release()
             raise
@@ -77,6 +79,11 @@ class SqliteStore(Store):
             untidy = GroupWriter(connection, self._limits).write(records)
             self._free_bytes = number(connection, "freelist_count") * number(connection, "page_size")
         self.untidy = untidy
+
+    def settle(self) -> None:
+        """See `Store.settle`."""
+        if not self._closed:
+            self._checkpoints.settle()
 
     def probe(self) -> None:
         """See `Store.probe`."""
@@ -148,9 +155,11 @@ class SqliteStore(Store):
         self._closed = True
         with as_store_errors(self._path):
             try:
+                self._checkpoints.close()
                 self._reading.close()
                 self._writing.close()
             finally:
+                self._checkpoints.release()
                 self._file.release()
 
     @contextmanager

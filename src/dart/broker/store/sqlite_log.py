@@ -23,13 +23,13 @@ _HEADER = struct.Struct(">8I")
 _FRAME = struct.Struct(">6I")
 _MAGIC = 0x377F0682
 """The lowest bit tells in which byte order check sums are counted."""
-_INDEX_BYTES = 104
+INDEX_BYTES = 104
 """Two copies of the index's head, and how many frames have reached the database."""
 
 log = logging.getLogger("dart.broker.store")
 
 
-class _Index(NamedTuple):
+class Index(NamedTuple):
     """What the index says."""
 
     frames: int
@@ -83,17 +83,21 @@ def _damaged(wal: Path, what: str, shm: Path, good_bytes: int) -> StoreError:
     )
 
 
-def _index(shm: Path) -> _Index | None:
-    """None where there is none, or one that was being written: then it says nothing."""
+def _index(shm: Path) -> Index | None:
+    """As `read_index`; None where there is none."""
     if not shm.exists():
         return None
     with shm.open("rb") as file:
-        data = file.read(_INDEX_BYTES)
-    if len(data) < _INDEX_BYTES or data[:48] != data[48:96] or not data[12]:
+        return read_index(file.read(INDEX_BYTES))
+
+
+def read_index(data: bytes) -> Index | None:
+    """What the first `INDEX_BYTES` of an index say; None if it was being written: then it says nothing."""
+    if len(data) < INDEX_BYTES or data[:48] != data[48:96] or not data[12]:
         return None
     (frames,) = struct.unpack_from("=I", data, 16)
     (moved,) = struct.unpack_from("=I", data, 96)
-    return _Index(frames, moved, data[32:40])
+    return Index(frames, moved, data[32:40])
 
 
 def _is_whole(head: bytes) -> bool:
