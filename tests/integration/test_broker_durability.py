@@ -79,10 +79,10 @@ async def test_a_fault_of_the_core_costs_one_turn(monkeypatch):
         await stack.gateway.define_job("job", CONFIG)
         core = stack.service.reactor
 
-        def fail(event, now):
+        def fail(events, now):
             raise RuntimeError("planted")
 
-        monkeypatch.setattr(core, "handle", fail)
+        monkeypatch.setattr(core, "handle_all", fail)
         with pytest.raises(UnavailableError):
             await stack.gateway.submit("job", specs(b"x"))
         await until(lambda: not stack.gateway.ready())

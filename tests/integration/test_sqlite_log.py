@@ -121,6 +121,7 @@ def test_frames_of_an_earlier_generation_are_no_damage(killed):
     store.recover()
     for task_id in range(100, 400):
         store.commit(done(1, task_id, payload=b"x" * 20_000))
+        store.settle()
     copy = killed.parent.parent / "second"
     shutil.copytree(killed.parent, copy)
     store.close()

@@ -71,8 +71,10 @@ class Checkpoints:
         self._moving.close()
 
     def release(self) -> None:
-        """After all connections were closed."""
-        os.close(self._index)
+        """After all connections were closed; harmless when repeated."""
+        if self._index >= 0:
+            os.close(self._index)
+            self._index = -1
 
     def _wake(self) -> None:
         if self._thread is None:
