@@ -112,11 +112,7 @@ def _draw(core: Core, key: QueueKey, rooms: dict[AgentId, Room], *, idle: bool) 
     drawn: list[Room] = []
     while len(drawn) < queue.size and (taken := waiting.take(idle=idle)) is not None:
         room = room_of(core, taken)
-        if room is None or taken.id in rooms or not _may_serve(taken, key):
-            continue
-        if idle and room.idle <= 0:
-            waiting.add(taken, idle=False)
-        else:
+        if room is not None and taken.id not in rooms and _may_serve(taken, key):
             drawn.append(room)
     return drawn
 

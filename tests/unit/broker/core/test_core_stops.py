@@ -186,6 +186,17 @@ def test_what_comes_after_the_stop_is_another_matter(r):
     assert 2 <= answers[second] < 202
 
 
+def test_other_jobs_keep_their_places(r):
+    """In the same queue and in others, at the same priority and at others."""
+    r.define("other")
+    kept = [*r.submit(2, "other"), *r.submit(2, "other", priority=1), *r.submit(2, "other", requires=("camera",))]
+    queue(r, 100)
+    r.begin_stop()
+    assert r.core.ready.size == len(kept)
+    r.wait(0)
+    assert {r.state(task) for task in kept} == {TaskState.QUEUED}
+
+
 def test_a_purge_in_the_middle_ends_it(r):
     """Who waits is told how many were cancelled until then."""
     queue(r, 50)
