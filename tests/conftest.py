@@ -10,6 +10,19 @@ ORDER = ("chaos", "e2e", "integration", "simulation", "property", "crossarch", "
 architectures come when their Pythons have been made beside the others."""
 PLACES = {Path(__file__).parent / name: place for place, name in enumerate(ORDER)}
 
+CHILDREN_MEASURED = {
+    "test_agent_process",
+    "test_command_line",
+    "test_demo",
+    "test_doctor",
+    "test_hosts",
+    "test_runner_ends",
+    "test_runner_tasks",
+    "test_server_process",
+}
+"""Files whose child processes are measured, too. Those of others run the same code, and measuring is a good
+part of what a start costs."""
+
 
 def pytest_collection_modifyitems(items):
     """The folders in their order; within one, the order stays as it is."""
@@ -39,3 +52,14 @@ def _logging_stays_as_it_is():
     kept = logger.handlers[:], logger.level, logger.propagate
     yield
     logger.handlers[:], logger.level, logger.propagate = kept
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _children_are_measured_where_it_pays(request):
+    """What coverage set for child processes is not there for the others."""
+    if request.module.__name__.rpartition(".")[2] in CHILDREN_MEASURED:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
