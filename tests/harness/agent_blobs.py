@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from dart.agent import events
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobGone,
+    BlobHere,
+    BlobLack,
+    BlobLet,
+    BlobReady,
+    BlobWrite,
+)
 from dart.wire import messages, values
 from dart.wire.blob_references import references_in
 from harness.agent_recorder import Recorder
@@ -37,7 +47,7 @@ class WithBlobs(RuleBasedStateMachine):
 
     def without_blobs(self) -> None:
         """At the begin."""
-        self.cache: deque[BlobFind | BlobWrite] = deque()
+        self.cache: deque[BlobFind | BlobWrite | BlobLet] = deque()
         """What the cache has not done yet."""
         self.there: set[bytes] = set()
         """Blobs that the core knows to be here, or to do without."""
@@ -52,7 +62,7 @@ class WithBlobs(RuleBasedStateMachine):
                 self.there.add(sha256)
             case BlobLet(sha256):
                 self.there.discard(sha256)
-                self.cache = deque(order for order in self.cache if order.sha256 != sha256)
+                self.cache.append(command)
 
     def check_blobs_of(self, leases: Iterable[messages.Lease]) -> None:
         """No task is given before its blobs are settled."""
@@ -69,12 +79,16 @@ class WithBlobs(RuleBasedStateMachine):
     @rule(luck=st.sampled_from(["here", "here", "whole", "damaged", "full", "crowded"]))
     def cache_works(self, luck: str) -> None:
         order = self.cache.popleft()
+        if isinstance(order, BlobLet):
+            self.there.discard(order.sha256)
+            self.do(BlobGone(order.sha256))
+            return
         sha256, size = order.sha256, BLOBS[order.sha256]
         here = order.offset + len(order.data) if isinstance(order, BlobWrite) else 0
         if luck == "crowded" and isinstance(order, BlobFind):
             self.do(BlobCrowded(sha256))
         elif luck in {"damaged", "full"}:
-            self.cache = deque(later for later in self.cache if later.sha256 != sha256)
+            self.cache = deque(later for later in self.cache if isinstance(later, BlobLet) or later.sha256 != sha256)
             self.do(BlobFault(sha256, luck, damaged=luck == "damaged"))
         elif here == size or (luck == "whole" and isinstance(order, BlobFind)):
             self.there.add(sha256)

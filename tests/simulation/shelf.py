@@ -4,7 +4,7 @@ import io
 from hashlib import sha256
 from zlib import crc32
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobGone, BlobHere, BlobLet, BlobReady, BlobWrite
 from dart.wire import values
 
 SIZES = (20, 50, 100)
@@ -108,6 +108,7 @@ class Cache:
                 self._write(digest, offset, bytes(data))
             case BlobLet(digest):
                 self._pinned.pop(digest, None)
+                self._emit(BlobGone(digest))
         if self._orders:
             self._soon()
 

@@ -15,7 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobGone,
+    BlobHere,
+    BlobLack,
+    BlobLet,
+    BlobReady,
+    BlobWrite,
+)
 from dart.errors import TaskErrorCode
 from dart.limits import Limits
 from dart.private_files import make_private_directory
@@ -26,7 +36,7 @@ FOLDER: Final = "blobs"
 _LOG = logging.getLogger("dart.agent")
 _PIECE_BYTES: Final = 1 << 20
 _PART: Final = ".part"
-Event = BlobHere | BlobReady | BlobFault | BlobCrowded
+Event = BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone
 Order = BlobFind | BlobWrite | BlobLet
 
 
@@ -127,6 +137,8 @@ class BlobCache:
                 if not isinstance(order, BlobLet):
                     reason = f"this worker cannot write it into its cache: {error.strerror}"
                     self._emit(BlobFault(order.sha256, reason))
+            if isinstance(order, BlobLet):
+                self._emit(BlobGone(order.sha256))
         for coming in self._coming.values():
             coming.file.close()
 

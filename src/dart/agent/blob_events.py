@@ -38,6 +38,13 @@ class BlobCrowded:
     sha256: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class BlobGone:
+    """Answers `BlobLet`: whatever was told of this blob before is of the past."""
+
+    sha256: bytes
+
+
 # ---- commands ----
 
 
@@ -70,6 +77,6 @@ class BlobLack:
 
 @dataclass(frozen=True, slots=True)
 class BlobLet:
-    """No task needs this blob any more: it may go when others need its room."""
+    """No task needs this blob any more: it may go when others need its room. `BlobGone` answers."""
 
     sha256: bytes

@@ -10,6 +10,7 @@ from dart.agent.blob_events import (
     BlobCrowded,
     BlobFault,
     BlobFind,
+    BlobGone,
     BlobHere,
     BlobLack,
     BlobLet,
@@ -199,6 +200,7 @@ Event = (
     | BlobReady
     | BlobFault
     | BlobCrowded
+    | BlobGone
     | TakenBack
     | SpoolSynced
     | SpoolFull

@@ -7,7 +7,17 @@ import queue
 import pytest
 
 from dart.agent.blob_cache import BlobCache, Missing
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobGone,
+    BlobHere,
+    BlobLack,
+    BlobLet,
+    BlobReady,
+    BlobWrite,
+)
 from dart.limits import Limits
 
 SECONDS = 10.0
@@ -36,8 +46,12 @@ class Held:
         sha256, data = blob(letter, size)
         assert self.does(BlobFind(sha256, size)) == BlobHere(sha256, 0)
         assert self.does(BlobWrite(sha256, 0, data)) == BlobReady(sha256)
-        self.cache.do(BlobLet(sha256))
+        self.lets(sha256)
         return sha256
+
+    def lets(self, sha256):
+        """Let one go."""
+        assert self.does(BlobLet(sha256)) == BlobGone(sha256)
 
 
 @pytest.fixture
@@ -87,7 +101,7 @@ def test_what_is_half_here_is_gone_on_with(make):
     sha256, data = blob("a")
     held.does(BlobFind(sha256, 1000))
     held.does(BlobWrite(sha256, 0, data[:400]))
-    held.cache.do(BlobLet(sha256))
+    held.lets(sha256)
     assert held.does(BlobFind(sha256, 1000)) == BlobHere(sha256, 400)
     held.cache.close()
     held = make()
@@ -131,7 +145,7 @@ def test_what_a_task_changed_reaches_no_other(make, folder):
     os.utime(folder / sha256.hex(), (0, 0))
     with pytest.raises(Missing, match="was changed"):
         held.cache.open(sha256)
-    held.cache.do(BlobLet(sha256))
+    held.lets(sha256)
     assert held.does(BlobFind(sha256, 1000)) == BlobHere(sha256, 0)
 
 
@@ -140,7 +154,7 @@ def test_those_go_first_that_were_not_used_for_longest(make, folder):
     held = make()
     first, second = held.fill("a"), held.fill("b")
     assert held.does(BlobFind(first, 1000)) == BlobReady(first)
-    held.cache.do(BlobLet(first))
+    held.lets(first)
     held.cache.close()
     held = make()
     third = held.fill("c")
@@ -148,7 +162,8 @@ def test_those_go_first_that_were_not_used_for_longest(make, folder):
     assert held.does(BlobFind(first, 1000)) == BlobReady(first)
     assert held.does(BlobFind(third, 1000)) == BlobReady(third)
     assert held.does(BlobFind(second, 1000)) == BlobCrowded(second)
-    assert held.does(BlobLet(first), BlobFind(second, 1000)) == BlobHere(second, 0)
+    held.lets(first)
+    assert held.does(BlobFind(second, 1000)) == BlobHere(second, 0)
     assert {path.name for path in folder.iterdir()} == {third.hex(), f"{second.hex()}.part"}
 
 
@@ -176,7 +191,7 @@ def test_why_a_blob_is_lacking_is_told_until_it_is_let_go(make):
     with pytest.raises(Missing) as lacking:
         held.cache.open(bytes(32))
     assert (lacking.value.code, lacking.value.reason) == (109, "the server does not have it")
-    held.cache.do(BlobLet(bytes(32)))
+    held.lets(bytes(32))
     with pytest.raises(Missing) as lacking:
         held.cache.open(bytes(32))
     assert lacking.value.code == 112

@@ -1,7 +1,17 @@
 """Blobs that tasks name: found, fetched once, waited for by nobody else, and what becomes of it when that fails."""
 
 from dart.agent import events
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobGone,
+    BlobHere,
+    BlobLack,
+    BlobLet,
+    BlobReady,
+    BlobWrite,
+)
 from dart.agent.policy import Policy
 from dart.ids import AttemptRef
 from dart.wire import messages, values
@@ -142,7 +152,7 @@ def test_what_was_not_asked_for_is_ignored():
         agent.do(event)
         assert not agent.commands
     agent.do(BlobReady(A))
-    for event in (BlobHere(A, 1), BlobFault(A, "no"), BlobCrowded(A)):
+    for event in (BlobHere(A, 1), BlobReady(A), BlobFault(A, "no"), BlobCrowded(A)):
         assert not agent.do(event)
 
 
@@ -153,6 +163,26 @@ def test_the_last_word_of_the_cache_counts():
     agent.do(BlobHere(A, 40))
     agent.do(BlobHere(A, 0))
     assert asked(agent)[0] == (0, 10)
+
+
+def test_what_is_told_of_a_blob_that_was_let_go_is_of_the_past():
+    """Until the cache says that it is gone; who names it meanwhile has it looked for then, once."""
+    agent = agent_with()
+    agent.tasks(task(1, (A, 25)))
+    agent.hears(messages.Cancel((ref(1),)))
+    assert agent.of(BlobLet) == [BlobLet(A)]
+    agent.tasks(task(2, (A, 25)))
+    assert not agent.of(BlobFind)
+    agent.hears(messages.Cancel((ref(2),)))
+    assert not agent.of(BlobLet)
+    agent.tasks(task(3, (A, 25)))
+    for event in (BlobHere(A, 10), BlobCrowded(A), BlobFault(A, "no"), BlobReady(A)):
+        assert not agent.do(event)
+    assert agent.do(BlobGone(A)) == [BlobFind(A, 25)]
+    agent.do(BlobReady(A))
+    assert agent.given() == {0: [3]}
+    assert agent.ends(0, 3)
+    assert not agent.do(BlobGone(A))
 
 
 def test_what_does_not_come_is_asked_for_again():

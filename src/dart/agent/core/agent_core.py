@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobHere, BlobReady
+from dart.agent.blob_events import BlobCrowded, BlobFault, BlobGone, BlobHere, BlobReady
 from dart.agent.core import auditing, blobs, credit, dispatch, leaving, outcomes, questions, reports, session, slots
 from dart.agent.core.state import Identity, State, new_state
 from dart.agent.events import (
@@ -115,7 +115,7 @@ class AgentCore:
                 session.on_first_runner(state)
             case RunnerDied():
                 slots.on_runner_died(state, event)
-            case BlobHere() | BlobReady() | BlobFault() | BlobCrowded():
+            case BlobHere() | BlobReady() | BlobFault() | BlobCrowded() | BlobGone():
                 _on_blob(state, event)
             case Answered():
                 questions.on_answered(state, event)
@@ -143,7 +143,14 @@ def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoes
             state.say("info", "the audit log is written again")
 
 
-def _on_blob(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded) -> None:
+def _on_blob(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone) -> None:
+    if isinstance(event, BlobGone):
+        blobs.on_gone(state, event)
+    elif event.sha256 not in state.blobs_going:
+        _on_blob_that_stays(state, event)
+
+
+def _on_blob_that_stays(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded) -> None:
     match event:
         case BlobHere():
             blobs.on_here(state, event)

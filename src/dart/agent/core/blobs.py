@@ -7,7 +7,7 @@ without, and the runner, which decodes, says whether that was wrong.
 from itertools import islice
 from typing import Final
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobHere, BlobLack, BlobReady, BlobWrite
+from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobGone, BlobHere, BlobLack, BlobReady, BlobWrite
 from dart.agent.core.state import Phase, Session, State, Wanted, WantedStage
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
@@ -34,7 +34,8 @@ def take(state: State, ref: AttemptRef, named: tuple[Named, ...]) -> None:
         wanted = state.blobs.get(blob.sha256)
         if wanted is None:
             wanted = state.blobs[blob.sha256] = Wanted(blob.size)
-            state.commands.append(BlobFind(blob.sha256, blob.size))
+            if blob.sha256 not in state.blobs_going:
+                state.commands.append(BlobFind(blob.sha256, blob.size))
         wanted.tasks[ref] = None
         if wanted.stage is not WantedStage.SETTLED:
             lacking.add(blob.sha256)
@@ -73,7 +74,9 @@ def _tell(state: State, sha256: bytes, wanted: Wanted) -> None:
 def on_ready(state: State, event: BlobReady) -> None:
     """All of it is here and has its hash."""
     wanted = state.blobs.get(event.sha256)
-    if wanted is not None and not _refuse(state, event.sha256, wanted):
+    if wanted is None or wanted.stage is WantedStage.SETTLED:
+        return
+    if not _refuse(state, event.sha256, wanted):
         _settle(state, event.sha256, wanted)
 
 
@@ -97,6 +100,14 @@ def on_crowded(state: State, event: BlobCrowded) -> None:
     wanted = state.blobs.get(event.sha256)
     if wanted is not None and wanted.stage is WantedStage.LOOKING:
         wanted.stage = WantedStage.CROWDED
+
+
+def on_gone(state: State, event: BlobGone) -> None:
+    """The cache has let it go; who has named it since has it looked for now."""
+    state.blobs_going.remove(event.sha256)
+    wanted = state.blobs.get(event.sha256)
+    if wanted is not None:
+        state.commands.append(BlobFind(event.sha256, wanted.size))
 
 
 def look_again(state: State) -> None:

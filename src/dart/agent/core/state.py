@@ -228,6 +228,8 @@ class State:
     """Held attempts that are not in the queue yet, and the blobs they wait for."""
     blobs: dict[bytes, Wanted] = field(default_factory=dict)
     """All that held attempts name."""
+    blobs_going: set[bytes] = field(default_factory=set)
+    """Those let go, before the cache says that they are gone: what it tells of them until then is of the past."""
     blob_let: bool = False
     """One was let go since others were looked for that had no room."""
     duration_seconds: float | None = None
@@ -285,8 +287,10 @@ class State:
         del wanted.tasks[ref]
         if not wanted.tasks:
             del self.blobs[sha256]
-            self.blob_let = True
-            self.commands.append(BlobLet(sha256))
+            if sha256 not in self.blobs_going:
+                self.blobs_going.add(sha256)
+                self.blob_let = True
+                self.commands.append(BlobLet(sha256))
 
     def send(self, message: AgentMessage) -> None:
         """Send in the present session; the caller has made sure that there is one."""
