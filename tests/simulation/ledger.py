@@ -57,6 +57,8 @@ class Ledger:
         """Outcomes that say so."""
         self.starts = 0
         """Of the core, from what the store has."""
+        self.deepest = 0
+        """Most tasks that were with one runner at once."""
         self.broke_off = set()
         """Attempts whose runner died or was killed."""
         self.cancels_asked = set()

@@ -27,10 +27,13 @@ class Reach:
         self.kinds = Counter()
         self.sent = Counter()
         self.outcomes = Counter()
+        self.deep = 0
+        """Seeds in which many tasks were with one runner at once."""
 
     def add(self, other):
         self.seeds += other.seeds
         self.events += other.events
+        self.deep += other.deep
         for mine, theirs in (
             (self.rows, other.rows),
             (self.mishaps, other.mishaps),
@@ -64,6 +67,8 @@ class Reach:
                 for mishap in MISHAPS
                 if self.mishaps[name, mishap] < least
             ]
+        if self.deep < least:
+            found.append(f"pipelines were deep in {self.deep} seeds, not {least}")
         if median(self.events) < EVENTS_LEAST:
             found.append(f"the median seed has {median(self.events):g} events, not {EVENTS_LEAST}")
         return found
@@ -82,6 +87,7 @@ class Reach:
             f"rarest row of the lifecycle table: {rarest[1]} {rarest[2]}, {rarest[0]} times",
             f"rarest mishap of a message: {fewest[1]} {fewest[2]}, {fewest[0]} times",
             "faults by the seeds they came in: " + ", ".join(f"{kind} {n}" for kind, n in sorted(self.kinds.items())),
+            f"deep pipelines in {self.deep} seeds",
             "outcomes: " + ", ".join(f"{state} {n}" for state, n in sorted(self.outcomes.items())),
         ]
 

@@ -13,12 +13,15 @@ from typing import NamedTuple
 
 from simulation.broker_host import watch_faults
 from simulation.cluster import Cluster
-from simulation.faults import KINDS, draw_plan
+from simulation.faults import KINDS
+from simulation.plans import draw_plan
 from simulation.reach import Reach, watch_rows
 from simulation.shrink import shrink
 from simulation.world import BrokenPromiseError, World
 
 CHUNK = 20
+DEEP = 4
+"""Tasks with one runner, from which on its pipeline counts as deep."""
 
 
 class Outcome(NamedTuple):
@@ -74,6 +77,7 @@ def _count(reach, cluster, plan):
     if any(arguments["leave_after"] is not None for arguments in submissions):
         kinds.add("client leaves")
     reach.kinds.update(kinds)
+    reach.deep += cluster.ledger.deepest >= DEEP
     reach.outcomes.update(record.state.name for record in cluster.ledger.finished.values())
 
 

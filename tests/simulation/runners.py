@@ -8,6 +8,8 @@ from simulation.shelf import UNKNOWN, named
 
 START_SECONDS = 0.05
 RETRY_SECONDS = 0.5
+READ_SECONDS = 0.002
+"""Within so long, answers of a runner are read together."""
 
 
 class Behaviour:
@@ -37,6 +39,8 @@ class _Slot:
         self.alive = False
         self.asked_to_die = False
         self.pipeline = []
+        self.unread = []
+        """Answers that the supervisor has not read yet; they outlive their runner."""
         self.timers = []
 
 
@@ -76,7 +80,7 @@ class Runners:
             self._stop_timers(slot)
 
     def idle(self):
-        return not any(slot.pipeline for slot in self._slots)
+        return not any(slot.pipeline or slot.unread for slot in self._slots)
 
     def give(self, number, leases):
         slot = self._slots[number]
@@ -85,6 +89,7 @@ class Runners:
             return
         was_idle = not slot.pipeline
         slot.pipeline.extend(leases)
+        self._ledger.deepest = max(self._ledger.deepest, len(slot.pipeline))
         if was_idle:
             self._begin(slot)
 
@@ -98,9 +103,9 @@ class Runners:
         slot = self._slots[number]
         if slot.alive:
             slot.asked_to_die = True
-            if slot.pipeline:
-                ref = slot.pipeline[0].ref
-                self._ledger.broke_off.add((ref.task_id, ref.attempt))
+            # What has ended, and nobody has read that, counts as running where the decision to kill was made.
+            for item in (*slot.unread, *slot.pipeline[:1]):
+                self._ledger.broke_off.add((item.ref.task_id, item.ref.attempt))
             delay = self._chance.random() * grace_seconds
             slot.timers.append(self._world.after(delay, self._die, slot, "killed by SIGTERM"))
 
@@ -161,10 +166,16 @@ class Runners:
         slot.pipeline.pop(0)
         slot.timers = [timer for timer in slot.timers if not timer.cancelled() and timer.when > self._world.now]
         start_ms = int((self.clock() - seconds) * 1000)
-        result = events.RunnerResult(lease.ref, start_ms, seconds, success, code, payload)
-        self._emit(events.TasksEnded(slot.number, (result,)))
+        slot.unread.append(events.RunnerResult(lease.ref, start_ms, seconds, success, code, payload))
+        if len(slot.unread) == 1:
+            self._world.after(self._chance.random() * READ_SECONDS, self._read, slot)
         if slot.pipeline:
             self._begin(slot)
+
+    def _read(self, slot):
+        results, slot.unread = tuple(slot.unread), []
+        if results:
+            self._emit(events.TasksEnded(slot.number, results))
 
     def _die(self, slot, reason):
         if not slot.alive:
@@ -175,6 +186,7 @@ class Runners:
         if running is not None:
             self._ledger.broke_off.add((running.task_id, running.attempt))
         slot.pipeline.clear()
+        self._read(slot)
         was_ready = slot.ready
         slot.alive = slot.ready = False
         if not was_ready and not slot.asked_to_die:

@@ -81,6 +81,7 @@ def full_reach():
     reach.seeds, reach.events = 2000, [200] * 2000
     reach.rows.update(lifecycle.TABLE.keys())
     reach.kinds.update(dict.fromkeys(KINDS, 200))
+    reach.deep = 100
     names = [message.__name__ for message in MESSAGE_TYPES.values() if message not in NEVER_SENT]
     reach.mishaps.update({(name, mishap): 100 for name in names for mishap in MISHAPS})
     return reach
@@ -100,6 +101,9 @@ def test_reach_tells_what_is_missing():
     reach = full_reach()
     reach.mishaps["Recall", "dropped"] = 99
     assert reach.shortfalls(KINDS) == ["Recall was dropped 99 times, not 100"]
+    reach = full_reach()
+    reach.deep = 99
+    assert reach.shortfalls(KINDS) == ["pipelines were deep in 99 seeds, not 100"]
     reach = full_reach()
     reach.events[:1001] = [199] * 1001
     assert reach.shortfalls(KINDS) == ["the median seed has 199 events, not 200"]
