@@ -113,6 +113,15 @@ class Driver:
         """Their ids in the order in which they end."""
         return {"tasks": [it.task_id for it in as_completed([self.futures[task] for task in tasks], seconds)]}
 
+    def round(self, job: str, parameters: list[Any], quorum: int, seconds: float) -> Any:
+        """A task for each worker, until enough have answered."""
+        asked = {name: untagged(value) for name, value in parameters}
+        done = self._client.job(job).round(asked, quorum=quorum, deadline=seconds)
+        values = [[name, tagged(value)] for name, value in done.values.items()]
+        return {
+            "values": values, "errors": list(done.errors), "stragglers": list(done.stragglers), "reached": done.reached,
+        }  # fmt: skip
+
     def cancel(self, task: str) -> Any:
         """Cancel one."""
         return {"cancelled": self.futures[task].cancel()}

@@ -207,6 +207,20 @@ class Suite:
         assert self.driver.do("cancel", task=task)["cancelled"] is True
         assert self.values([task])[0]["error"]["category"] == "cancelled"
         assert self.installed.client.task(job, task)["state"] == "cancelled"
+        (task,) = self.driver.do("submit", job=job, parameters=[_float(0.01)])["tasks"]
+        assert self.values([task]) == [_float(0.01)]
+        assert self.driver.do("cancel", task=task)["cancelled"] is False, "a task that had ended was cancelled"
+
+    def case_a_round_ends_with_its_quorum(self) -> None:
+        """Each worker has its own parameter; who is late is named, and its task is cancelled."""
+        job = self.job("nap")
+        asked = [["one", _float(0.01)], ["two", {"$int": "60"}]]
+        done = self.driver.do("round", job=job, parameters=asked, quorum=1, seconds=30)
+        assert done == {"values": [["one", _float(0.01)]], "errors": [], "stragglers": ["two"], "reached": True}, done
+        done = self.driver.do("round", job=job, parameters=[["nobody", None]], quorum=1, seconds=0.1)
+        assert done == {"values": [], "errors": [], "stragglers": ["nobody"], "reached": False}, done
+        counts = self.installed.client.job_info(job)["tasks"]
+        assert counts == {"succeeded": 1, "cancelled": 2}, counts
 
     def case_workers(self) -> None:
         """Their names."""
@@ -229,6 +243,12 @@ class Suite:
         assert self.tasks_at_server(job) == 20, "the tasks were queued more than once"
         keys = {it.headers.get("idempotency-key") for it in self.proxy.seen("POST", "/tasks/")}
         assert len(keys) == 1 and None not in keys, f"Idempotency-Key of one submission: {keys}"
+
+    def case_a_definition_whose_answer_is_lost_is_no_conflict(self) -> None:
+        """The job is there, as it was asked for: the client goes on with it."""
+        self.proxy.plan(Fault("POST", "/job/$", "lose answer"))
+        job = self.job("echo")
+        assert self.values(self.driver.do("submit", job=job, parameters=["d"])["tasks"]) == ["d"]
 
     def case_a_poll_cut_in_the_middle_loses_no_result(self) -> None:
         """An answer that breaks off is asked for again, from the same place."""
@@ -335,6 +355,17 @@ class Suite:
         self.proxy.plan()
         self.driver.do("put_blob", data=text)
         assert not self.proxy.seen("PUT", "/blob/"), "what the server has was sent again"
+
+    def case_large_parts_of_parameters_are_sent_once(self) -> None:
+        """Bytes beyond 1 MiB travel as one blob, whatever number of tasks has them; methods get the bytes."""
+        job = self.job("digest")
+        data = self._name.encode() + bytes(range(256)) * 6000
+        parameter = {"$map": [["part", {"$bytes": data.hex()}]]}
+        tasks = self.driver.do("submit", job=job, parameters=[parameter] * 3)["tasks"]
+        assert self.values(tasks) == [hashlib.sha256(data).hexdigest()] * 3
+        assert len(self.proxy.seen("PUT", "/blob/")) == 1, self.proxy.seen("PUT", "/blob/")
+        sizes = [int(it.headers["content-length"]) for it in self.proxy.seen("POST", "/tasks/")]
+        assert max(sizes) < 10_000, f"the bytes travelled within the submission: {sizes}"
 
     def _refused(self, command: str, **members: Any) -> DriverError:
         try:

@@ -29,6 +29,9 @@ LIMITS = {
 """Long polls end soon: what is looked for here does not need them. Wrong keys are never slowed down: each is to get its
 401."""
 QUIET_SECONDS = 2.0
+PHASES = {"examples,coverage": 0.3, "fuzzing": 0.4, "stateful": 0.3}
+"""What schemathesis does, and which part of the time each may take: the first would take minutes, and the others none."""
+GENERATED = re.compile(r"(\d+) generated")
 RECORD = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3} (DEBUG|INFO|WARNING|ERROR) +dart\.\S+ \S")
 
 
@@ -38,7 +41,8 @@ class Outcome:
 
     failed: bool
     output: str
-    requests: int
+    requests: dict[str, int]
+    """How many each phase made."""
     quiet_p99: float
     p99: float
     witness_failures: list[str]
@@ -48,8 +52,9 @@ class Outcome:
 
     def summary(self) -> str:
         """One line for people."""
+        made = ", ".join(f"{count} requests of {phases}" for phases, count in self.requests.items())
         return (
-            f"{self.requests} requests; p99 of another client {self.p99 * 1000:.1f} ms"
+            f"{made}; p99 of another client {self.p99 * 1000:.1f} ms"
             f" (quiet: {self.quiet_p99 * 1000:.1f} ms), {len(self.witness_failures)} of its calls failed;"
             f" memory grew by {self.grown_bytes / 2**20:.1f} MiB; {len(self.log_faults)} faults in the log"
         )
@@ -66,14 +71,16 @@ def run(folder: Path, *, seconds: int) -> Outcome:
             time.sleep(QUIET_SECONDS)
         before = process.memory_info().rss
         with Witness(running.server.url, running.server.key, "/job/j/status/") as witness:
-            code, output = _schemathesis(running, task, seconds)
+            done = {
+                phases: _schemathesis(running, task, phases, int(seconds * part)) for phases, part in PHASES.items()
+            }
         grown = process.memory_info().rss - before
         log = "".join(path.read_text() for path in folder.glob("server.*.log"))
-    found = re.search(r"(\d+) generated", output)
+    counts = {phases: sum(map(int, GENERATED.findall(output))) for phases, (_, output) in done.items()}
     return Outcome(
-        failed=code != 0,
-        output=output,
-        requests=int(found[1]) if found else 0,
+        failed=any(code != 0 for code, _ in done.values()),
+        output="\n".join(output for _, output in done.values()),
+        requests=counts,
         quiet_p99=p99(quiet.seconds),
         p99=p99(witness.seconds),
         witness_failures=quiet.failures + witness.failures,
@@ -100,7 +107,7 @@ def _fill(running: Cluster) -> str:
     return str(made["tasks"][0])
 
 
-def _schemathesis(running: Cluster, task: str, seconds: int) -> tuple[int, str]:
+def _schemathesis(running: Cluster, task: str, phases: str, seconds: int) -> tuple[int, str]:
     program = Path(sys.executable).with_name("schemathesis")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
@@ -121,8 +128,10 @@ def _schemathesis(running: Cluster, task: str, seconds: int) -> tuple[int, str]:
             "workers.remove",
             "--exclude-operation-id",
             "workers.upgrade",
+            "--phases",
+            phases,
             "--max-time",
-            str(seconds),
+            str(max(1, seconds)),
             "--continue-on-failure",
             "--no-color",
             "--generation-database",

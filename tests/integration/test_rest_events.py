@@ -14,7 +14,7 @@ from dart.wire.messages import Bye, Log, Progress, ProgressReport
 from dart_client.events import EventParser
 from harness import contract
 from harness.broker_stack import until
-from harness.rest_stack import KEY, add_key, joined, rest
+from harness.rest_stack import BEARER, KEY, add_key, joined, rest
 
 
 class Reader:
@@ -164,8 +164,16 @@ async def test_requests_that_cannot_be_are_refused():
     """Unknown jobs, kinds and places; and one stream too many."""
     async with rest(Limits(event_streams_max=1)) as stack:
         await stack.call("GET", "/job/nobody/events/", status=404)
-        for query in ({"after": "yesterday"}, {"events": "log,rain"}, {"follow": "perhaps"}, {"more": "1"}):
+        for query in (
+            {"after": "yesterday"},
+            {"events": "log,rain"},
+            {"follow": "?"},
+            {"more": "1"},
+            {"worker": "a\n"},
+        ):
             await stack.call("GET", "/events/", params=query, status=400)
+        came_back = {**BEARER, "Last-Event-ID": "00000000-1"}  # which makes no other argument right
+        await stack.call("GET", "/events/", params={"after": "yesterday"}, headers=came_back, status=400)
         async with reading(stack), reading(stack, status=429) as refused:
             members = json.loads(await refused.answer.read())
             assert "event_streams_max" in members["error"]["message"]

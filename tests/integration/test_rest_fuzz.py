@@ -3,8 +3,8 @@
 from fuzz import rest
 
 SECONDS = 15
-REQUESTS_MIN = 50
-"""Some hundreds on a quiet machine; enough to know that something was asked at all."""
+REQUESTS_MIN = 10
+"""Of each phase; some hundreds on a quiet machine. Enough to know that something was asked at all."""
 GROWTH_BYTES_MAX = 64 << 20
 """Jobs and tasks that were taken are kept, as they must be."""
 
@@ -13,7 +13,7 @@ def test_the_server_does_what_its_document_says(tmp_path):
     """No 5xx, no status, type or member that is not in it, no bad data taken, no good data refused, no key ignored."""
     outcome = rest.run(tmp_path, seconds=SECONDS)
     assert not outcome.failed, outcome.output[-20_000:]
-    assert outcome.requests >= REQUESTS_MIN, outcome.output[-5_000:]
+    assert min(outcome.requests.values()) >= REQUESTS_MIN, (outcome.requests, outcome.output[-5_000:])
     assert outcome.witness_failures == []
     assert outcome.log_faults == []
     assert outcome.grown_bytes < GROWTH_BYTES_MAX

@@ -228,6 +228,7 @@ async def test_what_is_no_http_is_refused_in_the_one_shape():
     async with rest() as stack:
         received = await exchange(stack, b"NONSENSE\r\n\r\n")
         assert b" 400 " in received.partition(b"\r\n")[0]
+        assert b"\r\nX-Request-Id: early-" in received
         assert json.loads(received.partition(b"\r\n\r\n")[2])["error"]["category"] == "malformed"
 
 

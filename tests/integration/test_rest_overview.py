@@ -61,6 +61,8 @@ async def test_jobs_a_part_at_a_time():
         assert row["tasks"] == {"queued": 1, "succeeded": 1}
         refused = await stack.call("GET", "/overview/jobs/?order=size", status=400)
         assert "newest, name" in refused["error"]["message"]
+        refused = await stack.call("GET", "/overview/jobs/", params={"match": "0" * 256}, status=400)
+        assert refused["error"]["field"] == "match"
 
 
 async def test_numbers_now_and_before():

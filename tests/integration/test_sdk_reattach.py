@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import dart_client
+import dart_client.reattach
 from dart_client import Client, Executor
 from harness.cluster import cluster
 from harness.modules import write_modules
@@ -64,7 +65,7 @@ def client(running):
         yield made
 
 
-def test_a_job_is_found_again_after_its_program_was_killed(running, client):
+def test_a_job_is_found_again_after_its_program_was_killed(running, client, monkeypatch):
     """By its name alone: tasks in their order with tags, values of what is done, futures of what is not."""
     environment = os.environ | {"DART_STATE_DIR": str(running.state_dir)}
     with subprocess.Popen(
@@ -82,6 +83,12 @@ def test_a_job_is_found_again_after_its_program_was_killed(running, client):
     running.start_agent("not there yet", config=running.folder / "worker.json")
     assert waiting.result(30) == 2
     assert [future.result(0) for future in job.futures()[:20]] == [2 * n for n in range(20)]
+    few = job.futures(after=done[4].task_id, amount=3)
+    assert [future.result(0) for future in few] == [10, 12, 14]
+    monkeypatch.setattr(dart_client.reattach, "FUTURES_MAX", 21)
+    with pytest.raises(dart_client.LimitError, match="piece by piece"):
+        job.futures()
+    monkeypatch.undo()
     more = job.submit(50)
     assert more.result(30) == 100
     assert job.futures()[-1].task_id == more.task_id

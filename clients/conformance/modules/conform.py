@@ -1,5 +1,6 @@
 """What workers run for the conformance suite."""
 
+import hashlib
 import time
 
 
@@ -17,6 +18,11 @@ def nap(seconds: float) -> float:
     """Sleeps and says for how long."""
     time.sleep(seconds)
     return seconds
+
+
+def digest(value: dict[str, bytes]) -> str:
+    """SHA-256 of its part."""
+    return hashlib.sha256(value["part"]).hexdigest()
 
 
 def fail(text: str) -> None:

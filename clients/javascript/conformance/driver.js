@@ -92,6 +92,11 @@ const COMMANDS = {
     })());
     return { tasks: found };
   },
+  async round({ job, parameters, quorum, seconds }) {
+    const asked = new Map(parameters.map(([name, value]) => [name, untagged(value)]));
+    const { values, errors, stragglers, reached } = await jobs.get(job).round(asked, { quorum, deadlineSeconds: seconds });
+    return { values: [...values].map(([name, value]) => [name, tagged(value)]), errors: [...errors.keys()], stragglers, reached };
+  },
   async cancel({ task }) { return { cancelled: await tasks.get(task).cancel() }; },
   async workers() { return { names: (await client.workers()).map(({ name }) => name) }; },
   async job_info({ job }) {

@@ -6,6 +6,7 @@ import { checked, find } from "./discovery.js";
 import { DartError } from "./errors.js";
 import { openEvents } from "./events.js";
 import { Job, taskMembers } from "./job.js";
+import { INLINE_BYTES_MAX, LargeValues } from "./large_values.js";
 
 const PAGE = 1000;
 
@@ -21,6 +22,7 @@ const PAGE = 1000;
  * @typedef {object} ClientOptions
  * @property {number} [timeoutSeconds] for one call, repeated attempts included; long polls take their waiting on top (60)
  * @property {number} [concurrency] requests in flight; further ones wait for a place (16)
+ * @property {number | null} [inlineBytesMax] larger bytes and arrays in parameters are sent as blobs (1 MiB); null: none are
  * @property {import("./connection.js").Transport} [transport] in the place of Node's own or `fetch`
  *
  * @typedef {import("./job.js").TaskOptions & {modulePath?: string, method?: string, standing?: boolean, parameter?: unknown,
@@ -34,10 +36,11 @@ export class Client {
    *
    * @param {{url: string, key: string, fingerprint?: string, ca?: string} & ClientOptions} options
    */
-  constructor({ url, key, fingerprint, ca, ...options }) {
+  constructor({ url, key, fingerprint, ca, inlineBytesMax = INLINE_BYTES_MAX, ...options }) {
     const server = checked({ url, key, fingerprint, ca });
     this.url = server.url;
     this.connection = new Connection(server, options);
+    this.large = new LargeValues(this.connection, inlineBytesMax);
   }
 
   /**

@@ -3,6 +3,7 @@
 import { path } from "./connection.js";
 import { DartError } from "./errors.js";
 import { Poller } from "./poller.js";
+import { runRound } from "./rounds.js";
 
 /** Tasks of one request, and of the first of a large submission: small, so that workers begin early. */
 const TASKS_MAX = 5000;
@@ -83,7 +84,8 @@ export class Job {
 
   /**
    * Queue one task. Tasks that are submitted in the same turn of the event loop travel in one request; a refusal
-   * becomes the task's error.
+   * becomes the task's error. Bytes and arrays in the parameter that are larger than the client's `inlineBytesMax` are
+   * sent before it, as blobs, each once.
    *
    * @param {unknown} parameter @param {TaskOptions} [options] @returns {Task}
    */
@@ -97,16 +99,23 @@ export class Job {
   /**
    * Queue a task for each parameter; resolves when the server has all of them on disk.
    *
-   * @param {Iterable<unknown>} parameters @param {TaskOptions} [options] @returns {Promise<Task[]>}
+   * @param {Iterable<unknown>} parameters @param {TaskOptions & {locations?: string[]}} [options] `locations`: one a task, instead of one for all
+   * @returns {Promise<Task[]>}
    */
-  async submitMany(parameters, options = {}) {
+  async submitMany(parameters, { locations, ...options } = {}) {
     const members = taskMembers(options);
+    const all = locations === undefined ? parameters : [...parameters];
+    if (Array.isArray(all) && locations !== undefined && all.length !== locations.length) {
+      throw new DartError(`${all.length} parameters and ${locations.length} locations; one a task is needed.`, { code: 17, category: "invalid request" });
+    }
+    /** @type {Task[]} */
     const tasks = [];
     let piece = [];
-    for (const parameter of parameters) {
-      const task = new Task(this, options.location ?? "");
+    for (const parameter of all) {
+      const location = locations?.[tasks.length] ?? options.location;
+      const task = new Task(this, location ?? "");
       tasks.push(task);
-      piece.push({ task, entry: { ...members, parameter } });
+      piece.push({ task, entry: { ...members, ...(location === undefined ? {} : { location }), parameter } });
       if (piece.length >= (tasks.length <= TASKS_FIRST ? TASKS_FIRST : TASKS_MAX)) {
         await this._post(piece);
         piece = [];
@@ -142,6 +151,15 @@ export class Job {
       await Promise.allSettled(open.map((task) => task.cancel()));
     }
   }
+
+  /**
+   * One task for each worker named, each with its own parameter; ends when enough have answered or the time is over.
+   *
+   * @param {Map<string, unknown> | Record<string, unknown>} parameters by the worker's name
+   * @param {import("./rounds.js").RoundOptions & TaskOptions} [options]
+   * @returns {Promise<import("./rounds.js").Round>}
+   */
+  round(parameters, options = {}) { return runRound(this, parameters, options); }
 
   /**
    * All results of the job, oldest first; those of others' tasks too.
@@ -195,13 +213,12 @@ export class Job {
 
   /** @param {{task: Task, entry: Record<string, unknown>}[]} piece */
   async _post(piece) {
-    this._poller.beginPost();
     /** @type {[string, import("./poller.js").Waiter][]} */
     let made = [];
+    this._poller.beginPost();
     try {
-      const answer = await this._connection.call("POST", path("job", this.name, "tasks"), {
-        body: { location_and_parameters: piece.map(({ entry }) => entry) },
-      });
+      const entries = await this.client.large.shelve(piece.map(({ entry }) => entry));
+      const answer = await this._connection.call("POST", path("job", this.name, "tasks"), { body: { location_and_parameters: entries } });
       piece.forEach(({ task }, i) => task._named.resolve(answer.tasks[i]));
       made = piece.map(({ task }, i) => [answer.tasks[i], task._waiter]);
     } catch (error) {

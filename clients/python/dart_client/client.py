@@ -233,9 +233,8 @@ class Client(Administration):
         )
         return answer
 
-    def tasks(self, job: str) -> Iterator[dict[str, Any]]:
-        """All tasks of a job by id, with state, attempts and worker."""
-        after = "0"
+    def tasks(self, job: str, *, after: str = "0") -> Iterator[dict[str, Any]]:
+        """Tasks of a job by id, with state, attempts and worker: all of them, or those behind the id `after`."""
         while True:
             page = self.connection.call("GET", path("job", job, "tasks"), query={"after": after, "amount": 1000})
             yield from page["tasks"]

@@ -193,13 +193,20 @@ class Job:
         """
         return run_round(self, parameters, quorum=quorum, deadline=deadline, cancel=cancel, **policy)
 
-    def futures(self) -> list[TaskFuture]:
-        """Futures of all tasks that the job has, in the order of their submission, whoever submitted them.
+    def futures(self, *, after: str = "0", amount: int | None = None) -> list[TaskFuture]:
+        """Futures of the tasks that the job has, in the order of their submission, whoever submitted them.
 
         So a program that died goes on where it was: those of tasks that are done are done, the others become so. Each
         has its `task_id`, and its `tag` says what it was for. Tasks whose result was deleted are not among them.
+
+        Args:
+            after: Only of tasks behind the one with this id.
+            amount: Of at most so many. Without it of all, if those are no more than 100,000.
+
+        Raises:
+            LimitError: They are more, and no `amount` was given.
         """
-        return all_futures(self, self._poller)
+        return all_futures(self, self._poller, after=after, amount=amount)
 
     def progress(self, *, label: str = "", timeout: float | None = None) -> dict[str, int]:
         """Wait until no task of the job is open, and show meanwhile how far it is; how many tasks ended how.

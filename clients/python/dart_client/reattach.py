@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError  # another than the built-in before 3.11
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dart_client import futures
 from dart_client.bars import Bar
 from dart_client.connection import path
-from dart_client.errors import TaskCancelled
+from dart_client.errors import LimitError, TaskCancelled
 from dart_client.futures import TaskFuture
 from dart_client.poller import FINISHED, Poller
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 
 PAGE = 10_000
 """Results of one answer; the server bounds its bytes."""
+FUTURES_MAX = 100_000
+"""As many are made at once without being asked for by number: they and their results lie in memory."""
 LOOK_SECONDS = 0.25
 RUNNING_MAX = 100
 """Of so many running tasks it is asked how far they are."""
 
 
-def all_futures(job: Job, poller: Poller) -> list[TaskFuture]:
+def all_futures(job: Job, poller: Poller, *, after: str, amount: int | None) -> list[TaskFuture]:
     """What `Job.futures` does."""
     # From here on the poller keeps results of tasks that it does not know yet, so none falls between list and results.
     poller.begin_post(0)
@@ -31,8 +34,13 @@ def all_futures(job: Job, poller: Poller) -> list[TaskFuture]:
     results: list[dict[str, Any]] = []
     cancelled: list[TaskFuture] = []
     try:
-        listed = list(job.client.tasks(job.name))
-        results = _results(job)
+        listed = list(islice(job.client.tasks(job.name, after=after), FUTURES_MAX + 1 if amount is None else amount))
+        if amount is None and len(listed) > FUTURES_MAX:
+            raise LimitError(
+                f"The job {job.name} has more than {FUTURES_MAX} tasks, whose results would all lie in memory. Take them "
+                "piece by piece: futures(after=ID, amount=N), from `after=\"0\"` on; or read `results()`."
+            )
+        results = _results(job, {task["id"] for task in listed})
         for task in listed:
             future = TaskFuture(job, poller.condition, task["id"])
             future.location, future.tag = task["location"], task.get("tag", "")
@@ -43,15 +51,15 @@ def all_futures(job: Job, poller: Poller) -> list[TaskFuture]:
     return sorted([*made, *cancelled], key=lambda future: int(future.task_id))
 
 
-def _results(job: Job) -> list[dict[str, Any]]:
-    """All results that there are now."""
+def _results(job: Job, wanted: set[str]) -> list[dict[str, Any]]:
+    """Results of these tasks, as far as there are some now; a page of others' is in memory at a time."""
     found: list[dict[str, Any]] = []
     cursor = "0"
     while True:
         answer = job.client.results(job.name, PAGE, after=cursor)
         if not answer["results"]:
             return found
-        found += answer["results"]
+        found += [result for result in answer["results"] if result["id"] in wanted]
         cursor = answer["cursor"]
 
 

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import os
+import secrets
 import socket
 import ssl
 import stat
@@ -85,15 +86,16 @@ class Connection(web.RequestHandler):
         """What is no HTTP is refused in the shape of all errors, with nothing of the parser's inside."""
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is out already") from exc
+        request_id = f"early-{secrets.token_hex(4)}"
         if status >= 500:
-            log.error("a request failed before its handler: %s", message, exc_info=exc)
+            log.error("request %s failed before its handler: %s", request_id, message, exc_info=exc)
         elif exc is not None:
             # Its frames hold aiohttp's record of it, which holds it: a cycle for every request that is no HTTP.
             exc.__traceback__ = None
         refusal = from_http(status, NOT_HTTP)
         response = error_answer(refusal, messagepack=False)
         response.force_close()
-        response.headers[hdrs.SERVER] = SERVER_NAME
+        response.headers.update({hdrs.SERVER: SERVER_NAME, "X-Request-Id": request_id, "Cache-Control": "no-store"})
         return response
 
     def pause_writing(self) -> None:

@@ -19,10 +19,10 @@ from dart.broker.core.happenings import (
     WorkerChanged,
 )
 from dart.broker.core.model import TaskState
-from dart.broker.event_ring import Cursor, Entry, Missed
+from dart.broker.event_ring import Cursor, Entry, EventRing, Missed
 from dart.broker.waiters import set_in_time
 from dart.errors import InvalidRequestError
-from dart.rest import schemas
+from dart.rest import names, schemas
 from dart.rest.bodies import EVENT_STREAM
 from dart.rest.call import Answer, Call
 from dart.rest.caller import Caller
@@ -55,6 +55,8 @@ async def of_job(call: Call) -> Answer:
 async def _stream(call: Call, job: str | None) -> web.StreamResponse:
     asked = await call.members(schemas.EventsWanted)
     follow = schemas.flag(asked.follow, "follow")
+    if asked.worker:
+        names.check_name(asked.worker, "worker", call.limits)
     wanted = _wanted(call.caller, job, asked)
     cursor = _cursor(call, asked.after)
     if job is not None:
@@ -136,7 +138,11 @@ class _Stream:
 def _cursor(call: Call, after: str) -> Cursor:
     """Where to begin: a browser that comes back says so in a header, which is newer than what its URL says."""
     ring = call.gateway.events
-    place = call.request.headers.get(LAST_EVENT_ID) or after
+    begin, come_back = _place(ring, after), call.request.headers.get(LAST_EVENT_ID)
+    return _place(ring, come_back) if come_back else begin
+
+
+def _place(ring: EventRing, place: str) -> Cursor:
     if place == "now":
         return ring.now()
     if place == "oldest":

@@ -146,7 +146,8 @@ def _operation(route: Route, schemas: dict[str, Any]) -> dict[str, Any]:
     if route.historic:
         operation["x-historic"] = True
     if route.body:
-        operation["requestBody"] = {"required": True, "content": {route.body: {"schema": {}, "example": example.body}}}
+        # Without bytes: an empty value, or one that is here already.
+        operation["requestBody"] = {"required": False, "content": {route.body: {"schema": {}, "example": example.body}}}
     elif _has_body(route):
         schema = {"$ref": _SCHEMAS + takes.__name__}
         required = bool(schemas[takes.__name__].get("required"))

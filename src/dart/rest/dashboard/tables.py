@@ -3,6 +3,7 @@
 from typing import Any
 
 from dart.broker.overview import JobRow, WorkerRow
+from dart.errors import InvalidRequestError
 from dart.rest import schemas
 from dart.rest.call import Answer, Call
 from dart.rest.dashboard.schemas import (
@@ -55,7 +56,13 @@ def _amount(call: Call, wanted: Any) -> int:
 
 
 def _sought(call: Call, text: str) -> str:
-    return text[: call.limits.name_chars_max].strip()
+    if len(text) > call.limits.name_chars_max:
+        raise InvalidRequestError(
+            f"Member `match` has {len(text)} characters; at most {call.limits.name_chars_max} are allowed (limit "
+            "name_chars_max).",
+            field="match",
+        )
+    return text.strip()
 
 
 def _worker(row: WorkerRow) -> dict[str, Any]:
