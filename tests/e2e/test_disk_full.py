@@ -1,7 +1,9 @@
 """Full disks under the store and under an agent's spool: said clearly, nothing acknowledged is lost, all recovers."""
 
+import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +71,15 @@ def message(answer: requests.Response) -> str:
     return text
 
 
+def diagnosis(state_dir: Path) -> dict[str, dict[str, str]]:
+    """What `dart doctor` says, by the name of the check."""
+    program = Path(sys.executable).with_name("dart")
+    words = [program, "doctor", "--json", "--state-dir", state_dir]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1, done.stdout + done.stderr
+    return {finding["check"]: finding for finding in json.loads(done.stdout)}
+
+
 def agent_log(folder: Path) -> str:
     return next(folder.glob("agent-*.log")).read_text()
 
@@ -110,6 +121,9 @@ def test_store(tmp_path):
             explain=agent_log(folder),
         )
         assert "the disk is full" in reason
+        found = diagnosis(running.state_dir)
+        assert ("the disk is full" in found["ready"]["said"], found["ready"]["state"]) == (True, "fault"), found
+        assert found["disk"]["state"] == "fault"
         for _ in range(3):
             answer = client.call("POST", "/job/e/tasks/", location_and_parameters=[{"location": "w", "parameter": "y"}])
             assert "disk" in message(answer)

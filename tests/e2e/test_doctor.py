@@ -18,7 +18,6 @@ import zmq
 
 from dart.cli import doctor, doctor_here, doctor_server, doctor_work
 from dart.cli.main import main
-from dart_client.discovery import Server
 from harness.cluster import PROGRAM, Cluster, cluster
 from harness.modules import write_modules
 from harness.waiting import wait_until
@@ -303,37 +302,6 @@ def test_a_server_of_another_version(examined, well, monkeypatch):
     """Both are named."""
     monkeypatch.setattr(doctor_server, "__version__", "0.0.9")
     assert "0.0.9" in examined("--state-dir", well.state_dir)["version"]["said"]
-
-
-def test_a_server_that_takes_no_work():
-    """In its own words; one that answers as a server does whose disk is full."""
-
-    class Full(Quiet):
-        def do_GET(self):
-            body = (
-                b'{"error": {"code": 60, "message": "The disk of the store is full."}}'
-                if "ready" in self.path
-                else b"{}"
-            )
-            self.send_response(503 if "ready" in self.path else 200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def version_string(self):
-            return "DART"
-
-    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Full)
-    thread = threading.Thread(target=plain.serve_forever)
-    thread.start()
-    try:
-        url = f"http://127.0.0.1:{plain.server_port}"
-        found = {one.check: one for one in doctor_server.way(Server(url=url, key="x", fingerprint="", ca=""))}
-    finally:
-        plain.shutdown()
-        plain.server_close()
-        thread.join()
-    assert (found["ready"].state, "disk" in found["ready"].said) == ("fault", True)
 
 
 def test_an_agent_that_the_server_does_not_know(examined, ill):

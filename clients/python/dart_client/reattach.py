@@ -38,7 +38,7 @@ def all_futures(job: Job, poller: Poller, *, after: str, amount: int | None) -> 
         if amount is None and len(listed) > FUTURES_MAX:
             raise LimitError(
                 f"The job {job.name} has more than {FUTURES_MAX} tasks, whose results would all lie in memory. Take them "
-                "piece by piece: futures(after=ID, amount=N), from `after=\"0\"` on; or read `results()`."
+                'piece by piece: futures(after=ID, amount=N), from `after="0"` on; or read `results()`.'
             )
         results = _results(job, {task["id"] for task in listed})
         for task in listed:
