@@ -209,7 +209,7 @@ class Suite:
         assert self.installed.client.task(job, task)["state"] == "cancelled"
         (task,) = self.driver.do("submit", job=job, parameters=[_float(0.01)])["tasks"]
         assert self.values([task]) == [_float(0.01)]
-        assert self.driver.do("cancel", task=task)["cancelled"] is False, "a task that had ended was cancelled"
+        assert self.driver.do("cancel", task=task)["cancelled"] is False
 
     def case_a_round_ends_with_its_quorum(self) -> None:
         """Each worker has its own parameter; who is late is named, and its task is cancelled."""
@@ -219,8 +219,7 @@ class Suite:
         assert done == {"values": [["one", _float(0.01)]], "errors": [], "stragglers": ["two"], "reached": True}, done
         done = self.driver.do("round", job=job, parameters=[["nobody", None]], quorum=1, seconds=0.1)
         assert done == {"values": [], "errors": [], "stragglers": ["nobody"], "reached": False}, done
-        counts = self.installed.client.job_info(job)["tasks"]
-        assert counts == {"succeeded": 1, "cancelled": 2}, counts
+        assert self.installed.client.job_info(job)["tasks"] == {"succeeded": 1, "cancelled": 2}
 
     def case_workers(self) -> None:
         """Their names."""
@@ -358,14 +357,13 @@ class Suite:
 
     def case_large_parts_of_parameters_are_sent_once(self) -> None:
         """Bytes beyond 1 MiB travel as one blob, whatever number of tasks has them; methods get the bytes."""
-        job = self.job("digest")
         data = self._name.encode() + bytes(range(256)) * 6000
         parameter = {"$map": [["part", {"$bytes": data.hex()}]]}
-        tasks = self.driver.do("submit", job=job, parameters=[parameter] * 3)["tasks"]
-        assert self.values(tasks) == [hashlib.sha256(data).hexdigest()] * 3
+        submitted = self.driver.do("submit", job=self.job("digest"), parameters=[parameter] * 3)
+        assert self.values(submitted["tasks"]) == [hashlib.sha256(data).hexdigest()] * 3
         assert len(self.proxy.seen("PUT", "/blob/")) == 1, self.proxy.seen("PUT", "/blob/")
         sizes = [int(it.headers["content-length"]) for it in self.proxy.seen("POST", "/tasks/")]
-        assert max(sizes) < 10_000, f"the bytes travelled within the submission: {sizes}"
+        assert max(sizes) < 10_000, sizes
 
     def _refused(self, command: str, **members: Any) -> DriverError:
         try:

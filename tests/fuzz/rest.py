@@ -30,7 +30,7 @@ LIMITS = {
 401."""
 QUIET_SECONDS = 2.0
 PHASES = {"examples,coverage": 0.3, "fuzzing": 0.4, "stateful": 0.3}
-"""What schemathesis does, and which part of the time each may take: the first would take minutes, and the others none."""
+"""What schemathesis does, and which part of the time each may take: the first would take minutes, the others none."""
 GENERATED = re.compile(r"(\d+) generated")
 RECORD = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2},\d{3} (DEBUG|INFO|WARNING|ERROR) +dart\.\S+ \S")
 

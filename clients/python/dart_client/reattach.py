@@ -37,7 +37,7 @@ def all_futures(job: Job, poller: Poller, *, after: str, amount: int | None) -> 
         listed = list(islice(job.client.tasks(job.name, after=after), FUTURES_MAX + 1 if amount is None else amount))
         if amount is None and len(listed) > FUTURES_MAX:
             raise LimitError(
-                f"The job {job.name} has more than {FUTURES_MAX} tasks, whose results would all lie in memory. Take them "
+                f"The job {job.name} has more than {FUTURES_MAX} tasks, too many for one piece of memory. Take them "
                 'piece by piece: futures(after=ID, amount=N), from `after="0"` on; or read `results()`.'
             )
         results = _results(job, {task["id"] for task in listed})
