@@ -2,11 +2,10 @@
 
 import re
 import time
-from pathlib import Path
 
 import pytest
 
-from dart.agent import events, supervisor
+from dart.agent import events
 from dart.errors import TaskErrorCode
 from harness.modules import write_modules
 from harness.supervision import lease, ref, supervision
@@ -238,23 +237,3 @@ def test_without_a_runner_tasks_come_back(tmp_path):
         held.supervisor.take_back(0)
         held.supervisor.kill(0, 1.0)
         assert held.events == [events.TakenBack(0, (ref(1),)), events.TakenBack(0, ())]
-
-
-def test_answers_gather_while_more_tasks_wait(tmp_path, monkeypatch):
-    """A runner that has many tasks left is not looked at for each; then all its answers are told together."""
-    monkeypatch.setattr(supervisor, "_GATHER_ABOVE", 1)
-    write_modules(tmp_path, tasks=TASKS)
-    begun, go, last = (str(tmp_path / name) for name in ("begun", "go", "last"))
-    with supervision(tmp_path) as held:
-        held.start()
-        later = time.monotonic() + 1000
-        held.supervisor._clock = lambda: later
-        calls = (("echo", 1), ("until", [begun, go]), ("until", [last, last]))
-        held.supervisor.give(0, tuple(lease(number, "tasks", *call) for number, call in enumerate(calls, 1)))
-        held.until(lambda: 1 in held.results(), "the first did not end")
-        Path(go).touch()
-        held.until(Path(last).exists, "the others did not run")
-        held.turn(0.01)
-        assert list(held.results()) == [1]
-        held.until(lambda: held.supervisor.on_time(later + 1) or 3 in held.results(), "the others were not told")
-        assert held.value("tasks", "echo", 4) == 4

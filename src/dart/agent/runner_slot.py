@@ -20,8 +20,6 @@ class SlotState:
     """msgpack without its compiled part, because a runner with it did not start."""
     started_at: float = 0.0
     last_reads: int = 0
-    gather_until: float | None = None
-    """Until then its answers are not looked at."""
     kill_at: float | None = None
     retry_at: float | None = None
     asked_to_die: bool = False

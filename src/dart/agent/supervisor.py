@@ -32,10 +32,6 @@ _LAST_READS = 16
 """Of a dead runner; its sockets hold less, but a child that escaped may print for ever."""
 _OUTPUT_READS = 8
 """Of a runner whose tasks end while their output is read; then the loop looks at the others."""
-_GATHER_ABOVE = 128
-"""A runner that has more tasks than this is at work for a while: its answers may gather."""
-_GATHER_SECONDS = 0.005
-"""For so long. Each look at a runner is a frame to the broker and a turn there, whether for one result or a hundred."""
 _LAST_WORDS_BYTES = 4096
 """Kept of what a runner prints before it is ready: the reason why it will not be."""
 _CLOSED_SECONDS = 1.0
@@ -159,7 +155,7 @@ class Supervisor:
         return min(due, default=None)
 
     def _due(self, state: SlotState) -> list[float]:
-        due = [at for at in (state.kill_at, state.retry_at, state.gather_until) if at is not None]
+        due = [at for at in (state.kill_at, state.retry_at) if at is not None]
         if state.runner is not None:
             if not state.ready:
                 due.append(state.started_at + self._limits.runner_start_seconds_max)
@@ -184,8 +180,6 @@ class Supervisor:
         runner = state.runner
         if runner is None:
             return
-        if state.gather_until is not None and now >= state.gather_until:
-            self._on_answers(state)
         if not state.ready and now >= state.started_at + self._limits.runner_start_seconds_max:
             state.fault = state.fault or f"did not answer within {self._limits.runner_start_seconds_max:g} s"
             runner.signal_group(signal.SIGKILL)
@@ -213,8 +207,7 @@ class Supervisor:
 
     def _spawn(self, state: SlotState) -> None:
         state.ready = state.used = state.asked_to_die = False
-        state.fault, state.last_words, state.last_reads = "", b"", 0
-        state.kill_at = state.gather_until = None
+        state.fault, state.last_words, state.last_reads, state.kill_at = "", b"", 0, None
         state.started_at = self._clock()
         try:
             runner = RunnerProcess(self._plan, slot=state.number, pure=state.pure)
@@ -228,7 +221,7 @@ class Supervisor:
             line_chars_max=self._limits.printed_line_chars_max,
             lines_per_second_max=self._limits.printed_lines_per_second_max,
         )
-        self._watch(state, runner.answers, lambda: self._on_answers(state))
+        self._watch(state, runner.answers, lambda: self._on_readable(state))
         self._watch(state, runner.output, lambda: self._on_readable(state))
         if runner.ended >= 0:
             self._watch(state, runner.ended, lambda: self._on_end(state))
@@ -282,7 +275,7 @@ class Supervisor:
         state.registered.clear()
         reason = runner.reap(_CLOSE_SECONDS)
         runner.close()
-        state.runner = state.kill_at = state.gather_until = None
+        state.runner = state.kill_at = None
         self._sweep()
         return reason
 
@@ -290,19 +283,6 @@ class Supervisor:
 
     def _on_readable(self, state: SlotState) -> None:
         self._pump(state)
-
-    def _on_answers(self, state: SlotState) -> None:
-        """Read them; where many more are to come soon, look again in a while and not at each."""
-        gathered, state.gather_until = state.gather_until is not None, None
-        self._pump(state)
-        runner = state.runner
-        if runner is None or runner.answers_over or state.fault:
-            return
-        if len(runner.given) > _GATHER_ABOVE:
-            state.gather_until = self._clock() + _GATHER_SECONDS
-            self._unwatch(state, runner.answers)
-        elif gathered:
-            self._watch(state, runner.answers, lambda: self._on_answers(state))
 
     def _pump(self, state: SlotState) -> bool:
         """Take what a runner has written; true if there was anything.
