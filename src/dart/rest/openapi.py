@@ -202,8 +202,9 @@ def _parameters(route: Route, schema: dict[str, Any], example: Example) -> Itera
             shape = {**member, **shown}
             yield {"name": name, "in": "query", "required": name in schema["required"], "schema": shape}
     if route.answers == EVENT_STREAM:
-        place = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})$"}
-        yield _header("Last-Event-ID", "id of the last event that was read; counts more than `after`", place)
+        place = {"type": "string", "pattern": "^(?:now|oldest|[0-9a-f]{8}-[0-9]{1,18})?$"}
+        about = "id of the last event that was read; counts more than `after`, unless it is empty"
+        yield _header("Last-Event-ID", about, place)
     if route.method not in _READING:
         text = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"}
         yield _header("Idempotency-Key", "the same request with the same key is done once", text)
