@@ -14,7 +14,7 @@ from dart.broker.core.model import Agent, Task
 from dart.broker.core.ready_queue import Queue, QueueKey
 from dart.broker.core.recall import recall_for, recall_from
 from dart.broker.core.records import LeaseAdded
-from dart.broker.core.room import Room, room_of
+from dart.broker.core.room import Room, may_run, room_of
 from dart.broker.core.spares import may_be_asked
 from dart.broker.core.state import Core, next_sequence, persist
 from dart.ids import AgentId, AttemptRef
@@ -112,14 +112,9 @@ def _draw(core: Core, key: QueueKey, rooms: dict[AgentId, Room], *, idle: bool) 
     drawn: list[Room] = []
     while len(drawn) < queue.size and (taken := waiting.take(idle=idle)) is not None:
         room = room_of(core, taken)
-        if room is not None and taken.id not in rooms and _may_serve(taken, key):
+        if room is not None and taken.id not in rooms and may_run(taken, key):
             drawn.append(room)
     return drawn
-
-
-def _may_serve(agent: Agent, key: QueueKey) -> bool:
-    location, requires = key
-    return location in {"", agent.name} and agent.capabilities.cover(requires)
 
 
 def _fill(core: Core, rooms: list[Room], *, prefetch: bool) -> None:

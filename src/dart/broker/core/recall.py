@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from dart.broker.core.model import Agent, HeldLease, TaskState
-from dart.broker.core.ready_queue import QueueKey, key_of
-from dart.broker.core.room import Room, room_of
+from dart.broker.core.ready_queue import key_of
+from dart.broker.core.room import Room, may_run, room_of
 from dart.broker.core.spares import asked, keep, settle
 from dart.broker.core.state import Core, send
 from dart.ids import AgentId, AttemptRef
@@ -72,7 +72,7 @@ def _givers(core: Core, agent: Agent) -> Iterator[AgentId]:
 def _spared(core: Core, holder: Agent, room: Room, wanted: int) -> list[HeldLease]:
     """At most so many leases beyond the holder's slots that the agent with this room could run, newest first."""
     agent = room.agent
-    keys = {key for key in holder.spares if _may_run(agent, key)}
+    keys = {key for key in holder.spares if may_run(agent, key)}
     beyond = islice(reversed(holder.leases.values()), max(0, len(holder.leases) - holder.slots))
     fitting = (
         held
@@ -82,11 +82,6 @@ def _spared(core: Core, holder: Agent, room: Room, wanted: int) -> list[HeldLeas
         and (not agent.leases or held.task.parameter_bytes <= room.payload_bytes)
     )
     return list(islice(fitting, min(wanted, core.limits.batch_items_max)))
-
-
-def _may_run(agent: Agent, key: QueueKey) -> bool:
-    location, requires = key
-    return location in ("", agent.name) and agent.capabilities.cover(requires)
 
 
 def _ask(core: Core, holder: Agent, agent: Agent, found: list[HeldLease], now: float) -> None:

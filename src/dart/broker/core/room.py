@@ -1,9 +1,10 @@
-"""What an agent can take at this moment."""
+"""What an agent can take at this moment, and from which queues."""
 
 from dataclasses import dataclass, field
 
 from dart.broker.core.leases import most_leases
 from dart.broker.core.model import Agent, Session, Task
+from dart.broker.core.ready_queue import QueueKey
 from dart.broker.core.state import Core
 
 
@@ -32,3 +33,9 @@ def room_of(core: Core, agent: Agent) -> Room | None:
     if tasks <= 0:
         return None
     return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))
+
+
+def may_run(agent: Agent, key: QueueKey) -> bool:
+    """Whether tasks of this queue may run at this agent."""
+    location, requires = key
+    return location in {"", agent.name} and agent.capabilities.cover(requires)

@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from dart.broker.core.model import Agent
+from dart.broker.core.ready_queue import QueueKey
 from dart.ids import AgentId
 
-QueueKey = tuple[str, tuple[str, ...]]
 KEYS_KEPT = 64
 """Lists of one location; those used longest ago go first. So an agent stands in at most twice as many."""
 
