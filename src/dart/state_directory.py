@@ -51,13 +51,12 @@ class LocalServer(NamedTuple):
 
 
 def default_path() -> Path:
-    """`DART_STATE_DIR`, or `dart/server` in the user's state directory."""
+    """`DART_STATE_DIR`, or `dart/server` in the user's state directory, where the SDK looks for it, too."""
     configured = os.environ.get("DART_STATE_DIR")
     if configured:
         return Path(configured)
-    from platformdirs import user_state_path  # noqa: PLC0415 - a tenth of a second that only this case needs
-
-    return user_state_path("dart") / "server"
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "dart" / "server"
 
 
 def find_local_server(path: Path | None = None) -> LocalServer | None:

@@ -2,8 +2,10 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from harness.pages import ROOT, blocks
@@ -11,8 +13,8 @@ from harness.pages import ROOT, blocks
 
 def test_what_the_readme_installs_is_whole_and_starts(tmp_path: Path):
     """By pip, from this folder, with what the README names; what it needs is here already, so only DART is brought."""
-    (installing,) = [it.text for it in blocks(ROOT / "README.md") if "pip install" in it.text]
-    (what,) = re.findall(r"pip install -q '([^']+)'", installing)
+    first, _ = [it.text for it in blocks(ROOT / "README.md") if "pip install" in it.text]
+    (what,) = re.findall(r"pip install -q '([^']+)'", first)
     into = tmp_path / "installed"
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-compile",
@@ -27,3 +29,31 @@ def test_what_the_readme_installs_is_whole_and_starts(tmp_path: Path):
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(into)}, capture_output=True, check=True, text=True,
     )  # fmt: skip
     assert "Wrong or missing options" in done.stdout
+
+
+def test_the_file_for_another_machine_is_made_and_needs_little(tmp_path: Path):
+    """By the words of the README, found by its pattern; commands that need the packages of `[server]` say so."""
+    page = blocks(ROOT / "README.md")
+    (making,) = [it.text for it in page if "pip wheel" in it.text]
+    (pattern,) = {name for it in page for name in re.findall(r"\S+\.whl", it.text)}
+    words = shlex.split(making.replace("~/dart-env/bin/pip", "-m pip").replace("~/dart", str(ROOT)))
+    subprocess.run([sys.executable, *words, "--no-build-isolation"], cwd=tmp_path, check=True, timeout=120)
+    (wheel,) = tmp_path.glob("*")
+    assert wheel.match(pattern)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    absent = [re.split("[><=]", name)[0] for name in project["optional-dependencies"]["server"]]
+    run = (
+        f"import sys; sys.path.insert(0, {str(wheel)!r}); sys.modules.update(dict.fromkeys({absent!r}))\n"
+        "from dart.cli.main import main\n"
+        "for words in ('agent status', 'worker list', 'doctor', 'server start'):\n"
+        "    print('code', main(words.split()), flush=True)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run],
+        cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert re.findall("^code (.)$", done.stdout, re.MULTILINE) == ["1", "3", "1", "1"]
+    assert "No server runs with the state directory" in done.stderr
+    assert "install DART again with `[server]`" in done.stderr
+    assert "Traceback" not in done.stderr

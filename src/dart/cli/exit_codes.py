@@ -48,8 +48,11 @@ def exit_code(error: BaseException) -> ExitCode:
 
 
 def told(error: BaseException) -> int:
-    """Say on stderr, in one line, what ended a command; its exit code. What is no error of ours is raised again."""
+    """Say on stderr what ended a command, in a line or by its whole help; its exit code. Others' errors are raised."""
     if isinstance(error, click.UsageError):
+        if error.ctx and error.message == error.ctx.get_help():  # the command was left out
+            click.echo(error.message, err=True)
+            return int(ExitCode.USAGE)
         hint = f" Try `{error.ctx.command_path} --help`." if error.ctx else ""
         return _failed(error.format_message() + hint, ExitCode.USAGE)
     if isinstance(error, click.ClickException):
@@ -58,6 +61,10 @@ def told(error: BaseException) -> int:
         return _failed("Interrupted.", ExitCode.FAILED)
     if isinstance(error, dart.errors.DartError | dart_client.DartError):
         return _failed(error.message, exit_code(error))
+    if isinstance(error, ModuleNotFoundError) and (error.name or "dart").partition(".")[0] != "dart":
+        # An agent's machine has the packages that agents and clients need, and no others.
+        wanted = f"This needs the Python package {error.name!r}: install DART again with `[server]` after its name."
+        return _failed(wanted, ExitCode.FAILED)
     raise error
 
 

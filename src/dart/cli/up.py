@@ -13,6 +13,7 @@ import click
 
 from dart.cli.options import END_WITH_STDIN
 from dart.cli.server import START_SECONDS, state_directory
+from dart.state_directory import ADMIN_KEY
 from dart.stdin_end import end_with_stdin as begin_to_watch
 from dart_client import children
 
@@ -82,7 +83,8 @@ def up(  # noqa: PLR0917 - click passes them by name
             children.start([*_words(own), *_words(agent_options)], module="dart.agent", environment=environment)
         )
         click.echo(_line_or_fail(started[-1], "agent", "joined "))
-        click.echo("Ctrl-C stops both.", err=True)
+        url = line.split()[1]
+        click.echo(f"The page: {url}/ with the key in {directory / ADMIN_KEY}. Ctrl-C stops both.", err=True)
         code = _wait(started, wake_read)
     finally:
         for process in reversed(started):

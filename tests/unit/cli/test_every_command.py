@@ -71,6 +71,16 @@ def test_an_example_can_be_typed(example, monkeypatch, tmp_path):
     command.make_context("example", list(typed))
 
 
+@pytest.mark.parametrize("words", [[], ["job"]])
+def test_without_a_command_there_is_the_whole_help(words, capsys):
+    """As it is laid out; on stderr, since nothing was done."""
+    assert main([*words, "--help"]) == 0
+    help_ = capsys.readouterr().out
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", help_)
+
+
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words not in NO_DATA])
 def test_a_command_that_prints_data_prints_json(words):
     """`--json`, and `--output` with its three forms."""
