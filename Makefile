@@ -6,6 +6,8 @@ MINUTES ?= 10
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 PROCESSES ?= 3
+# Some machines ask for it; then each of the many starts of a test run compiles all that it loads, which is a third of it.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/coverage run -m pytest -q
 SIMULATE := PYTHONPATH=tests PYTHONHASHSEED=0 $(BIN)/python -m simulation.run
 SEEDS ?= 2000
@@ -30,6 +32,7 @@ demo: $(INSTALLED) ## server, two agents, 240 files counted and checked, all sto
 test: $(INSTALLED) ## all tests in PROCESSES=3 at a time, coverage and its thresholds
 	tools/install_test_peers.sh
 	$(BIN)/coverage erase
+	$(BIN)/python -m compileall -q src clients
 	# Real processes on a busy machine: what fails is tried once more, alone and in plain sight; twice is a fault.
 	$(PYTEST) -n $(PROCESSES) --dist loadfile --no-loadscope-reorder tests || { echo "== once more: what failed above"; $(PYTEST) --last-failed --last-failed-no-failures=none tests; }
 	# A process that was killed while it wrote its file leaves half of one; the reports below judge what there is.

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import coverage
 import pytest
 
 ORDER = ("chaos", "e2e", "integration", "simulation", "property", "crossarch", "fuzz", "unit")
@@ -22,6 +23,12 @@ CHILDREN_MEASURED = {
 }
 """Files whose child processes are measured, too. Those of others run the same code, and measuring is a good
 part of what a start costs."""
+
+MEASURED = CHILDREN_MEASURED | {"unit", "property", "integration"}
+"""Folders and files that are measured while they run; what the others reach is reached there, too, and being measured
+makes Python three times slower."""
+NOT_MEASURED = {"test_rest_fuzz", "test_store_equivalence"}
+"""Files in those folders that run long and reach nothing new."""
 
 
 def pytest_collection_modifyitems(items):
@@ -55,9 +62,22 @@ def _logging_stays_as_it_is():
 
 
 @pytest.fixture(autouse=True, scope="module")
+def _measured_where_it_pays(request):
+    """The process of the tests itself."""
+    measuring = coverage.Coverage.current()
+    parts = {*request.path.parts, request.path.stem}
+    if measuring is None or (parts & MEASURED and not parts & NOT_MEASURED):
+        yield
+        return
+    measuring.stop()
+    yield
+    measuring.start()
+
+
+@pytest.fixture(autouse=True, scope="module")
 def _children_are_measured_where_it_pays(request):
     """What coverage set for child processes is not there for the others."""
-    if request.module.__name__.rpartition(".")[2] in CHILDREN_MEASURED:
+    if request.path.stem in CHILDREN_MEASURED:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
