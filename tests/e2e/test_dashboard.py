@@ -140,6 +140,21 @@ def test_a_page_of_another_origin_does_nothing_with_the_session(scene, page):
     assert scene.client.job_status("waiting") == 1
 
 
+def test_without_its_scripts_the_page_says_so(scene, browser):
+    """After a while; one that is missing is enough."""
+    with visit(browser, scene.url, meant=("ERR_FAILED",), viewport=WIDE) as page:
+        page.route("**/dashboard/table.js", lambda route: route.abort())
+        page.goto("/")
+        late = page.locator(".late")
+        expect(late).to_be_hidden()
+        page.evaluate("document.getAnimations().forEach(it => it.finish())")
+        expect(late).to_be_visible()
+        page.unroute("**/dashboard/table.js")
+        page.reload()
+        page.wait_for_selector("#key")
+        expect(late).to_have_count(0)
+
+
 def test_a_job_is_watched_live(scene, page):
     """How far it is, what a running task says, and its result, with nobody loading the page again."""
     gate = scene.folder / "live"
@@ -148,6 +163,9 @@ def test_a_job_is_watched_live(scene, page):
     page.click(".table >> text=live")
     sees(page, "0 of 0 tasks finished")
     task = job.submit(str(gate), location="w")
+    sees(page, "40 % epoch 3")
+    page.goto("/#/workers/w")
+    sees(page, "Tasks it holds")
     sees(page, "40 % epoch 3")
     page.click(f".table a:text-is('{task.task_id}')")
     sees(page, "running")

@@ -34,6 +34,23 @@ async def test_workers_are_listed_one_entry_a_name():
         await stack.call("GET", "/worker/nobody/", status=404)
 
 
+async def test_a_worker_is_shown_with_what_it_holds():
+    """As far as the key sees the jobs."""
+    async with joined() as (stack, agent):
+        agent.credit(2)
+        await stack.define("secret")
+        for job in ("j", "secret"):
+            await stack.submit({"location": "w", "parameter": 1}, job=job)
+        await agent.leases(2)
+        added = await stack.call("POST", "/key/", json={"name": "bound", "scope": "read", "jobs": ["j"]})
+        bound = {"headers": {"Authorization": f"Bearer {added['text']}"}}
+        for options, jobs in (({}, ["j", "secret"]), (bound, ["j"])):
+            worker = (await stack.call("GET", "/worker/w/", **options))["worker"]
+            assert [(task["job"], task["state"], task["worker"]) for task in worker["tasks"]] == [
+                (job, "leased", "w") for job in jobs
+            ]
+
+
 async def test_drain_and_ping_reach_the_agents():
     """Ping says who answered in time; drain how many were asked; unknown names are 404."""
     async with joined() as (stack, _):

@@ -108,6 +108,10 @@ class Overview:
             if not agents and not any(loads):
                 del self._loads[name]
 
+    def held_tasks(self, worker: str, *, sees: Callable[[str], bool], amount: int) -> list[tuple[str, views.TaskView]]:
+        """Tasks that its connected agents hold, each with the name of its job; at most so many, of jobs one sees."""
+        return views.held_tasks(self._service.reactor.state, worker, sees, amount)
+
     async def workers(
         self, *, sees: Callable[[str], bool], match: str, state: str, order: str, offset: int, amount: int
     ) -> Rows[WorkerRow]:

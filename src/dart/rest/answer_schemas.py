@@ -97,22 +97,10 @@ class WorkerAgent(TypedDict):
     results_held: NotRequired[Amount]
 
 
-class WorkerWithAgents(Worker):
-    """A worker and each of its agents."""
-
-    agents: list[WorkerAgent]
-
-
 class Workers(Answer):
     """`GET /worker/`."""
 
     workers: list[Worker]
-
-
-class OneWorker(Answer):
-    """`GET /worker/{name}/`."""
-
-    worker: WorkerWithAgents
 
 
 class WorkerName(TypedDict):

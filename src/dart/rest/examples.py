@@ -162,7 +162,9 @@ EXAMPLES: Final = {
     ),
     ("DELETE", "/worker/"): Example(_HOSTS, query={"hosts": ["pi3"]}),
     ("POST", "/host/upgrade/"): Example(_HOSTS, body={"hosts": ["pi3"], "ssh": _SSH}),
-    ("GET", "/worker/{name}/"): Example({"worker": {**_WORKER, "agents": [_WORKER_AGENT]}}),
+    ("GET", "/worker/{name}/"): Example(
+        {"worker": {**_WORKER, "agents": [_WORKER_AGENT], "tasks": [{"job": "count", **_TASK}]}}
+    ),
     ("POST", "/worker/{name}/drain/"): Example({"worker": {"name": "raspberry-3"}, "draining": 1}, body={}),
     ("POST", "/worker/{name}/ping/"): Example(
         {

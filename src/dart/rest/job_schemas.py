@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
-from dart.rest.answer_schemas import Amount, Answer, Id, Milliseconds, Seconds
+from dart.rest.answer_schemas import Amount, Answer, Id, Milliseconds, Seconds, Worker, WorkerAgent
 from dart.rest.member_types import STATE_NAMES
 
 Status = Annotated[Literal[0, 1, 2], Meta(extra_json_schema={"description": "0 unknown, 1 running, 2 stopped"})]
@@ -160,6 +160,25 @@ class Task(TypedDict):
     tag: NotRequired[str]
     result_bytes: NotRequired[Amount]
     """As encoded, where one finished task was asked for."""
+
+
+class HeldTask(Task):
+    """One that a worker holds."""
+
+    job: str
+
+
+class WholeWorker(Worker):
+    """A worker, each of its agents, and what it is given to do."""
+
+    agents: list[WorkerAgent]
+    tasks: list[HeldTask]
+
+
+class OneWorker(Answer):
+    """`GET /worker/{name}/`."""
+
+    worker: WholeWorker
 
 
 class Tasks(Answer):

@@ -96,7 +96,7 @@ ROUTES: Final = (
         "GET", "/job/{job}/events/", events.of_job, Scope.READ,
         takes=schemas.EventsWanted, answers=EVENT_STREAM,
     ),
-    Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=shapes.OneWorker),
+    Route("GET", "/worker/{name}/", workers.show, Scope.READ, takes=Members, answers=job_schemas.OneWorker),
     Route(
         "POST", "/worker/{name}/drain/", workers.drain, Scope.ADMIN,
         takes=Members, answers=shapes.Draining, in_session=True,

@@ -104,7 +104,7 @@ async def list_all(call: Call) -> Answer:
         amount=schemas.integer(wanted.amount, "amount", minimum=1, maximum=call.limits.page_items_max, clamp=True),
         states=_states(wanted.state),
     )
-    answer = call.answer(tasks=[_members(task) for task in page.tasks if reach.sees(call.caller, task)])
+    answer = call.answer(tasks=[shown_task(task) for task in page.tasks if reach.sees(call.caller, task)])
     if page.next:
         answer["next"] = str(page.next)
     return answer
@@ -126,7 +126,7 @@ async def show(call: Call) -> Answer:
     task = await call.gateway.task(call.part("job"), call.task_id())
     if not reach.sees(call.caller, task):
         raise reach.unknown(call, call.task_id())
-    shown = _members(task)
+    shown = shown_task(task)
     if isinstance(task, FinishedTask) and task.state is not TaskState.CANCELLED:
         shown["result_bytes"] = len(task.payload)
     return call.answer(task=shown)
@@ -146,8 +146,8 @@ async def cancel(call: Call) -> Answer:
     return await call.once(do)
 
 
-def _members(task: TaskView | FinishedTask) -> dict[str, Any]:
-    """What the list shows of a task; what does not apply to it is left out."""
+def shown_task(task: TaskView | FinishedTask) -> dict[str, Any]:
+    """What lists show of a task; what does not apply to it is left out."""
     shown: dict[str, Any] = {"id": str(task.id), "state": task.state.name.lower()}
     if isinstance(task, TaskView):
         policy = task.policy

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,10 @@ from dart.rest import host_schemas, names, schemas
 from dart.rest.bodies import decode_members
 from dart.rest.call import Answer, Call
 from dart.rest.member_types import PORT_MAX, SHM_BYTES_MAX, SLOTS_MAX
+from dart.rest.tasks import shown_task
 
+TASKS_SHOWN: Final = 100
+"""Of those that a worker holds; how many there are is told agent by agent."""
 _log = logging.getLogger("dart.rest")
 
 
@@ -38,7 +41,9 @@ async def show(call: Call) -> Answer:
     worker = worker or WorkerView(name, 0, (), (), ())
     agents = {agent.id: agent for agent in worker.agents}
     shown = [{**_enrolled(one), **(_agent(agents[one.id]) if one.id in agents else {})} for one in enrolled]
-    return call.answer(worker={**_members(worker), "agents": shown})
+    held = call.gateway.overview.held_tasks(name, sees=call.caller.sees_job, amount=TASKS_SHOWN)
+    tasks = [{"job": job, **shown_task(task)} for job, task in held]
+    return call.answer(worker={**_members(worker), "agents": shown, "tasks": tasks})
 
 
 async def drain(call: Call) -> Answer:

@@ -1,6 +1,6 @@
 """What the outside may know of the broker's state: plain copies, made on demand."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from heapq import merge, nsmallest
 from itertools import islice
 from typing import NamedTuple
@@ -120,6 +120,16 @@ def worker(core: Core, name: str, now: float) -> WorkerView | None:
     """Connected agents of one name; None: there are none."""
     connected = core.connected.get(name)
     return None if connected is None else _worker(name, connected, now)
+
+
+def held_tasks(core: Core, name: str, sees: Callable[[str], bool], amount: int) -> list[tuple[str, TaskView]]:
+    """What the connected agents of a name hold, as it was handed to each: at most so many of the jobs that are seen.
+
+    Looks at no more than their leases, however many tasks there are.
+    """
+    leases = (held for agent in core.connected.get(name, {}).values() for held in agent.leases.values())
+    chosen = (held.task for held in leases if sees(held.task.job.name))
+    return [(found.job.name, _task(core, found)) for found in islice(chosen, amount)]
 
 
 def _worker(name: str, connected: dict[AgentId, Agent], now: float) -> WorkerView:

@@ -42,6 +42,27 @@ def test_silent_agents_are_no_workers(r):
     assert views.workers(r.core, r.now) == []
 
 
+def test_what_a_worker_holds(r):
+    """Of all its connected agents, at most so many, of the jobs that are seen."""
+    r.define("other")
+    r.agent("w", key=b"a" * 32, credit=1)
+    r.agent("w", key=b"b" * 32, credit=1)
+    away = r.agent("x", credit=1)
+    (first,) = r.submit(1, location="w")
+    (second,) = r.submit(1, job="other", location="w")
+    r.submit(3)
+
+    def held(name, sees=lambda _: True, amount=9):
+        return [(job, task.id, task.worker) for job, task in views.held_tasks(r.core, name, sees, amount)]
+
+    assert sorted(held("w")) == [("job", first, "w"), ("other", second, "w")]
+    assert held("w", sees="other".__eq__) == [("other", second, "w")]
+    assert len(held("w", amount=1)) == 1
+    assert len(held("x")) == 1
+    away.lose()
+    assert held("x") == held("nobody") == []
+
+
 def test_job(r):
     """Counts by state, outcomes included; workers of results, without those of cancelled tasks."""
     agent = r.agent("w", slots=3, credit=3)

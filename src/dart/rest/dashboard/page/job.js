@@ -21,7 +21,7 @@ const NAMES = /** @type {[string, string][]} */ ([
 export const taskLink = (job, id) => `${jobLink(job)}/tasks/${encodeURIComponent(id)}`;
 
 /** What there is to say of a task in one line. @param {any} task */
-function about(task) {
+export function about(task) {
   if (task.pending_reason) {
     return task.pending_reason;
   }
@@ -29,6 +29,26 @@ function about(task) {
     return `${task.progress.fraction >= 0 ? `${Math.round(100 * task.progress.fraction)} % ` : ""}${task.progress.text}`;
   }
   return task.error_code ? `error code ${task.error_code}` : (task.tag ?? "");
+}
+
+/** How long it ran, or runs by now. @param {any} task @param {number} now */
+export function took(task, now) {
+  if (task.duration) {
+    return duration(task.duration);
+  }
+  return task.start_time ? brief(Math.max(0, Math.round((now - task.start_time) / 1000))) : "";
+}
+
+/** A cell with the state of a task. */
+export function state() {
+  const element = h("span");
+  return {
+    element,
+    draw(/** @type {any} */ row) {
+      say(element, row.state);
+      set(element, "class", tone(row.state));
+    },
+  };
 }
 
 /** @param {string} name @param {{scope: string}} session */
@@ -46,16 +66,6 @@ export function jobPage(name, session) {
     const said = await get(path`/job/${name}/tasks/`, query);
     return { rows: said.tasks, next: said.next };
   });
-  const state = () => {
-    const element = h("span");
-    return {
-      element,
-      draw(/** @type {any} */ row) {
-        say(element, row.state);
-        set(element, "class", tone(row.state));
-      },
-    };
-  };
   const table = new Table(
     "Tasks",
     "tasks small",
@@ -64,7 +74,7 @@ export function jobPage(name, session) {
       { title: "State", part: state },
       { title: "Worker", kind: "minor", text: (row) => row.worker || row.location || "any", hint: (row) => row.worker || row.location },
       { title: "Why it waits, or how far it is", text: about, hint: about },
-      { title: "Took", kind: "number minor", text: (row, now) => (row.duration ? duration(row.duration) : row.start_time ? brief(Math.max(0, Math.round((now - row.start_time) / 1000))) : "") },
+      { title: "Took", kind: "number minor", text: took },
       { title: "Attempts", kind: "number minor", text: (row) => number(row.attempts) },
     ],
     (first, amount) => pages.part(first, amount),
