@@ -277,6 +277,23 @@ def test_what_an_idle_agent_does_not_want_another_gets():
     assert a.recalled() == []
 
 
+def test_an_idle_agent_that_nothing_woke_gets_what_the_first_may_not_run():
+    """The holder gave nothing back, so nobody but the first is looked at; what it has for the other is asked for."""
+    r = Recorder()
+    a = r.agent("a", credit=100, capabilities=("gpu",))
+    r.define()
+    r.submit(1)
+    r.submit(1, requires=("gpu",))
+    r.submit(1)
+    r.agent("b", credit=1)
+    c = r.agent("c", credit=1, capabilities=("gpu",))
+    assert a.recalled() == [a.given[2]]
+    a.heartbeat()
+    assert a.recalled() == [a.given[1]]
+    a.release(a.given[1])
+    assert [ref.task_id for ref in c.given] == [a.given[1].task_id]
+
+
 def test_a_holder_of_several_queues_is_asked_once():
     """In one RECALL, for all that the idle agent can run, the newest first."""
     r = Recorder()

@@ -27,6 +27,7 @@ def test_workers(r):
     r.submit(4, location="w")
     r.now += 2
     v, w = views.workers(r.core, r.now)
+    assert (views.worker(r.core, "w", r.now), views.worker(r.core, "x", r.now)) == (w, None)
     assert (v.name, v.slots, v.agents[0].busy) == ("v", 1, 0)
     assert (w.name, w.slots, w.capabilities, w.hosts) == ("w", 5, ("big", "gpu"), ("host-w",))
     one = next(agent for agent in w.agents if agent.id == busy.id)
