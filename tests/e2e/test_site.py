@@ -67,7 +67,7 @@ def test_dead_links_and_strangers_are_found(parts, tmp_path):
 
 
 def test_what_is_not_documented_is_found(parts, monkeypatch, tmp_path):
-    """A variable in the source, a limit and a method without a word; options are looked at in the unit tests."""
+    """A variable in the source, a limit, a method and an option without a word."""
     _, reference = parts
     import sdk_page
 
@@ -87,3 +87,6 @@ def test_what_is_not_documented_is_found(parts, monkeypatch, tmp_path):
     assert sdk_page.undocumented() == ["dart_client.Job.submit: no docstring"]
     monkeypatch.setattr(reference, "_limits", lambda: [("value_bytes_max", 1, "")])
     assert "limits.py: value_bytes_max has no docstring" in reference.undocumented(ROOT)
+    (ping,) = [page for page in reference.manual.pages(reference.cli) if page.name == "dart worker ping"]
+    monkeypatch.setattr(reference, "_manual_pages", lambda: [ping._replace(options=[("--wait SECONDS", "")])])
+    assert "dart worker ping: --wait SECONDS has no help" in reference.undocumented(ROOT)

@@ -14,7 +14,8 @@ from dart.agent import config as agent_config
 from dart.agent import policy
 from dart.agent.isolation import Isolation
 from dart.broker.config import ServerConfig, SshDefaults
-from dart.cli import exit_codes, profile
+from dart.cli import exit_codes, manual, profile
+from dart.cli.main import cli
 from dart.rest.errors import status_of
 
 CONFIGURATION = "docs/configuration.md"
@@ -33,6 +34,10 @@ def pages() -> dict[str, str]:
     }
 
 
+def _manual_pages() -> list[manual.Page]:
+    return list(manual.pages(cli))
+
+
 def undocumented(root: Path) -> list[str]:
     """What a person could set, meet or call, and finds no word about: one line each."""
     found = [*rest_page.undocumented(), *sdk_page.undocumented()]
@@ -43,6 +48,9 @@ def undocumented(root: Path) -> list[str]:
         f"exit_codes.py: {code.name} has no meaning"
         for code in exit_codes.ExitCode
         if not exit_codes.MEANINGS.get(code)
+    ]
+    found += [
+        f"{page.name}: {option} has no help" for page in _manual_pages() for option, about in page.options if not about
     ]
     rows = set(re.findall(r"^\| `([^`]+)`", (root / CONFIGURATION).read_text(encoding="utf-8"), re.MULTILINE))
     found += [f"{CONFIGURATION}: no row begins with `{name}`" for name in sorted(settings(root) - rows)]

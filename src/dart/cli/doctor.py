@@ -55,9 +55,13 @@ def doctor(
         output.rows([finding._asdict() for finding in found], COLUMNS)
     else:
         faults, warnings = (sum(one.state == state for one in found) for state in (FAULT, WARNING))
-        click.echo(f"{len(found)} things looked at: {faults} faults, {warnings} warnings.")
+        click.echo(f"{len(found)} things looked at: {_amount(faults, 'fault')}, {_amount(warnings, 'warning')}.")
     if any(finding.state == FAULT for finding in found):
         context.exit(ExitCode.FAILED)
+
+
+def _amount(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _show(finding: Finding) -> None:
