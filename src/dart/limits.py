@@ -145,6 +145,8 @@ class Limits:
     """Pieces that one agent has asked for and that wait to be read; more are dropped, and asked for again."""
     blob_pieces_bytes_max: int = 4 * MIB
     """Pieces on their way to one agent, of which it has not shown that they have arrived."""
+    blob_retry_seconds: float = 5.0
+    """A result whose blob has no room on the server's disk is tried again after this."""
     audit_rows_max: int = 1_000_000
     """Entries of the audit that are kept, the newest; about 200 bytes each."""
     agents_max: int = 10_000
@@ -204,11 +206,11 @@ class Limits:
     blob_cache_bytes_max: int = 8 * 1024 * MIB
     """Blobs that an agent keeps; those go first that no task used for longest. A larger blob cannot be used there."""
     blobs_per_task_max: int = 64
-    """Blobs that one parameter names."""
+    """Blobs that one parameter or one result names."""
     blob_fetches_max: int = 8
-    """Blobs that an agent fetches at the same time."""
+    """Blobs that an agent fetches at the same time, and that the server fetches from it."""
     blob_fetch_bytes_max: int = 2 * MIB
-    """Pieces that an agent has asked for and not written down; less on a slow link."""
+    """Pieces that an agent, or the server of one agent, has asked for and not written down; less on a slow link."""
     blob_tasks_max: int = 256
     """Tasks that wait for their blobs and do not count as prefetched."""
     spool_bytes_max: int = 512 * MIB

@@ -161,7 +161,7 @@ class Server:
         gateway = self.gateway = Gateway(service, limits=limits, stop=self._stop_for_good)
         blobs = gateway.blobs = Blobs(state.path / BLOBS, limits)
         self._blob_keeper = BlobKeeper(blobs, service, seconds=limits.blob_check_seconds)
-        service.on_blob = self._blob_keeper.pieces.read
+        service.on_blob = self._blob_keeper.do
         admission.on_refusal = gateway.audit.refuse_agent
         service.measures.refused["not_enrolled"] = lambda: admission.refused
         service.measures.refused["cut"] = lambda: transport.intake.cut

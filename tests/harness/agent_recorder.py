@@ -198,6 +198,9 @@ def check(core: AgentCore) -> None:
     assert state.held_bytes == sum(len(held.lease.parameter) for held in state.held.values())
     assert state.kept_bytes == sum(len(kept.result.payload) + 256 for kept in state.kept.values())
     assert not set(state.held) & set(state.kept)
+    offered = {(*blob, ref) for ref, kept in state.kept.items() for blob in kept.result.blobs}
+    assert offered == {(name, size, ref) for name, refs in state.offered.items() for ref, size in refs.items()}
+    assert state.offered_bytes == sum(blob.size for kept in state.kept.values() for blob in kept.result.blobs)
     if state.phase is Phase.LIVE:
         sent = [kept for kept in state.kept.values() if kept.sent]
         assert state.session.in_flight == len(sent)

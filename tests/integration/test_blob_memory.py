@@ -1,4 +1,4 @@
-"""A large blob from a client's disk to a task: it passes through four processes, and none of them grows with it.
+"""A large blob from a client's disk to a task, and from a task's to a client's: four processes, none of which grows.
 
 `make blob-memory MIB=2048` is the long form.
 """
@@ -23,6 +23,14 @@ import dart_task
 def pid(_):
     return os.getpid()
 
+def make(parameter):
+    with open("/dev/urandom", "rb") as source:
+        piece = source.read(1 << 20)
+    with open(parameter["path"], "wb") as file:
+        for number in range(parameter["mib"]):
+            file.write(number.to_bytes(8, "big") + piece[8:])
+    return {"model": dart_task.put_blob(parameter["path"]), "mib": parameter["mib"]}
+
 def digest(parameter):
     found = hashlib.sha256()
     with dart_task.open_blob(parameter) as file:
@@ -42,13 +50,25 @@ with Client(state_dir=state) as client:
 """
 
 
+PULL = """
+import resource, sys
+from dart_client import Client
+state, sink = sys.argv[1:]
+with Client(state_dir=state, timeout=600) as client:
+    (result,) = client.job("make").results()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    client.get_blob(result.value()["model"], sink)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
 def most_memory(pid):
     """The most that a process ever had in memory, in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def test_no_process_grows_with_a_blob_on_its_way_to_a_task(tmp_path, capsys):
+def test_no_process_grows_with_a_blob_on_its_way(tmp_path, capsys):
     """Client, server, agent and runner each stay within 64 MiB of what they had before."""
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "m.py").write_text(MODULE)
@@ -74,7 +94,14 @@ def test_no_process_grows_with_a_blob_on_its_way_to_a_task(tmp_path, capsys):
         assert job.submit(reference, "w").result(600) == digest.hexdigest()
         grown = {name: (most_memory(pid) - before[name]) / MIB for name, pid in pids.items()}
         grown["client"] = int(told[0]) / 1024
+        made = client.job("make", "m", "make").submit({"path": str(source), "mib": SIZE_MIB}, "w").result(600)
+        source.unlink()
+        command = [sys.executable, "-c", PULL, str(running.state_dir), str(tmp_path / "pulled")]
+        pulled = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600).stdout
+        assert (tmp_path / "pulled").stat().st_size == made["model"].size == SIZE_MIB * MIB
+        back = {name: (most_memory(pid) - before[name]) / MIB for name, pid in pids.items()}
+        back["client"] = int(pulled) / 1024
     with capsys.disabled():
-        if SIZE_MIB > 256:
-            print(f"\na blob of {SIZE_MIB} MiB costs", {name: f"{size:.1f} MiB" for name, size in grown.items()})
-    assert max(grown.values()) < GROWTH_MIB_MAX, grown
+        for way, sizes in (("to a task", grown), ("to a task and back", back)) if SIZE_MIB > 256 else ():
+            print(f"\na blob of {SIZE_MIB} MiB {way} costs", {name: f"{size:.1f} MiB" for name, size in sizes.items()})
+    assert max(*grown.values(), *back.values()) < GROWTH_MIB_MAX, (grown, back)

@@ -37,6 +37,14 @@ def shapes(parameter):
     model[0, 0] += 1
     return [str(model.dtype), list(model.shape), float(model.sum()), type(data).__name__, len(data), parameter["n"]]
 
+def make(size):
+    import os
+    data = os.urandom(size)
+    return {"made": dart_task.put_blob(data), "digest": hashlib.sha256(data).hexdigest()}
+
+def large(size):
+    return {"data": bytes(range(256)) * (size // 256), "n": 1}
+
 def other(parameter):
     try:
         dart_task.open_blob(parameter["other"])
@@ -122,6 +130,35 @@ def test_an_agent_that_is_killed_goes_on_where_it_was(running, client):
         start(running, "killed", proxy=proxy, home="killed")
         assert job.submit({"model": reference}, "killed").result(60) == digest
         assert proxy.sent_down < before + MIB
+
+
+def test_a_result_comes_over_cut_links_and_restarts(running, client, tmp_path):
+    """What had come is not sent again; the agent's cache keeps the blob, and its spool the result, over its death."""
+    with CuttingProxy(running.server.agents_url, after_bytes=3 * MIB, bytes_per_second=8 * MIB) as proxy:
+        home = running.folder / "maker"
+        agent = start(running, "maker", proxy=proxy, home="maker")
+        future = client.job("make", "m", "make").submit(8 * MIB, "maker")
+        wait_until(lambda: proxy.cuts, explain=lambda: "the link was not cut")
+        agent.send_signal(signal.SIGKILL)
+        agent.wait()
+        agent = start(running, "maker", proxy=proxy, home="maker")
+        value = future.result(60)
+        assert client.get_blob(value["made"], tmp_path / "made") == 8 * MIB
+        assert hashlib.sha256((tmp_path / "made").read_bytes()).hexdigest() == value["digest"]
+        assert proxy.sent_up < 12 * MIB
+        assert [path.name for path in (home / "blobs").iterdir()] == [value["made"].sha256.hex()]
+        running.end(agent)
+
+
+def test_results_beyond_the_bound_come_as_blobs_by_themselves(running, client):
+    """The SDK puts them in their places when the value is read, in futures and in lists of results."""
+    with started(running, "large", DART_LIMIT_VALUE_BYTES_MAX=str(MIB)):
+        job = client.job("large", "m", "large")
+        expected = {"data": bytes(range(256)) * (8 * 1024), "n": 1}
+        assert job.submit(2 * MIB, "large").result(60) == expected
+        (result,) = job.results()
+        assert result.answer["success"]["data"].encoded
+        assert result.value() == expected
 
 
 def test_tasks_do_not_wait_for_others_blobs_and_progress_is_told(running, client):

@@ -71,7 +71,9 @@ def serve(tmp_path, monkeypatch):
             os.close(block)
         tasks.close()
         channel = runner_task.Channel(answers_theirs, runner_format)
-        runner_task.bind(channel, worker="w", host="h", shared=shared, shared_bytes=100, text_chars_max=5)
+        runner_task.bind(
+            channel, worker="w", host="h", shared=shared, shared_bytes=100, text_chars_max=5, values=values
+        )
         runner_loop.Loop(
             tasks=tasks_theirs,
             channel=channel,

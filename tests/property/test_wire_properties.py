@@ -31,11 +31,20 @@ CREDITS = st.builds(messages.Credit, COUNTS, COUNTS, COUNTS)
 TRACES = st.just("") | st.from_regex(TRACEPARENT, fullmatch=True)
 LEASES = st.builds(messages.Lease, REFS, NAMES, NAMES, NAMES, SECONDS, PAYLOADS, TRACES)
 TIMES = st.integers(-(2**53), 2**53)
+BYTES_32 = st.binary(min_size=32, max_size=32)
 RESULTS = st.builds(
-    messages.Result, REFS, NAMES, NAMES, TIMES, SECONDS, st.booleans(), st.integers(0, 2**31 - 1), PAYLOADS
+    messages.Result,
+    REFS,
+    NAMES,
+    NAMES,
+    TIMES,
+    SECONDS,
+    st.booleans(),
+    st.integers(0, 2**31 - 1),
+    PAYLOADS,
+    st.lists(st.builds(messages.Named, BYTES_32, COUNTS), max_size=3).map(tuple),
 )
 FACTS = st.dictionaries(NAMES, TEXTS, max_size=3)
-BYTES_32 = st.binary(min_size=32, max_size=32)
 FRACTIONS = st.floats(0, 1)
 MESSAGES = {
     messages.Hello: st.builds(
@@ -63,6 +72,8 @@ MESSAGES = {
     messages.Log: st.builds(messages.Log, st.lists(st.tuples(REFS, TEXTS), max_size=3).map(tuple)),
     messages.Results: st.builds(messages.Results, st.lists(RESULTS, max_size=5).map(tuple), st.none() | CREDITS),
     messages.BlobGet: st.builds(messages.BlobGet, BYTES_32, COUNTS, IDS, st.none() | REFS),
+    messages.BlobPiece: st.builds(messages.BlobPiece, BYTES_32, COUNTS, COUNTS, PAYLOADS),
+    messages.BlobAsk: st.builds(messages.BlobAsk, BYTES_32, COUNTS, IDS),
     messages.Told: st.builds(messages.Told, IDS, TEXTS, FACTS),
     messages.Ask: st.builds(messages.Ask, IDS, NAMES, NAMES | st.just(""), PAYLOADS),
     messages.Welcome: st.builds(
@@ -81,6 +92,7 @@ MESSAGES = {
         TEXTS,
         *[MANY] * 5,
         st.none() | st.builds(messages.NextServer, st.integers(1, 65_535), BYTES_32),
+        COUNTS,
     ),
     messages.Tasks: st.builds(messages.Tasks, st.lists(LEASES, max_size=5).map(tuple)),
     messages.Recall: st.builds(messages.Recall, MANY),

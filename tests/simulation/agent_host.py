@@ -4,7 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from dart.agent import events
-from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
+from dart.agent.blob_events import BlobFind, BlobFree, BlobLack, BlobLet, BlobPin, BlobRead, BlobWrite
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.policy import read_policy
 from dart.ids import AgentId, BootId
@@ -12,7 +12,7 @@ from dart.wire import codec
 from dart.wire.messages import Ack, Cancel, Heartbeat, Malformed, Results, Welcome
 from simulation.disk import Card, Spool
 from simulation.runners import Runners
-from simulation.shelf import Cache
+from simulation.shelf import BLOBS, Cache
 from simulation.world import EPOCH
 
 TURN_SECONDS = 0.0005
@@ -45,6 +45,7 @@ class AgentProcess:
         self.cache = self.runners.cache = Cache(
             self.world, self._chance, host.blobs, self._emit, host.limits.blob_cache_bytes_max
         )
+        self.cache.rotten = host.ledger.rotten
         self.limits = host.limits
         if host.names_little and host.limits.batch_items_max == 4096:
             # It names less in HELLO than it keeps: the rest comes unannounced.
@@ -117,7 +118,7 @@ class AgentProcess:
                 self.runners.kill(slot, grace_seconds)
             case BlobLack():
                 self.cache.lack(command)
-            case BlobFind() | BlobWrite() | BlobLet():
+            case BlobFind() | BlobWrite() | BlobLet() | BlobPin() | BlobFree() | BlobRead():
                 self._do_with_blob(command)
             case events.Connect():
                 self._connect()
@@ -264,7 +265,8 @@ class AgentHost:
                 self.card.lose_power()
                 for name, data in self.blobs.items():
                     # What was not synced may be there as nothing but zeros.
-                    self.blobs[name] = bytes(len(data)) if self._chance.random() < 0.2 else data
+                    synced = name not in BLOBS  # made by a task
+                    self.blobs[name] = data if synced or self._chance.random() < 0.8 else bytes(len(data))
 
     def process_ended(self, process):
         """From the process."""
@@ -278,12 +280,13 @@ class AgentHost:
         if process is None:
             return f"{self.label} keeps {sorted(self.card.refs())} and does not run" if len(self.card) else ""
         state = process.core.state
-        for what in ("held", "kept", "queue", "waiting", "blobs", "to_send", "unspooled", "progress"):
+        for what in ("held", "kept", "queue", "waiting", "blobs", "to_send", "unspooled", "progress", "offered"):
             there = getattr(state, what)
             if there:
                 return f"{self.label} has {what}: {list(there)[:3]}"
-        if state.held_bytes or state.kept_bytes:
-            return f"{self.label} counts {state.held_bytes} and {state.kept_bytes} bytes of nothing"
+        counts = (state.held_bytes, state.kept_bytes, state.offered_bytes, state.reading, len(process.cache.made))
+        if any(counts):
+            return f"{self.label} counts something where nothing is: {counts}"
         if not process.runners.idle():
             return f"the runners of {self.label} are at work"
         if len(self.card):

@@ -1,10 +1,9 @@
 """The broker's machine: the real shell, core and gateway on a virtual loop; what leaves and enters is simulated."""
 
-import logging
-
+from dart.broker.blob_arrivals import BlobArrivals
 from dart.broker.blob_pieces import BlobPieces
 from dart.broker.committer import Committer
-from dart.broker.core.commands import Send
+from dart.broker.core.commands import ReadBlob, Send
 from dart.broker.core.events import FrameArrived, SessionLost, Stopping
 from dart.broker.core.invariants import check
 from dart.broker.core.state import Core
@@ -249,8 +248,11 @@ class BrokerProcess:
         )
         self.service.process = self
         self.service._committer.process = self
-        self.pieces = BlobPieces(Shelf(), self.service, lambda: 1 + self.chance.getrandbits(52))
-        self.service.on_blob = self.pieces.read
+        self.pieces = BlobPieces(self.host.shelf, self.service, lambda: 1 + self.chance.getrandbits(52))
+        self.arrivals = BlobArrivals(self.host.shelf, self.service)
+        self.service.on_blob = lambda order: (
+            self.pieces.read(order) if isinstance(order, ReadBlob) else self.arrivals.do(order)
+        )
         self.gateway = Gateway(self.service, limits=self.host.limits, stop=lambda: None)
         self.gateway.address = Address("here", 1, "here", 2, bytes(32))
         self.loop.create_task(self.service.start(self.gate)).add_done_callback(self._listen)
@@ -323,6 +325,7 @@ class BrokerHost:
         self._processes = 0
         self._requests = 0
         self._chance = self.world.random_for("broker host")
+        self.shelf = ledger.shelf = Shelf(self.world.random_for("shelf"))
 
     def start(self, clock_offset=0.0):
         """Start the server, if it does not run."""
@@ -337,6 +340,7 @@ class BrokerHost:
         if process is None:
             return
         self.world.note("broker crashes", how)
+        self.shelf.crash()
         self._gone(process)
 
     def _gone(self, process):
@@ -374,25 +378,3 @@ class BrokerHost:
         """The client of this request goes away without waiting for its answer."""
         if self.process is not None and number in self.process.requests:
             self.process.requests[number][0].cancel()
-
-
-class FaultWatch(logging.Handler):
-    """A fault of the program that the shell caught and logged breaks the run all the same."""
-
-    world = None
-
-    def emit(self, record):
-        if record.exc_info is not None and self.world is not None:
-            self.world.fail(f"{record.getMessage()} {record.exc_info[1]!r}")
-
-
-WATCH = FaultWatch(logging.ERROR)
-
-
-def watch_faults(world):
-    """Have faults logged by the broker break this world's run."""
-    log = logging.getLogger("dart")
-    log.setLevel(logging.ERROR)
-    log.propagate = False
-    log.handlers[:] = [WATCH]
-    WATCH.world = world

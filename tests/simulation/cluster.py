@@ -128,6 +128,7 @@ class Cluster:
         copy = self.add_host(original.name, key=original.label, mode=original.mode)
         copy.card.write((result.ref, (store_id, result)) for store_id, result in original.card.load_copy())
         copy.card.sync()
+        copy.blobs.update(original.blobs)
         self._clones.append((original, copy))
 
     # ---- a run ----
@@ -164,6 +165,7 @@ class Cluster:
         self.disk.failing = self.disk.fail_next = self.disk.lie_next = False
         self.broker.commit_seconds = COMMIT_SECONDS
         self.network.meddling = 0.0
+        self.broker.shelf.healthy = True
         if self.broker.process is not None:
             self.broker.process.calm()
         for host in self._hosts:
@@ -245,6 +247,8 @@ class Cluster:
             "parameters in the cache": len(service._cache),
             "pieces of blobs to read": process.pieces._orders,
             "pieces of blobs": [agent for agent in core.agents.values() if agent.session and agent.session.pieces],
+            "blobs to write": [*process.arrivals._orders, *process.arrivals._uploads],
+            "blobs on their way": [agent for agent in core.agents.values() if agent.session and agent.session.coming],
             "lazy records": service._lazy,
             "lease rows": store._leases,
             "stored tasks": store._tasks,

@@ -6,6 +6,7 @@ from dart.broker.core import records as r
 from dart.broker.core.model import OnLost, TaskState
 from dart.broker.core.tokens import standing_jobs
 from dart.errors import TaskErrorCode
+from dart.wire.blob_references import named_in
 
 ANSWERED = (TaskState.SUCCEEDED, TaskState.FAILED)
 DECIDED_BY_AGENT = {TaskErrorCode.RUNNER_DIED, TaskErrorCode.TIMED_OUT}
@@ -63,6 +64,12 @@ class Ledger:
         """Attempts whose runner died or was killed."""
         self.cancels_asked = set()
         self.stops_asked = set()
+        self.shelf = None
+        """The server's blobs."""
+        self.rotten = set()
+        """Blobs that tasks made and that were damaged on their agent's disk."""
+        self.lost_blobs = 0
+        """Outcomes that say so."""
         # What clients know
         self.acknowledged = {}
         self.seen = {}
@@ -195,6 +202,12 @@ class Ledger:
             return "" if self._is_forbidden(record.id) else "no policy refuses it"
         if record.error_code in DECIDED_BY_AGENT:
             return "" if (record.id, latest) in self.broke_off else f"nothing happened to the runner of {latest}"
+        if record.error_code == TaskErrorCode.BLOB_UNAVAILABLE and record.payload not in self.runs:
+            self.lost_blobs += 1
+            named = any(digest.hex().encode() in record.payload for digest in self.rotten)
+            return "" if named else "no blob of its result was lost"
+        if not self.shelf.files.keys() >= named_in(record.payload):
+            return "the server does not have the blob that it names"
         run = self.runs.get(record.payload)
         if run is None:
             return "no run produced it"

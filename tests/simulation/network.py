@@ -22,10 +22,21 @@ RARE = {
     "Log": 2.0,
     "Blob": 5.0,
     "BlobGet": 3.0,
+    "BlobAsk": 5.0,
+    "BlobPiece": 5.0,
     "Heartbeat": 0.7,
 }
 """How much more often than others these messages have mishaps, for they are seldom sent."""
-SELDOM = {"Drain": 1.0, "Bye": 1.0, "Recall": 1.0, "Released": 6.0, "Cancel": 1.0, "Blob": 0.3}
+SELDOM = {
+    "Drain": 1.0,
+    "Bye": 1.0,
+    "Recall": 1.0,
+    "Released": 6.0,
+    "Cancel": 1.0,
+    "Blob": 0.3,
+    "BlobAsk": 0.3,
+    "BlobPiece": 0.3,
+}
 """So seldom sent that bad weather hardly ever meets them: they can be meddled with by name."""
 
 

@@ -11,8 +11,8 @@ import sys
 import time
 from typing import NamedTuple
 
-from simulation.broker_host import watch_faults
 from simulation.cluster import Cluster
+from simulation.fault_watch import watch_faults
 from simulation.faults import KINDS
 from simulation.plans import draw_plan
 from simulation.reach import Reach, watch_rows

@@ -1,10 +1,11 @@
 """An agent's runner processes, as their supervisor shows them: they take time, print, report, die and are killed."""
 
-import msgpack
+from hashlib import sha256
 
 from dart.agent import events
+from dart.errors import TaskErrorCode
 from dart.wire import values
-from simulation.shelf import UNKNOWN, named
+from simulation.shelf import UNKNOWN, made, named
 
 START_SECONDS = 0.05
 RETRY_SECONDS = 0.5
@@ -24,7 +25,7 @@ class Behaviour:
     """
 
     def __init__(self, parameter):
-        _token, self.seconds, self.fails, self.dies, self.talks, _padding, self.blobs = values.decode(parameter)
+        self.token, self.seconds, self.fails, self.dies, self.talks, _padding, self.blobs = values.decode(parameter)
 
 
 def parameter(token, *, seconds, fails=0, dies=0, talks=False, padding=0):
@@ -161,7 +162,10 @@ class Runners:
 
     def _finish(self, slot, lease, seconds, success, code=0):
         self._runs += 1
-        payload = msgpack.packb([self.name, self._runs, lease.ref.task_id])
+        returned = []
+        if success:
+            success, code, returned = self._make(lease)
+        payload = values.encode([self.name, self._runs, lease.ref.task_id, *returned])
         self._ledger.run_ended(lease.ref, payload, self.agent_id, success=success)
         slot.pipeline.pop(0)
         slot.timers = [timer for timer in slot.timers if not timer.cancelled() and timer.when > self._world.now]
@@ -176,6 +180,15 @@ class Runners:
         results, slot.unread = tuple(slot.unread), []
         if results:
             self._emit(events.TasksEnded(slot.number, results))
+
+    def _make(self, lease):
+        """Of a task that succeeds: whether it does, its error code, and references in what it returns."""
+        data, is_returned = made(Behaviour(lease.parameter).token, f"{self.name} {self._runs}")
+        if data is None:
+            return True, 0, []
+        if not self.cache.make(lease.ref, data):
+            return False, TaskErrorCode.BLOB_UNAVAILABLE, []
+        return True, 0, [values.BlobReference(sha256(data).digest(), len(data))] if is_returned else []
 
     def _die(self, slot, reason):
         if not slot.alive:

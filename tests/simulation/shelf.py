@@ -1,16 +1,36 @@
 """Large values: what the server has of them, and an agent's cache as its thread shows it."""
 
 import io
+from collections import Counter
 from hashlib import sha256
 from zlib import crc32
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobGone, BlobHere, BlobLet, BlobReady, BlobWrite
+from dart.agent.blob_events import (
+    BlobCrowded,
+    BlobFault,
+    BlobFind,
+    BlobFree,
+    BlobGone,
+    BlobHere,
+    BlobLet,
+    BlobMade,
+    BlobPin,
+    BlobRead,
+    BlobReady,
+    BlobWrite,
+    PieceRead,
+)
+from dart.errors import InvalidRequestError, UnavailableError
 from dart.wire import values
 
 SIZES = (20, 50, 100)
 BLOBS = {sha256(bytes([size]) * size).digest(): bytes([size]) * size for size in SIZES}
 UNKNOWN = sha256(b"nobody has it").digest()
 WORK_SECONDS = 0.01
+ROT = 0.03
+"""Of the blobs that tasks made: they are gone, or others, when they are to be read."""
+FULL = 0.1
+"""Of the times that the server begins to write a blob."""
 
 
 def draw_limits(chance):
@@ -37,18 +57,86 @@ def named(token):
     return [values.BlobReference(UNKNOWN, 50)]
 
 
+def made(token, run):
+    """The blob that this run of the task of this token makes, and whether it returns it; None: none."""
+    number = crc32(token.encode())
+    if number // 10_000 % 5:
+        return None, False
+    # Some make what others make, too.
+    data = (f"{token} {run} " if number // 50_000 % 3 else "of all ").encode() * 20
+    return data[: number // 50_000 % 97], number // 150_000 % 8 > 0
+
+
 class Shelf:
-    """The server's blobs: they do not change."""
+    """The server's blobs on its disk, which outlives its processes.
+
+    Args:
+        chance: Its luck.
+    """
+
+    def __init__(self, chance):
+        self._chance = chance
+        self.files = dict(BLOBS)
+        self._parts = {}
+        self.healthy = False
+
+    def crash(self):
+        """What was not synced may be there as nothing but zeros."""
+        for name, data in self._parts.items():
+            if self._chance.random() < 0.2:
+                self._parts[name] = bytes(len(data))
 
     def size(self, digest):
         """As the real one."""
-        data = BLOBS.get(digest)
+        data = self.files.get(digest)
         return None if data is None else len(data)
 
     def open(self, digest):
         """As the real one."""
-        data = BLOBS.get(digest)
+        data = self.files.get(digest)
         return None if data is None else io.BytesIO(data)
+
+    def uploaded(self, digest, who):
+        """As the real one."""
+        return len(self._parts.get((digest, who), b""))
+
+    def begin(self, digest, who, *, offset, total):
+        """As the real one."""
+        self.may_be_full()
+        self._parts[digest, who] = self._parts.get((digest, who), b"")[:offset]
+        return _Upload(self, digest, who, total)
+
+    def may_be_full(self):
+        """Raise what a full disk makes the real one raise."""
+        if not self.healthy and self._chance.random() < FULL:
+            raise UnavailableError("The disk of the blobs is nearly full.")
+
+    def write(self, name, piece):
+        self._parts[name] = self._parts[name] + piece
+
+    def finish(self, name):
+        """As the real upload does."""
+        data = self._parts.pop(name)
+        if sha256(data).digest() != name[0]:
+            raise InvalidRequestError("What came has another SHA-256.")
+        self.files[name[0]] = data
+
+
+class _Upload:
+    def __init__(self, shelf, digest, who, total):
+        self._shelf = shelf
+        self._name = digest, who
+        self._total = total
+
+    def write(self, piece):
+        self._shelf.may_be_full()
+        self._shelf.write(self._name, piece)
+
+    def finish(self):
+        self._shelf.finish(self._name)
+
+    def close(self):
+        """What came stays."""
 
 
 class Cache:
@@ -71,6 +159,9 @@ class Cache:
         self._orders = []
         self._pinned = {}
         self._lacking = {}
+        self.made = Counter()
+        """What runs made and results name, and how often."""
+        self.rotten = set()
         self.ended = False
 
     def do(self, order):
@@ -94,6 +185,42 @@ class Cache:
             self._world.fail(f"a task begins with blob {reference.sha256.hex()[:8]}, which may go at any time")
         return 0
 
+    def make(self, ref, data):
+        """A run has made a blob; whether it had room."""
+        digest = sha256(data).digest()
+        if self._taken(but=digest) + len(data) > self._bytes_max:
+            return False
+        self._disk[digest] = data
+        self.made[digest] += 1
+        self._emit(BlobMade(ref, digest, len(data)))
+        return True
+
+    def _kept(self):
+        return {**self._pinned, **{digest: len(self._disk.get(digest, b"")) for digest in self.made}}
+
+    def _taken(self, but):
+        return sum(size for digest, size in self._kept().items() if digest != but)
+
+    def _free(self, digest):
+        self.made[digest] -= 1
+        if self.made[digest] < 0:
+            self._world.fail(f"blob {digest.hex()[:8]} is let go once more than it was kept")
+        if not self.made[digest]:
+            del self.made[digest]
+
+    def _read(self, order):
+        data = self._disk.get(order.sha256)
+        if order.sha256 not in self.made:
+            self._world.fail(f"blob {order.sha256.hex()[:8]} is to be read and may go at any time")
+        if order.sha256 not in self.rotten and data and self._chance.random() < ROT:
+            self.rotten.add(order.sha256)
+            data = self._disk[order.sha256] = bytes(len(data)) if self._chance.random() < 0.5 else b""
+        if not data:
+            self._emit(PieceRead(order.sha256, order.offset, 0, b""))
+        else:
+            piece = data[order.offset : order.offset + order.size]
+            self._emit(PieceRead(order.sha256, order.offset, len(data), piece))
+
     def _soon(self):
         self._world.after(self._chance.random() * WORK_SECONDS, self._work)
 
@@ -109,6 +236,12 @@ class Cache:
             case BlobLet(digest):
                 self._pinned.pop(digest, None)
                 self._emit(BlobGone(digest))
+            case BlobPin(digest):
+                self.made[digest] += 1
+            case BlobFree(digest):
+                self._free(digest)
+            case BlobRead():
+                self._read(order)
         if self._orders:
             self._soon()
 
@@ -120,10 +253,10 @@ class Cache:
         self._pinned.pop(digest, None)
         if size > self._bytes_max:
             self._emit(BlobFault(digest, "too large"))
-        elif sum(self._pinned.values()) + size > self._bytes_max:
+        elif self._taken(but=digest) + size > self._bytes_max:
             self._emit(BlobCrowded(digest))
         else:
-            for name in [name for name in self._disk if name not in self._pinned and name != digest]:
+            for name in [name for name in self._disk if name not in self._kept() and name != digest]:
                 if sum(map(len, self._disk.values())) + size > self._bytes_max:
                     del self._disk[name]
             self._pinned[digest] = size

@@ -278,11 +278,22 @@ class Connection:
         self._pool.close()
 
 
+class Encoded:
+    """Whether a part of a value ever came as a blob in this process: else no value has to be looked through."""
+
+    seen = False
+
+
+def _note(reference: values.BlobReference) -> values.BlobReference:
+    Encoded.seen = Encoded.seen or reference.encoded
+    return reference
+
+
 def _decoded(data: bytes, content_type: str, status: int) -> Any:
     """The members of an answer; what cannot be read of a refusal is None."""
     try:
         if content_type.startswith(MSGPACK):
-            return values.decode(data, depth_max=ENVELOPE_DEPTH)
+            return values.decode(data, depth_max=ENVELOPE_DEPTH, blobs=_note)
         if content_type.startswith("application/json"):
             import json  # noqa: PLC0415 - answers are MessagePack but for those of a proxy in between
 

@@ -23,6 +23,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Callable
 
 from dart_client.errors import DartError, failure_of
+from dart_client.large_results import whole
 
 if TYPE_CHECKING:
     from dart_client.job import Job
@@ -80,7 +81,7 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
         return self.job.cancel_future(self)
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value, waiting at most `timeout` seconds."""
+        """The value, waiting at most `timeout` seconds; then its large parts are fetched, if it came without them."""
         if self._state != FINISHED:
             self._wait_for_end(timeout)
         if self._exception is not None:
@@ -88,6 +89,7 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
                 raise self._exception
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642 - as in the parent: no cycle with the traceback
+        self._result = whole(self.job.client.connection, self._result)
         return self._result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

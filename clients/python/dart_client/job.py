@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -11,6 +12,7 @@ from dart_client import futures
 from dart_client.connection import path
 from dart_client.errors import DartError, NotFoundError, TaskCancelled
 from dart_client.futures import TaskFuture
+from dart_client.large_results import whole
 from dart_client.large_values import Sent
 from dart_client.reattach import all_futures, wait_with_bar
 from dart_client.results import Result, result_of
@@ -233,7 +235,8 @@ class Job:
                 self.name, RESULTS_PAGE, worker_regex=worker_regex, after=cursor, wait=FOLLOW_SECONDS if follow else 0.0
             )
             cursor = answer.get("cursor", cursor)
-            yield from map(result_of, answer["results"])
+            fetch = functools.partial(whole, self._connection)
+            yield from (result_of(entry, fetch) for entry in answer["results"])
             if not answer["results"] and (not follow or answer["job"]["status"] != 1):
                 return
 

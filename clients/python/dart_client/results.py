@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dart_client.errors import DartError, failure_of
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 class Result(NamedTuple):
@@ -24,6 +29,8 @@ class Result(NamedTuple):
     """Seconds."""
     answer: dict[str, Any]
     """All members, as the server gave them."""
+    whole: Callable[[Any], Any] = _itself
+    """Fetches the large parts of a value."""
 
     @property
     def succeeded(self) -> bool:
@@ -39,10 +46,10 @@ class Result(NamedTuple):
         failure = self.failure()
         if failure is not None:
             raise failure
-        return self.answer["success"]
+        return self.whole(self.answer["success"])
 
 
-def result_of(answer: dict[str, Any]) -> Result:
+def result_of(answer: dict[str, Any], whole: Callable[[Any], Any] = _itself) -> Result:
     """From one entry of the server's answer."""
     return Result(
         id=answer["id"],
@@ -53,4 +60,5 @@ def result_of(answer: dict[str, Any]) -> Result:
         start_time=answer["start_time"],
         duration=answer["duration"],
         answer=answer,
+        whole=whole,
     )

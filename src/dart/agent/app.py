@@ -14,7 +14,7 @@ from dart.agent import enrol, events, kernel_calls
 from dart.agent.addresses import Addresses
 from dart.agent.audit_log import AuditLog
 from dart.agent.blob_cache import FOLDER, BlobCache
-from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
+from dart.agent.blob_events import BlobFind, BlobFree, BlobLack, BlobLet, BlobPin, BlobRead, BlobWrite, Later
 from dart.agent.config import USAGE, AgentConfig, read_config
 from dart.agent.core import AgentCore, Identity, SpoolMode
 from dart.agent.desk import Desk, versions_of
@@ -69,7 +69,7 @@ class Agent:
         self._addresses = Addresses(config.home, enrolment, config.server)
         self._clock = Clock()
         self._selector = selectors.DefaultSelector()
-        self._events: deque[events.Event] = deque()
+        self._events: deque[events.Event | Later] = deque()
         self._exit_code: int | None = None
         self._complaints = Complaints(_LOG)
         self._joined = False
@@ -102,7 +102,7 @@ class Agent:
                 policy=policy,
                 home=config.home,
                 secret=secret_folders(config.home, enrolment.state_directory),
-                open_blob=self._blobs.open,
+                blobs=self._blobs,
             ),
             limits,
             register=self._register,
@@ -189,6 +189,9 @@ class Agent:
     def _take_events(self) -> Iterator[events.Event]:
         for _ in range(len(self._events)):
             event = self._events.popleft()
+            if isinstance(event, Later):
+                event.call()
+                continue
             self._spans.happened(event)
             yield event
 
@@ -217,7 +220,7 @@ class Agent:
         match command:
             case events.Answer(question):
                 self._desk.take(question)
-            case BlobFind() | BlobWrite() | BlobLack() | BlobLet():
+            case BlobFind() | BlobWrite() | BlobLack() | BlobLet() | BlobPin() | BlobFree() | BlobRead():
                 self._blobs.do(command)
             case events.Connect():
                 self._link.connect()
@@ -271,7 +274,7 @@ class Agent:
         if self._link.ready():
             self._sent = True  # there is more: look again without waiting
 
-    def _from_thread(self, event: events.Event) -> None:
+    def _from_thread(self, event: events.Event | Later) -> None:
         self._events.append(event)
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b"\0")

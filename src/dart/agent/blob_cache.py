@@ -19,14 +19,20 @@ from dart.agent.blob_events import (
     BlobCrowded,
     BlobFault,
     BlobFind,
+    BlobFree,
     BlobGone,
     BlobHere,
     BlobLack,
     BlobLet,
+    BlobPin,
+    BlobRead,
     BlobReady,
     BlobWrite,
+    PieceRead,
 )
+from dart.agent.made_blobs import NEW, GivenUp, MadeBlobs, MadeEvent, Making, Missing, Room, Written
 from dart.errors import TaskErrorCode
+from dart.ids import AttemptRef
 from dart.limits import Limits
 from dart.private_files import make_private_directory
 from dart.wire.messages import Buffer
@@ -36,17 +42,8 @@ FOLDER: Final = "blobs"
 _LOG = logging.getLogger("dart.agent")
 _PIECE_BYTES: Final = 1 << 20
 _PART: Final = ".part"
-Event = BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone
-Order = BlobFind | BlobWrite | BlobLet
-
-
-class Missing(Exception):  # noqa: N818 - a state of the blob
-    """A runner asks for a blob that is not here."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
+Event = BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone | MadeEvent
+Order = BlobFind | BlobWrite | BlobLet | BlobPin | BlobFree | BlobRead
 
 
 class _Coming:
@@ -72,7 +69,8 @@ class BlobCache:
         self._folder = folder
         self._limits = limits
         self._emit = emit
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[Order | Making | None] = queue.SimpleQueue()
+        self._rooms_given = 0
         self._thread: threading.Thread | None = None
         self._lacking: dict[bytes, Missing] = {}
         self._sound: dict[bytes, int] = {}
@@ -83,6 +81,7 @@ class BlobCache:
         """Files by name, those first that were not used for longest."""
         self._pinned: dict[bytes, int] = {}
         """Those that tasks need, with the size they have or will have."""
+        self._made = MadeBlobs(folder, limits, emit)
         self._coming: dict[bytes, _Coming] = {}
 
     # ---- for the agent's loop ----
@@ -94,10 +93,27 @@ class BlobCache:
             return
         if isinstance(order, BlobLet):
             self._lacking.pop(order.sha256, None)
+        self._put(order)
+
+    def _put(self, order: Order | Making) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="dart blobs", daemon=True)
             self._thread.start()
         self._orders.put(order)
+
+    def room(self, size: int, reply: Callable[[int | Missing], None]) -> int:
+        """A number for a new blob. `reply` gets the descriptor of an empty file for it, or why there is none."""
+        self._rooms_given += 1
+        self._put(Room(self._rooms_given, size, reply))
+        return self._rooms_given
+
+    def make(self, number: int, ref: AttemptRef, sha256: bytes, reply: Callable[[Missing | None], None]) -> None:
+        """The new blob is written and synced: `BlobMade` follows, and `reply`. Without a hash it is thrown away."""
+        self._put(Written(number, ref, sha256, reply))
+
+    def drop_room(self, number: int) -> None:
+        """The new blob will not be finished."""
+        self._put(GivenUp(number))
 
     def open(self, sha256: bytes) -> int:
         """A descriptor to read a blob that is ready; the caller closes it.
@@ -133,16 +149,53 @@ class BlobCache:
             try:
                 self._carry_out(order)
             except OSError as error:
-                self._drop(order.sha256)
-                if not isinstance(order, BlobLet):
-                    reason = f"this worker cannot write it into its cache: {error.strerror}"
-                    self._emit(BlobFault(order.sha256, reason))
+                self._failed(order, f"this worker cannot write it into its cache: {error.strerror}")
             if isinstance(order, BlobLet):
                 self._emit(BlobGone(order.sha256))
         for coming in self._coming.values():
             coming.file.close()
 
-    def _carry_out(self, order: Order) -> None:
+    def _failed(self, order: Order | Making, reason: str) -> None:
+        match order:
+            case BlobFind() | BlobWrite():
+                self._drop(order.sha256)
+                self._emit(BlobFault(order.sha256, reason))
+            case BlobLet():
+                self._drop(order.sha256)
+            case BlobRead():
+                self._emit(PieceRead(order.sha256, order.offset, 0, b""))
+            case Room() | Written():
+                self._made.fail(order, reason)
+            case _:
+                _LOG.warning("blobs that tasks made: %s", reason)
+
+    def _carry_out(self, order: Order | Making) -> None:
+        if not self._knows:
+            self._look_around()
+            self._knows = True
+        match order:
+            case BlobPin(sha256, size):
+                self._made.keep(sha256, size)
+            case BlobFree(sha256):
+                self._made.free(sha256)
+            case BlobRead():
+                self._made.read(order)
+            case Room():
+                self._made.make_file(order, fits=self._make_room(b"", order.size))
+            case Written():
+                if self._made.take_file(order):
+                    name = order.sha256.hex()
+                    self._sound.pop(order.sha256, None)
+                    self._sizes.pop(name, None)
+                    self._sizes[name] = (self._folder / name).stat().st_size
+            case GivenUp(number):
+                self._made.throw_away(number)
+            case _:
+                self._carry_out_fetching(order)
+
+    # ---- blobs that tasks need ----
+
+    def _carry_out_fetching(self, order: Order) -> None:
         match order:
             case BlobFind(sha256, size):
                 self._find(sha256, size)
@@ -162,9 +215,6 @@ class BlobCache:
                     coming.file.close()
 
     def _find(self, sha256: bytes, size: int) -> None:
-        if not self._knows:
-            self._look_around()
-            self._knows = True
         former = self._coming.pop(sha256, None)
         if former is not None:
             former.file.close()
@@ -185,6 +235,8 @@ class BlobCache:
     def _look_around(self) -> None:
         """Learn what earlier processes left."""
         make_private_directory(self._folder, "The folder of blobs")
+        for left in self._folder.glob(f"*{NEW}"):
+            left.unlink()
         names = re.compile(r"[0-9a-f]{64}(\.part)?")
         entries = [entry for entry in os.scandir(self._folder) if names.fullmatch(entry.name)]
         found = sorted((entry.stat().st_atime_ns, entry.name, entry.stat().st_size) for entry in entries)
@@ -192,13 +244,12 @@ class BlobCache:
 
     def _make_room(self, sha256: bytes, size: int) -> bool:
         """Throw away what is needed for it, the oldest first and nothing that tasks use."""
-        ours = {sha256.hex(), sha256.hex() + _PART}
-        pinned = {key.hex() + end for key in self._pinned for end in ("", _PART)} | ours
-        if sum(self._pinned.values()) + size > self._limits.blob_cache_bytes_max:
+        kept = self._made.sizes() | self._pinned | {sha256: size}
+        pinned = {key.hex() + end for key in kept for end in ("", _PART)}
+        taken = sum(kept.values()) + self._made.room_bytes
+        if taken > self._limits.blob_cache_bytes_max:
             return False
-        taken = (
-            sum(self._pinned.values()) + size + sum(there for name, there in self._sizes.items() if name not in pinned)
-        )
+        taken += sum(there for name, there in self._sizes.items() if name not in pinned)
         for name in [name for name in self._sizes if name not in pinned]:
             if taken <= self._limits.blob_cache_bytes_max:
                 break

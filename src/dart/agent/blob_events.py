@@ -1,7 +1,9 @@
-"""What happens to the large values that tasks name, and what the core wants done about them."""
+"""What happens to the large values that tasks name or make, and what the core wants done about them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from dart.ids import AttemptRef
 from dart.wire.messages import Buffer
 
 # ---- events ----
@@ -45,6 +47,33 @@ class BlobGone:
     sha256: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class BlobMade:
+    """A running attempt has written a blob; the cache keeps it until `BlobFree`."""
+
+    ref: AttemptRef
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRead:
+    """Answers `BlobRead`."""
+
+    sha256: bytes
+    offset: int
+    total: int
+    """Bytes of the whole blob; 0: it is not here any more."""
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """No event for the core: something for the agent's loop to do, since it alone may."""
+
+    call: Callable[[], None]
+
+
 # ---- commands ----
 
 
@@ -80,3 +109,27 @@ class BlobLet:
     """No task needs this blob any more: it may go when others need its room. `BlobGone` answers."""
 
     sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPin:
+    """Keep a blob that is here, once more than before, until `BlobFree`; a result of an earlier boot names it."""
+
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFree:
+    """Keep a blob that was made, or pinned, once less: nobody has to be given it any more."""
+
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRead:
+    """Read a piece of a blob; `PieceRead` answers, in the order asked."""
+
+    sha256: bytes
+    offset: int
+    size: int

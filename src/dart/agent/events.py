@@ -10,12 +10,17 @@ from dart.agent.blob_events import (
     BlobCrowded,
     BlobFault,
     BlobFind,
+    BlobFree,
     BlobGone,
     BlobHere,
     BlobLack,
     BlobLet,
+    BlobMade,
+    BlobPin,
+    BlobRead,
     BlobReady,
     BlobWrite,
+    PieceRead,
 )
 from dart.ids import AttemptRef, StoreId
 from dart.wire.messages import AgentMessage, Ask, BrokerMessage, Buffer, Lease, NextServer, Result
@@ -201,6 +206,8 @@ Event = (
     | BlobFault
     | BlobCrowded
     | BlobGone
+    | BlobMade
+    | PieceRead
     | TakenBack
     | SpoolSynced
     | SpoolFull
@@ -354,6 +361,9 @@ Command = (
     | BlobWrite
     | BlobLack
     | BlobLet
+    | BlobPin
+    | BlobFree
+    | BlobRead
     | Say
     | Joined
     | Remember

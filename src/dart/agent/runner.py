@@ -145,6 +145,7 @@ def main(arguments: dict[str, str]) -> None:
         shared=int(arguments["shared"]),
         shared_bytes=int(arguments["shared_bytes"]),
         text_chars_max=int(arguments["text_chars_max"]),
+        values=values,
     )
     loop.Loop(
         tasks=_socket.socket(fileno=int(arguments["tasks"])),

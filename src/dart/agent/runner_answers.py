@@ -131,7 +131,7 @@ class AnswerReader:
 def _can_be(head: tuple[int, ...]) -> bool:
     """Whether a runner writes such numbers. The broker takes no others, and one such result would hold up the rest."""
     kind, _, _, _, start_ms, number, _, code, _ = head
-    return wire.READY <= kind <= wire.PROGRESS and (
+    return wire.READY <= kind <= wire.MADE and (
         kind != wire.ENDED or (abs(start_ms) <= TIME_MS_MAX and 0 <= number < math.inf and code >= 0)
     )
 

@@ -3,7 +3,7 @@
 Tasks go to the runner as one SOCK_SEQPACKET message each: `TASK`, then module path, method, job (UTF-8), then a `BLOB`
 with its text for each blob, then the traceparent if it is `TRACED`, then the parameter, unless it is `PASSED`: then it
 lies in the first descriptor that comes with the message. The descriptors of blobs follow in their order.
-Answers come back on a stream: `ANSWER`, then as many bytes of payload as it says.
+Answers come back on a stream: `ANSWER`, then as many bytes of payload as it says. There the agent says `REPLY` only.
 Integers are big-endian; both ends are always on one machine, so nothing is gained by the host's order.
 """
 
@@ -38,6 +38,14 @@ ENDED = 2
 """A task ended; payload: a portable value."""
 PROGRESS = 3
 """A task reports; seconds: the fraction; payload: UTF-8 text."""
+ROOM = 4
+"""A task wants to write a blob; payload: `SIZE`. A `REPLY` comes back on the same socket, with a descriptor."""
+MADE = 5
+"""It has written it; payload: SHA-256, or nothing if it has given up. A `REPLY` comes back."""
+
+SIZE = Struct("!Q")
+REPLY = Struct("!iH")
+"""0, or an error code; bytes of text that follow."""
 
 MARK = Struct("!QQQ")
 """Follows the runner's secret in its output, where a task that printed has ended."""

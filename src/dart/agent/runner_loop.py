@@ -23,9 +23,14 @@ TOO_LARGE = 105
 POLICY_REFUSED = 106
 OUT_OF_MEMORY = 107
 BLOB_MISSING = 109
+BLOB_UNAVAILABLE = 112
 """As in `dart.errors.TaskErrorCode`; a test compares them."""
 
 _ANY_SIZE = 1 << 62
+_LARGE_BYTES = 1 << 20
+"""Larger parts of a result that is too large become blobs."""
+_BIN_BYTES_MAX = 1 << 32
+_SMALL = frozenset({type(None), bool, int, float, str})
 _NONE_UNREAD = b"\0\0\0\0"
 
 
@@ -160,6 +165,7 @@ class Loop:
     def _encoded(self, value: Any) -> tuple[int, int, bytes]:
         values = self._values
         try:
+            value = _Shelf(values, self._task.put_pieces, self._value_bytes_max).shelved(value)
             payload = values.encode(value, where="result", depth_max=self._value_depth_max, bytes_max=_ANY_SIZE)
         except values.NotPortable as error:
             return 0, NOT_PORTABLE, self._text(f"The method returned what cannot be sent: {error}")
@@ -192,6 +198,50 @@ class Loop:
                 os.write(1, self._mark + self._wire.MARK.pack(*reference))
         except (AttributeError, OSError, ValueError):
             return  # the task closed its own standard output
+
+
+class _Shelf:
+    """Puts blobs in the place of what is large in a result that is too large as a whole."""
+
+    def __init__(self, values: Any, put: Any, bytes_max: int) -> None:
+        self._values = values
+        self._put = put
+        self._bytes_max = bytes_max
+
+    def shelved(self, value: Any) -> Any:
+        """The value, or one in which references stand for its large parts."""
+        if type(value) in _SMALL or self._size(value, self._values.DEPTH_MAX) <= self._bytes_max:
+            return value
+        return self._shelve(value, self._values.DEPTH_MAX)
+
+    def _size(self, value: Any, room: int) -> int:
+        """Bytes of the large parts."""
+        if isinstance(value, dict):
+            return sum(self._size(item, room - 1) for item in value.values()) if room else 0
+        if isinstance(value, (list, tuple)):
+            return sum(self._size(item, room - 1) for item in value) if room else 0
+        size = 0 if type(value) in _SMALL else _bytes_of(value)
+        return size if size > _LARGE_BYTES else 0
+
+    def _shelve(self, value: Any, room: int) -> Any:
+        if isinstance(value, dict) and room:
+            return {key: self._shelve(item, room - 1) for key, item in value.items()}
+        if isinstance(value, (list, tuple)) and room:
+            return [self._shelve(item, room - 1) for item in value]
+        if type(value) in _SMALL or _bytes_of(value) <= _LARGE_BYTES:
+            return value
+        if isinstance(value, (bytes, bytearray)):
+            head = b"\xc6" + len(value).to_bytes(4, "big")  # as it is encoded, but not copied
+            return self._put([head, value], encoded=True)
+        return self._put([self._values.encode(value, where="result", bytes_max=_ANY_SIZE)], encoded=True)
+
+
+def _bytes_of(value: Any) -> int:
+    """Of bytes and arrays; 0: it is neither."""
+    if isinstance(value, (bytes, bytearray)):
+        return len(value) if len(value) < _BIN_BYTES_MAX else 0
+    size = getattr(value, "nbytes", 0)
+    return size if isinstance(size, int) else 0
 
 
 class _Blobs:
@@ -259,7 +309,10 @@ def _close(descriptor: int) -> None:
 
 
 def _code(error: BaseException, otherwise: int) -> int:
-    return OUT_OF_MEMORY if isinstance(error, MemoryError) else otherwise
+    if isinstance(error, MemoryError):
+        return OUT_OF_MEMORY
+    # A `dart_task.BlobError` brings its own; its module has another name here.
+    return BLOB_UNAVAILABLE if type(error).__name__ == "BlobError" else otherwise
 
 
 def _traceback(error: BaseException) -> str:

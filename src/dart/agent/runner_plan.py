@@ -2,21 +2,15 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dart.agent.blob_cache import Missing
+from dart.agent.blob_cache import BlobCache
 from dart.agent.confinement import Confinement, Surroundings
 from dart.agent.policy import Policy
 from dart.agent.shared_block import SharedBlock
-from dart.errors import ConfigError, TaskErrorCode
+from dart.errors import ConfigError
 from dart.limits import Limits
-
-
-def no_blob(_sha256: bytes) -> int:
-    """For a supervisor without a cache of blobs."""
-    raise Missing(TaskErrorCode.BLOB_MISSING, "this worker keeps no blobs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +31,8 @@ class SupervisorOptions:
     """The agent's, which is kept from tasks; None: there is none, and this process is not an agent alone."""
     secret: tuple[Path, ...] = ()
     """Further folders that are kept from tasks."""
-    open_blob: Callable[[bytes], int] = no_blob
-    """A descriptor of a blob by its SHA-256, or `Missing` raised."""
+    blobs: BlobCache | None = None
+    """What tasks read and write; None: there is none, and no task may name one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +50,7 @@ class RunnerPlan:
     policy: Policy
     confinement: Confinement
     limits: Limits
-    open_blob: Callable[[bytes], int]
+    blobs: BlobCache | None
 
     def close(self) -> None:
         """After the last runner."""
@@ -96,7 +90,7 @@ def runner_plan(options: SupervisorOptions, limits: Limits) -> RunnerPlan:
         policy=options.policy,
         confinement=confinement,
         limits=limits,
-        open_blob=options.open_blob,
+        blobs=options.blobs,
     )
 
 

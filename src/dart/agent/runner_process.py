@@ -10,13 +10,14 @@ from collections import deque
 from pathlib import Path
 
 from dart.agent import runner_format as wire
-from dart.agent.blob_cache import Missing
+from dart.agent.made_blobs import Missing
 from dart.agent.runner_answers import Answer, AnswerReader, task_message, task_reference
+from dart.agent.runner_blobs import RunnerBlobs
 from dart.agent.runner_plan import RunnerPlan
 from dart.agent.shared_block import passed_block
 from dart.ids import AttemptRef
-from dart.wire.blob_references import Named, references_in
-from dart.wire.messages import Lease
+from dart.wire.blob_references import references_in
+from dart.wire.messages import Lease, Named
 
 _HERE = Path(__file__).resolve().parent
 _READ_BYTES_MAX = 1024 * 1024
@@ -45,7 +46,7 @@ class RunnerProcess:
         """Nothing more can come: it is dead, or has closed its end."""
         self._limits = plan.limits
         self._policy = plan.policy
-        self._open_blob = plan.open_blob
+        self.blobs = RunnerBlobs(plan.blobs, self._reply)
         self._waiting: deque[Lease] = deque()
         limits = plan.limits
         self._reader = AnswerReader(
@@ -158,7 +159,7 @@ class RunnerProcess:
         for sha256, _ in blobs:
             code, text = 0, b""
             try:
-                descriptors.append(self._open_blob(sha256))
+                descriptors.append(self.blobs.open(sha256))
             except Missing as missing:
                 code, text = missing.code, missing.reason.encode("utf-8", "replace")[:_REASON_BYTES_MAX]
             told += (wire.BLOB.pack(sha256, code, len(text)), text)
@@ -175,6 +176,21 @@ class RunnerProcess:
         finally:
             for block in blocks:
                 os.close(block)
+
+    def _reply(self, outcome: int | Missing | None) -> None:
+        """Answer what a task asked of the cache: a descriptor, which is closed here, an error, or that it is done."""
+        missing = outcome if isinstance(outcome, Missing) else None
+        descriptors = [outcome] if isinstance(outcome, int) else []
+        text = missing.reason.encode("utf-8", "replace")[:_REASON_BYTES_MAX] if missing else b""
+        message = wire.REPLY.pack(missing.code if missing else 0, len(text)) + text
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        try:
+            # It waits for this alone, so there is room; a runner that does not read, or is gone, shows elsewhere.
+            with contextlib.suppress(OSError):
+                self._answers.sendmsg([message], passed)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
     def take_back(self) -> tuple[AttemptRef, ...]:
         """Everything that it has not begun, in order; from now on it does not have it."""
@@ -248,6 +264,7 @@ class RunnerProcess:
 
     def close(self) -> None:
         """Close everything of it here."""
+        self.blobs.close()
         self._close.close()
 
 

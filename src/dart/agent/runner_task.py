@@ -7,6 +7,7 @@
     log(text)                 a line for the worker's log
     cancelled()               whether to stop; see there
     open_blob(reference)      a blob that the parameter names, as a file
+    put_blob(source)          a file, or bytes, as a blob for what the task returns
     shared_memory()           memory that all slots of this agent share
 
 The first four have a value while a task runs, and are read as `dart_task.task_id`, not with `from`.
@@ -18,20 +19,44 @@ from __future__ import annotations
 import _thread
 import io
 import os
+import sys
 import time
 
 TYPE_CHECKING = False  # importing `typing` would cost every runner memory
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["cancelled", "host", "log", "open_blob", "progress", "shared_memory", "worker"]
+__all__ = ["BlobError", "cancelled", "host", "log", "open_blob", "progress", "put_blob", "shared_memory", "worker"]
 __all__ += ["attempt", "job", "task_id", "traceparent"]  # noqa: F822 - these are found by __getattr__
 
 worker = ""
 host = ""
 
 _PROGRESS_SECONDS = 0.1  # reports of a runner are at least so far apart
+_PIECE_BYTES = 1 << 20
+_BLOB_UNAVAILABLE = 112  # as in `dart.errors.TaskErrorCode`
 _WHOLE_BYTES_MAX = 65536  # smaller answers are put together, so that they leave in one call
+
+
+class BlobError(OSError):
+    """This worker cannot keep a blob; `code` is the `error_code` of a task that ends with it."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def _cannot_write(error: OSError) -> BlobError:
+    return BlobError(_BLOB_UNAVAILABLE, f"this worker cannot write it into its cache: {error.strerror}")
+
+
+def _write(descriptor: int, piece: Any) -> None:
+    view = memoryview(piece)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError as error:
+        raise _cannot_write(error) from None
 
 
 class Channel:
@@ -44,6 +69,8 @@ class Channel:
         self._socket = answers  # it would close with its last name
         self._pack = wire.ANSWER.pack
         self._progress = wire.PROGRESS
+        self._wire = wire
+        self._asking = _thread.allocate_lock()
 
     def send(  # noqa: PLR0917 - called once a task, so names would be felt
         self,
@@ -64,6 +91,59 @@ class Channel:
                 self._sendall(head)
                 self._sendall(payload)
 
+    def write_blob(self, reference: tuple[int, int, int], size: int, pieces: Any) -> bytes:
+        """Have the agent keep a blob of this size for a task; its SHA-256.
+
+        Raises:
+            BlobError: The agent cannot keep it.
+        """
+        import hashlib  # noqa: PLC0415 - most tasks never need it
+
+        digest = hashlib.sha256()
+        with self._asking:
+            descriptor = self._ask(self._wire.ROOM, reference, self._wire.SIZE.pack(size))
+            made = b""
+            try:
+                for piece in pieces:
+                    digest.update(piece)
+                    _write(descriptor, piece)
+                try:
+                    os.fsync(descriptor)
+                except OSError as error:
+                    raise _cannot_write(error) from None
+                made = digest.digest()
+            finally:
+                os.close(descriptor)
+                if not made:
+                    self._give_up(reference)
+            self._ask(self._wire.MADE, reference, made)
+        return made
+
+    def _give_up(self, reference: tuple[int, int, int]) -> None:
+        try:
+            self._ask(self._wire.MADE, reference, b"")
+        except BlobError:
+            return  # which says no more than that
+
+    def _ask(self, kind: int, reference: tuple[int, int, int], payload: bytes) -> int:
+        """Ask the agent's cache, and wait; the descriptor that comes back, or -1."""
+        wire = self._wire
+        self.send(kind, reference, 0, 0.0, 1, 0, payload)
+        head, ancillary = b"", []
+        while len(head) < wire.REPLY.size:
+            data, more, _, _ = self._socket.recvmsg(wire.REPLY.size - len(head), wire.DESCRIPTORS_BYTES)
+            if not data:
+                os._exit(0)  # the agent is gone, and so is whoever this is for
+            head += data
+            ancillary += more
+        code, size = wire.REPLY.unpack(head)
+        text = b""
+        while len(text) < size:
+            text += self._socket.recv(size - len(text))
+        if code:
+            raise BlobError(code, text.decode("utf-8", "replace"))
+        return next((int.from_bytes(data[:4], sys.byteorder) for _, _, data in ancillary), -1)
+
     def report(self, reference: tuple[int, int, int], fraction: float, text: bytes) -> None:
         """Write a report, unless its task has ended meanwhile."""
         head = self._pack(self._progress, *reference, 0, fraction, 1, 0, len(text))
@@ -80,6 +160,7 @@ class _State:
     job = b""
     traceparent = b""
     blobs: Any = None
+    values: Any = None
     pending: tuple[tuple[int, int, int], float, bytes] | None = None
     reported = 0.0
     text_chars_max = 1000
@@ -91,12 +172,13 @@ class _State:
 
 
 def bind(channel: Channel, **facts: Any) -> None:
-    """Join this module to its runner: `worker`, `host`, `shared`, `shared_bytes`, `text_chars_max`."""
+    """Join this module to its runner: `worker`, `host`, `shared`, `shared_bytes`, `text_chars_max`, `values`."""
     globals().update(worker=facts["worker"], host=facts["host"])
     _State.channel = channel
     _State.shared = facts["shared"]
     _State.shared_bytes = facts["shared_bytes"]
     _State.text_chars_max = facts["text_chars_max"]
+    _State.values = facts["values"]
 
 
 def begin(reference: tuple[int, int, int], job: bytes, blobs: Any = None, traceparent: bytes = b"") -> None:
@@ -261,6 +343,43 @@ def open_blob(reference: Any) -> io.BufferedReader:
         return io.BufferedReader(_Blob(blobs.descriptor(reference)), 65536)
     except ValueError as error:
         raise LookupError(str(error)) from None
+
+
+def put_blob(source: Any) -> Any:
+    """Keep a large value for what the running task returns: nothing of a file is in memory.
+
+    The server fetches it from this worker before the task's result counts. It is kept if the reference stands somewhere
+    in what the method returns, and thrown away otherwise.
+
+    Args:
+        source: The path of a file, or bytes and what is like them.
+
+    Returns:
+        A `BlobReference`.
+
+    Raises:
+        BlobError: This worker's cache or disk has no room. A task that lets it through ends with its code.
+        OSError: The file cannot be read.
+        RuntimeError: No task runs in this process.
+    """
+    channel, reference = _State.channel, _State.reference
+    if channel is None or reference is None or os.getpid() != channel.process:
+        raise RuntimeError("A blob is put by a running task, in the process that runs it.")
+    if not isinstance(source, (str, os.PathLike)):
+        return put_pieces([source])
+    with open(source, "rb", buffering=0) as file:  # noqa: PTH123 - any path-like
+        size = os.fstat(file.fileno()).st_size
+        sha256 = channel.write_blob(reference, size, iter(lambda: file.read(_PIECE_BYTES), b""))
+    return _State.values.BlobReference(sha256, size)
+
+
+def put_pieces(buffers: Any, *, encoded: bool = False) -> Any:
+    """A blob of these bytes, one after the other; `encoded`: they are a value. For the runner."""
+    views = [memoryview(buffer).cast("B") for buffer in buffers]
+    size = sum(map(len, views))
+    pieces = (view[at : at + _PIECE_BYTES] for view in views for at in range(0, len(view), _PIECE_BYTES))
+    sha256 = _State.channel.write_blob(_State.reference, size, pieces)  # type: ignore[union-attr, arg-type]
+    return _State.values.BlobReference(sha256, size, encoded=encoded)
 
 
 def shared_memory() -> memoryview | None:

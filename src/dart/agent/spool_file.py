@@ -2,8 +2,8 @@
 
 A segment begins with `MAGIC`. A record is the length of its content (4 bytes, big-endian), the CRC32 of the content
 (4 bytes) and the content: a MessagePack array, either a result `[1, store, task, incarnation, number, worker, host,
-start_ms, duration, success, error_code, payload]` or a mark that results are forgotten `[2, [[task, incarnation,
-number], ...]]`.
+start_ms, duration, success, error_code, payload]`, with `[[sha256, size], ...]` at its end where blobs are to be
+fetched, or a mark that results are forgotten `[2, [[task, incarnation, number], ...]]`.
 """
 
 import struct
@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import msgpack
 
 from dart.ids import Attempt, AttemptRef, StoreId, TaskId
-from dart.wire.messages import Result
+from dart.wire.messages import Named, Result
 
 MAGIC = b"DARTSPL1"
 _HEAD = struct.Struct(">II")
 _RESULT = 1
 _FORGET = 2
-_CONTENT_STARTS = (b"\x9c\x01", b"\x92\x02")
-"""Arrays of 12 and 2 elements with the kind of record: how every content begins."""
+_CONTENT_STARTS = (b"\x9c\x01", b"\x9d\x01", b"\x92\x02")
+"""Arrays of 12, 13 and 2 elements with the kind of record: how every content begins."""
 
 
 def pack_result(store_id: StoreId, result: Result) -> bytes:
@@ -41,6 +41,7 @@ def pack_result(store_id: StoreId, result: Result) -> bytes:
             result.success,
             result.error_code,
             bytes(result.payload),
+            *([result.blobs] if result.blobs else []),
         ],
         use_bin_type=True,
         unicode_errors="surrogatepass",
@@ -114,7 +115,8 @@ def _take(content: bytes, results: dict[AttemptRef, tuple[StoreId, Result]], for
         else:
             _, store_id, task_id, incarnation, number, *rest = record
             ref = _ref(task_id, incarnation, number)
-            results[ref] = (StoreId(store_id), Result(ref, *rest))
+            blobs = tuple(Named(*blob) for blob in rest[7]) if len(rest) > 7 else ()
+            results[ref] = (StoreId(store_id), Result(*(ref, *rest[:7], blobs)))
     except Exception:  # noqa: BLE001 - a disk may hold anything; what cannot be read is moved aside
         return False
     return True

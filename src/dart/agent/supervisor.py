@@ -322,6 +322,8 @@ class Supervisor:
                 if answer.kind == wire.ENDED and runner.given.pop(answer.ref, None) is None:
                     self._broken(state, runner, "killed, since it answered for a task that it does not have")
                     return answers[:index]
+                if answer.kind >= wire.ROOM:
+                    runner.blobs.take(answer, runner.given)
         except BrokenStreamError:
             self._broken(state, runner, "killed, since it wrote into a descriptor of its runner")
             return []

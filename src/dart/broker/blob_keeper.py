@@ -1,9 +1,11 @@
-"""Lets blobs go that nothing refers to any more, some time after their last use."""
+"""Has blobs read and written for agents, and lets those go that nothing refers to, some time after their last use."""
 
 import asyncio
 import logging
 
+from dart.broker.blob_arrivals import BlobArrivals
 from dart.broker.blob_pieces import BlobPieces
+from dart.broker.core.commands import BlobOrder, ReadBlob
 from dart.broker.service import Service
 from dart.broker.store.blobs import Blobs
 from dart.errors import DartError
@@ -27,9 +29,16 @@ class BlobKeeper:
         self._blobs = blobs
         self._service = service
         self._seconds = seconds
-        self.pieces = BlobPieces(blobs, service)
-        """What agents get of them."""
+        self._pieces = BlobPieces(blobs, service)
+        self._arrivals = BlobArrivals(blobs, service)
         self._task: asyncio.Task[None] | None = None
+
+    def do(self, order: BlobOrder) -> None:
+        """What agents get of blobs and what they send of them; the events follow."""
+        if isinstance(order, ReadBlob):
+            self._pieces.read(order)
+        else:
+            self._arrivals.do(order)
 
     def start(self) -> None:
         """Look from now on."""
@@ -40,7 +49,8 @@ class BlobKeeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self.pieces.close()
+        await self._pieces.close()
+        await self._arrivals.close()
         await asyncio.to_thread(self._blobs.keep_times)
 
     async def sweep(self) -> int:

@@ -104,8 +104,8 @@ class Service:
         self.on_results: Callable[[JobId], None] = lambda _job: None
         """Called when outcomes of a job are durable."""
         self.on_answer: Callable[[out.Answered], None] = lambda _answered: None
-        self.on_blob: Callable[[out.ReadBlob], None] = lambda _order: None
-        """Called when an agent answers a HEARTBEAT or a question; when it wants a piece of a blob (`BlobRead`)."""
+        self.on_blob: Callable[[out.BlobOrder], None] = lambda _order: None
+        """Called when an agent answers a HEARTBEAT or a question; when blobs are to be read or written for one."""
         self.on_happened: Callable[[Sequence[Happening], bool], None] = lambda _happened, _void: None
         """Called with what people may watch when it is durable; with True when it and all of before became void."""
 
@@ -123,7 +123,7 @@ class Service:
             out.Send: delivery.give,
             out.SendTasks: delivery.give,
             out.EndSession: delivery.give,
-            out.ReadBlob: lambda order: self.on_blob(order),  # noqa: PLW0108 - set after the start
+            **dict.fromkeys(out.BlobOrder.__args__, lambda order: self.on_blob(order)),  # noqa: PLW0108 - set after the start
             out.ShutOut: lambda order: gate.shut_out(order.agent_id),
             out.Reply: self._questions.reply,
             out.Refuse: self._questions.refuse,
@@ -162,8 +162,7 @@ class Service:
 
     def knows(self, agent_id: AgentId) -> bool:
         """Whether an agent with this key may connect."""
-        known = self._enrolments.get(agent_id)
-        return known is not None and not known.revoked_at_ms
+        return (known := self._enrolments.get(agent_id)) is not None and not known.revoked_at_ms
 
     def post(self, events: Sequence[Event]) -> None:
         """Take events that nobody waits for; while there is no core they are dropped."""
@@ -336,6 +335,7 @@ class Service:
         self._events.clear()
         self._lazy.clear()
         self._cache.clear()
+        self.on_blob(out.LeaveAllBlobs())
         self._delivery.void()
         for entry in self._outbox.void():
             if isinstance(entry, Barrier):
@@ -393,5 +393,5 @@ class Service:
         self._alarm.set(self._reactor.next_deadline(), now)
 
     def _unavailable(self) -> UnavailableError:
-        trouble = self.trouble or "the server is stopping"
-        return UnavailableError(f"Not possible now: {trouble}. Try again in a moment.", retry_after=1)
+        why = self.trouble or "the server is stopping"
+        return UnavailableError(f"Not possible now: {why}. Try again in a moment.", retry_after=1)

@@ -1,18 +1,20 @@
-"""Bodies with payloads: TASKS and RESULTS, where a microsecond a task counts, and BLOB.
+"""Bodies with payloads: TASKS and RESULTS, where a microsecond a task counts, and pieces of blobs.
 
 What many items of a batch have in common stands once, in a table, and items name its row.
 """
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from dart.ids import Attempt, AttemptRef
 from dart.limits import Limits
 from dart.wire.cold import CREDIT, INT32_MAX
-from dart.wire.messages import Ask, Blob, Lease, Result, Results, Tasks
+from dart.wire.messages import Ask, Blob, BlobPiece, Lease, Named, Result, Results, Tasks
 from dart.wire.payloads import Packer, Slicer
 from dart.wire.schema import BYTES_32, ID_MAX, TIME_MS_MAX, Wrong, leading, listed, number, shown, text, whole
+
+Piece = TypeVar("Piece", Blob, BlobPiece)
 
 _tuple = tuple.__new__
 _TRACEPARENT_CHARS_MAX = 255
@@ -69,17 +71,17 @@ def read_tasks(body: Any, slicer: Slicer, limits: Limits) -> Tasks:
 def write_results(message: Results, packer: Packer, limits: Limits) -> list[Any]:
     """`[[[worker, host] ..], [result ..], credit or nil]`.
 
-    A result: `[task, incarnation, number, row, start in ms, duration in s, success, error code, frame, size]`.
+    A result: `[task, incarnation, number, row, start in ms, duration in s, success, error code, frame, size]`. One that
+    names blobs has them at its end: `[[SHA-256, size] ..]`.
     """
     rows: dict[tuple[str, str], int] = {}
-    items = []
-    for ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload in message.results:
+    items: list[tuple[Any, ...]] = []
+    for ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload, blobs in message.results:
         task_id, (incarnation, attempt) = ref
         row = rows.setdefault((worker, host), len(rows))
         frame, size = packer.add(payload)
-        items.append(
-            (task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size)
-        )
+        item = (task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size)
+        items.append((*item, blobs) if blobs else item)
     return [list(rows), items, None if message.credit is None else CREDIT.write(message.credit, limits)]
 
 
@@ -97,14 +99,14 @@ def read_results(body: Any, slicer: Slicer, limits: Limits) -> Results:
             (text(worker, "worker", most=limits.name_chars_max), text(host, "host", most=limits.name_chars_max))
         )
     results = [
-        _read_result(leading(item, "results", 10), rows, slicer)
+        _read_result(leading(item, "results", 11, appended=1), rows, slicer, limits)
         for item in listed(items, "results", most=limits.batch_items_max)
     ]
     return Results(tuple(results), None if credit is None else CREDIT.read(credit, "credit", limits))
 
 
-def _read_result(item: list[Any], rows: list[tuple[str, str]], slicer: Slicer) -> Result:
-    task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size = item
+def _read_result(item: list[Any], rows: list[tuple[str, str]], slicer: Slicer, limits: Limits) -> Result:
+    task_id, incarnation, attempt, row, start_time_ms, duration_seconds, success, error_code, frame, size, *more = item
     _check_reference(task_id, incarnation, attempt)
     _check_place(row, len(rows), frame, size)
     if type(start_time_ms) is not int or not -TIME_MS_MAX <= start_time_ms <= TIME_MS_MAX:
@@ -118,7 +120,16 @@ def _read_result(item: list[Any], rows: list[tuple[str, str]], slicer: Slicer) -
     ref = _tuple(AttemptRef, (task_id, _tuple(Attempt, (incarnation, attempt))))
     worker, host = rows[row]
     payload = slicer.take(frame, size)
-    return _tuple(Result, (ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload))
+    blobs = _read_named(more[0], limits) if more else ()
+    return _tuple(Result, (ref, worker, host, start_time_ms, duration_seconds, success, error_code, payload, blobs))
+
+
+def _read_named(value: Any, limits: Limits) -> tuple[Named, ...]:
+    named = []
+    for item in listed(value, "blobs", most=limits.blobs_per_task_max):
+        sha256, size = leading(item, "blobs", 2)
+        named.append(Named(BYTES_32.read(sha256, "sha256", limits), whole(size, "size")))
+    return tuple(named)
 
 
 def _check_reference(task_id: Any, incarnation: Any, attempt: Any) -> None:
@@ -134,20 +145,20 @@ def _check_place(row: Any, rows: int, frame: Any, size: Any) -> None:
         raise Wrong("an item must name a row of its table, a payload frame and a size")
 
 
-def write_blob(message: Blob, packer: Packer, _limits: Limits) -> list[Any]:
+def write_piece(message: Blob | BlobPiece, packer: Packer, _limits: Limits) -> list[Any]:
     """`[SHA-256, offset, total, size]`, with the data as the one payload."""
     _, size = packer.add(message.data)
     return [message.sha256, message.offset, message.total, size]
 
 
-def read_blob(body: Any, slicer: Slicer, limits: Limits) -> Blob:
-    """The opposite of `write_blob`.
+def read_piece(message: type[Piece], body: Any, slicer: Slicer, limits: Limits) -> Piece:
+    """The opposite of `write_piece`.
 
     Raises:
         Wrong: Something is not as specified.
     """
-    sha256, offset, total, size = leading(body, "BLOB", 4)
-    return Blob(
+    sha256, offset, total, size = leading(body, "a piece of a blob", 4)
+    return message(
         BYTES_32.read(sha256, "sha256", limits),
         whole(offset, "offset"),
         whole(total, "total"),

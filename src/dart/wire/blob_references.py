@@ -5,9 +5,9 @@ has: whoever asks for it is told so, and nothing comes of it.
 """
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
-from dart.wire.messages import Buffer
+from dart.wire.messages import Buffer, Named
 
 MARK: Final = b"\xc7\x28\x03"
 """What a reference to a blob begins with inside an encoded value: the head of an extension 3 of 40 bytes."""
@@ -15,14 +15,6 @@ HASH_BYTES: Final = 32
 ENCODED: Final = 1 << 63
 """In the size of a reference: the blob is an encoded value, which stands in the reference's place."""
 _REFERENCE: Final = re.compile(rb"\xc7\x28\x03(?=(.{32})(.{8}))", re.DOTALL)
-
-
-class Named(NamedTuple):
-    """A blob that a payload may refer to."""
-
-    sha256: bytes
-    size: int
-    """Bytes of the blob, as the reference says."""
 
 
 def named_in(payload: bytes) -> set[bytes]:

@@ -5,6 +5,7 @@ outside is read strictly and never raises: it becomes a `Frame` or a `Malformed`
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgpack
@@ -18,6 +19,7 @@ from dart.wire.messages import (
     AgentMessage,
     Ask,
     Blob,
+    BlobPiece,
     BrokerMessage,
     Buffer,
     ErrorCode,
@@ -57,8 +59,9 @@ def _cold(number: int, message: type[Message], body: Kind) -> _Form:
 _FORMS = (
     *(_cold(*cold) for cold in COLD),
     _Form(7, Results, batches.write_results, batches.read_results),
+    _Form(10, BlobPiece, batches.write_piece, partial(batches.read_piece, BlobPiece)),
     _Form(34, Tasks, batches.write_tasks, batches.read_tasks),
-    _Form(38, Blob, batches.write_blob, batches.read_blob),
+    _Form(38, Blob, batches.write_piece, partial(batches.read_piece, Blob)),
     _Form(39, Ask, batches.write_ask, batches.read_ask),
 )
 _BY_CLASS = {form.message: form for form in _FORMS}

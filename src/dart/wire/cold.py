@@ -52,7 +52,7 @@ _NEXT_SERVER = record(messages.NextServer, port=integer(1, PORT_MAX), public_key
 
 WELCOME = record(
     messages.Welcome,
-    appended=1,
+    appended=2,
     version=integer(1, 255),
     session=integer(1),
     store_id=hexadecimal(),
@@ -71,6 +71,7 @@ WELCOME = record(
     forget=_RECONCILED,
     hold=_RECONCILED,
     next=at_most_one(_NEXT_SERVER),
+    blob_bytes_max=integer(),
 )
 
 _START = record(messages.Start, ref=REFERENCE, start_time_ms=integer(-TIME_MS_MAX, TIME_MS_MAX))
@@ -110,6 +111,7 @@ COLD = (
     Cold(35, messages.Recall, record(messages.Recall, attempts=_ATTEMPTS)),
     Cold(36, messages.Ack, record(messages.Ack, attempts=_ATTEMPTS)),
     Cold(37, messages.Cancel, record(messages.Cancel, attempts=_ATTEMPTS)),
+    Cold(40, messages.BlobAsk, record(messages.BlobAsk, sha256=BYTES_32, offset=integer(), size=integer(1))),
     Cold(
         65,
         messages.Heartbeat,

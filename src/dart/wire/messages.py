@@ -16,6 +16,14 @@ PROTOCOL_VERSIONS = (1,)
 Buffer = bytes | memoryview
 
 
+class Named(NamedTuple):
+    """A blob that a payload may refer to."""
+
+    sha256: bytes
+    size: int
+    """Bytes of the blob, as the reference says."""
+
+
 # ---- agent -> broker ----
 
 
@@ -108,6 +116,8 @@ class Result(NamedTuple):
     """`errors.TaskErrorCode`; 0 on success or when the method raised."""
     payload: Buffer
     """A portable value: what the method returned, or the error's text."""
+    blobs: tuple[Named, ...] = ()
+    """Those that the value refers to and that the agent has for the broker to fetch."""
 
 
 class Results(NamedTuple):
@@ -125,6 +135,16 @@ class BlobGet(NamedTuple):
     size: int
     ref: AttemptRef | None = None
     """The lease whose parameter names it; without one nothing is answered."""
+
+
+class BlobPiece(NamedTuple):
+    """A piece of a large value that a result of this agent names; answers a BLOB_ASK."""
+
+    sha256: bytes
+    offset: int
+    total: int
+    """Size of the whole value in bytes; 0: it cannot be read any more, and another result follows."""
+    data: Buffer
 
 
 class Told(NamedTuple):
@@ -175,6 +195,8 @@ class Welcome(NamedTuple):
     """Results of another store or above its highest id: keep them and say so."""
     next: NextServer | None = None
     """While the broker's key changes: where the new one counts."""
+    blob_bytes_max: int = 0
+    """A larger blob is not taken with a result; 0: none is, the broker does not know them."""
 
 
 class Lease(NamedTuple):
@@ -224,6 +246,14 @@ class Blob(NamedTuple):
     total: int
     """Size of the whole value in bytes; 0: the broker does not have it, or that lease does not name it."""
     data: Buffer
+
+
+class BlobAsk(NamedTuple):
+    """Asks for a piece of a blob that a result names; a BLOB_PIECE answers."""
+
+    sha256: bytes
+    offset: int
+    size: int
 
 
 class Ask(NamedTuple):
@@ -297,9 +327,22 @@ class ErrorCode:
 
 
 AgentMessage = (
-    Hello | Credit | Released | Started | Progress | Log | Results | BlobGet | Told | Heartbeat | Drain | Bye | Error
+    Hello
+    | Credit
+    | Released
+    | Started
+    | Progress
+    | Log
+    | Results
+    | BlobGet
+    | Told
+    | BlobPiece
+    | Heartbeat
+    | Drain
+    | Bye
+    | Error
 )
-BrokerMessage = Welcome | Tasks | Recall | Ack | Cancel | Blob | Ask | Heartbeat | Drain | Bye | Error
+BrokerMessage = Welcome | Tasks | Recall | Ack | Cancel | Blob | Ask | BlobAsk | Heartbeat | Drain | Bye | Error
 Message = AgentMessage | BrokerMessage
 
 

@@ -6,7 +6,7 @@ import queue
 
 import pytest
 
-from dart.agent.blob_cache import BlobCache, Missing
+from dart.agent.blob_cache import BlobCache
 from dart.agent.blob_events import (
     BlobCrowded,
     BlobFault,
@@ -18,6 +18,7 @@ from dart.agent.blob_events import (
     BlobReady,
     BlobWrite,
 )
+from dart.agent.made_blobs import Missing
 from dart.limits import Limits
 
 SECONDS = 10.0

@@ -3,6 +3,7 @@
 import pytest
 
 from dart.agent import spool_file
+from dart.wire.messages import Named
 from harness.agent_recorder import OTHER_STORE, STORE, ref, result
 
 RECORDS = [spool_file.pack_result(STORE, result(n, b"payload %d" % n)) for n in range(1, 4)]
@@ -18,14 +19,20 @@ def test_what_is_written_is_read():
     odd = result(2**63 - 1)._replace(
         worker="w\udc80ä", success=False, error_code=105, start_time_ms=-1, duration_seconds=0.1
     )
+    naming = result(2)._replace(blobs=(Named(b"h" * 32, 5), Named(b"i" * 32, 2**62)))
     data = (
         spool_file.MAGIC
         + spool_file.pack_result(STORE, result(1))
         + spool_file.pack_result(OTHER_STORE, odd)
+        + spool_file.pack_result(STORE, naming)
         + spool_file.pack_forget([ref(1), ref(7)])
     )
     contents = spool_file.read_segment(data)
-    assert contents.results == {ref(1): (STORE, result(1)), odd.ref: (OTHER_STORE, odd)}
+    assert contents.results == {
+        ref(1): (STORE, result(1)),
+        odd.ref: (OTHER_STORE, odd),
+        naming.ref: (STORE, naming),
+    }
     assert contents.forgotten == {ref(1), ref(7)}
     assert (contents.whole_bytes, contents.damaged_bytes) == (len(data), 0)
 

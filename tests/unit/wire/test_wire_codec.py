@@ -116,7 +116,7 @@ def test_later_versions_may_append():
         1,
         7,
         9,
-        [[["w", "h", "new"]], [[1, 1, 1, 0, 0, 0, True, 0, 0, 1, "new"]], [1, 2, 3, "new"], "new"],
+        [[["w", "h", "new"]], [[1, 1, 1, 0, 0, 0, True, 0, 0, 1, [], "new"]], [1, 2, 3, "new"], "new"],
         "new",
     ]
     assert decode_from_agent([msgpack.packb(header), b"x"], LIMITS) == Frame(9, results(b"x"))

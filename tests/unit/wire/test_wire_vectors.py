@@ -42,7 +42,13 @@ def sub_message(name, members):
         "Started": messages.Start,
         "Progress": messages.ProgressReport,
     }[name]
-    return cls(**{key: reference(item) if key == "ref" else unhex(item) for key, item in members.items()})
+    return cls(**{key: member(key, item) for key, item in members.items()})
+
+
+def member(key, item):
+    if key == "blobs":
+        return tuple(messages.Named(*map(unhex, blob)) for blob in item)
+    return reference(item) if key == "ref" else unhex(item)
 
 
 def unhex(item):

@@ -2,8 +2,20 @@
 
 from collections.abc import Sequence
 
-from dart.agent.blob_events import BlobCrowded, BlobFault, BlobGone, BlobHere, BlobReady
-from dart.agent.core import auditing, blobs, credit, dispatch, leaving, outcomes, questions, reports, session, slots
+from dart.agent.blob_events import BlobCrowded, BlobFault, BlobGone, BlobHere, BlobMade, BlobReady, PieceRead
+from dart.agent.core import (
+    auditing,
+    blobs,
+    credit,
+    dispatch,
+    leaving,
+    outcomes,
+    questions,
+    reports,
+    result_blobs,
+    session,
+    slots,
+)
 from dart.agent.core.state import Identity, State, new_state
 from dart.agent.events import (
     Answered,
@@ -115,7 +127,7 @@ class AgentCore:
                 session.on_first_runner(state)
             case RunnerDied():
                 slots.on_runner_died(state, event)
-            case BlobHere() | BlobReady() | BlobFault() | BlobCrowded() | BlobGone():
+            case BlobHere() | BlobReady() | BlobFault() | BlobCrowded() | BlobGone() | BlobMade() | PieceRead():
                 _on_blob(state, event)
             case Answered():
                 questions.on_answered(state, event)
@@ -143,11 +155,19 @@ def _on_disk(state: State, event: SpoolFull | SpoolRoom | AuditStuck | AuditGoes
             state.say("info", "the audit log is written again")
 
 
-def _on_blob(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone) -> None:
-    if isinstance(event, BlobGone):
-        blobs.on_gone(state, event)
-    elif event.sha256 not in state.blobs_going:
-        _on_blob_that_stays(state, event)
+def _on_blob(
+    state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded | BlobGone | BlobMade | PieceRead
+) -> None:
+    match event:
+        case BlobGone():
+            blobs.on_gone(state, event)
+        case BlobMade():
+            result_blobs.on_made(state, event)
+        case PieceRead():
+            outcomes.on_piece_read(state, event)
+        case _:
+            if event.sha256 not in state.blobs_going:
+                _on_blob_that_stays(state, event)
 
 
 def _on_blob_that_stays(state: State, event: BlobHere | BlobReady | BlobFault | BlobCrowded) -> None:

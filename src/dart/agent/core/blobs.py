@@ -8,20 +8,14 @@ from itertools import islice
 from typing import Final
 
 from dart.agent.blob_events import BlobCrowded, BlobFault, BlobFind, BlobGone, BlobHere, BlobLack, BlobReady, BlobWrite
-from dart.agent.core.state import Phase, Session, State, Wanted, WantedStage
+from dart.agent.core.state import Phase, State, Wanted, WantedStage
 from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
-from dart.wire.blob_references import Named
-from dart.wire.messages import Blob, BlobGet, ProgressReport
+from dart.wire.messages import Blob, BlobGet, Named, ProgressReport
+from dart.wire.piece_window import TELL_SECONDS, adapted, share_of
 
 TRIES_MAX: Final = 2
 """A blob that came damaged so often is not asked for again."""
-PIECES_AT_FIRST: Final = 2
-"""Under way in a new session; more, as long as they come soon."""
-SOON_SECONDS: Final = 0.5
-"""A piece that took longer makes room for others: CANCEL must not wait behind many of them."""
-TELL_SECONDS: Final = 1.0
-"""Between two reports of how far a blob is."""
 TOLD_MAX: Final = 16
 """Tasks for which it is told how far a blob is."""
 
@@ -117,7 +111,11 @@ def look_again(state: State) -> None:
         for sha256, wanted in crowded:
             wanted.stage = WantedStage.LOOKING
             state.commands.append(BlobFind(sha256, wanted.size))
-    elif crowded and not any(held.blobs and ref not in state.waiting for ref, held in state.held.items()):
+    elif (
+        crowded
+        and not state.offered
+        and not any(held.blobs and ref not in state.waiting for ref, held in state.held.items())
+    ):
         sha256, wanted = crowded[0]
         reason = (
             f"it has {wanted.size} bytes, and what other tasks wait for fills this worker's cache of "
@@ -145,7 +143,7 @@ def on_piece(state: State, message: Blob) -> None:
         return
     if _refuse(state, message.sha256, wanted):
         return
-    _adapt(state.session, state.now - wanted.asked_at)
+    state.session.pieces = adapted(state.session.pieces, state.now - wanted.asked_at)
     wanted.received += size
     wanted.asked = max(wanted.asked, wanted.received)
     wanted.asked_at = state.now
@@ -161,11 +159,6 @@ def _look_for(state: State, sha256: bytes, wanted: Wanted, total: int) -> None:
     else:
         reason = "the server does not have it; send it again, and then the task"
         _lack(state, sha256, wanted, TaskErrorCode.BLOB_MISSING, reason)
-
-
-def _adapt(session: Session, seconds: float) -> None:
-    """More under way while pieces follow one another closely, fewer on a slow link."""
-    session.pieces = session.pieces + 1 if seconds < SOON_SECONDS else max(1, session.pieces // 2)
 
 
 def _refuse(state: State, sha256: bytes, wanted: Wanted) -> bool:
@@ -205,15 +198,14 @@ def on_welcome(state: State) -> None:
 
 
 def ask_on(state: State) -> None:
-    """Ask for what fits: blobs share what may be under way, so that a small one does not wait for a large one."""
+    """Ask for what fits."""
     if state.phase is not Phase.LIVE or not state.blobs:
         return
-    limits, session = state.limits, state.session
+    limits = state.limits
     fetching = list(islice(_fetching(state), limits.blob_fetches_max))
     if not fetching:
         return
-    window = min(session.pieces, max(1, limits.blob_fetch_bytes_max // limits.blob_piece_bytes))
-    share = max(1, window // len(fetching)) * limits.blob_piece_bytes
+    share = share_of(state.session.pieces, len(fetching), limits)
     for sha256, wanted in fetching:
         if wanted.asked > wanted.received and _silent_at(state, wanted) <= state.now:
             wanted.asked = wanted.received

@@ -32,7 +32,13 @@ def prefetch(state: State, slots: int) -> int:
 
 def is_full(state: State) -> bool:
     """Whether disk or spool take nothing more: a file cannot be written, or too many results wait for their ACK."""
-    return state.spool_full or state.audit_stuck or state.kept_bytes >= state.limits.spool_bytes_max
+    return state.spool_full or state.audit_stuck or _waiting_too_much(state)
+
+
+def _waiting_too_much(state: State) -> bool:
+    """Blobs that wait leave room in the cache for those that tasks need and make."""
+    limits = state.limits
+    return state.kept_bytes >= limits.spool_bytes_max or state.offered_bytes > limits.blob_cache_bytes_max // 2
 
 
 def wanted(state: State) -> int:
@@ -95,11 +101,13 @@ def covers(state: State, leases: Sequence[Lease]) -> bool:
 
 def say_when_full(state: State) -> None:
     """Tell people once when the results that wait for their ACK stop this agent."""
-    full = state.kept_bytes >= state.limits.spool_bytes_max
+    full = _waiting_too_much(state)
     if full and not state.full_said:
+        limits = state.limits
         state.say(
             "warning",
-            f"results of {state.kept_bytes} bytes wait for the broker, the limit is {state.limits.spool_bytes_max} "
-            "(spool_bytes_max): no more tasks are taken until some are acknowledged",
+            f"results of {state.kept_bytes} bytes and blobs of {state.offered_bytes} wait for the broker; the limits "
+            f"are {limits.spool_bytes_max} (spool_bytes_max) and half of {limits.blob_cache_bytes_max} "
+            "(blob_cache_bytes_max): no more tasks are taken until some are acknowledged",
         )
     state.full_said = full

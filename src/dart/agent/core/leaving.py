@@ -78,7 +78,9 @@ def end_when_due(state: State) -> None:
             state.flush_until = state.now + FLUSH_SECONDS
         if not outcomes.all_acknowledged(state) and state.now < state.flush_until:
             return
-        state.send(Bye("stopped"))
+        # BYE would give up the tasks whose results wait for their blobs: there are those few, and they may be large.
+        if not state.offered:
+            state.send(Bye("stopped"))
         state.commands.append(Disconnect(GOODBYE_SECONDS))
     elif state.phase is Phase.CONNECTING:
         state.commands.append(Disconnect(0.0))

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from dart.agent.core import auditing, credit
+from dart.agent.blob_events import PieceRead
+from dart.agent.core import auditing, credit, result_blobs
 from dart.agent.core.state import SPOOLED_EARLIER, Held, Kept, Phase, SpoolMode, State
 from dart.agent.events import RunnerResult, SpoolForget, SpoolWrite, Started
 from dart.errors import TaskErrorCode
@@ -29,6 +30,7 @@ def keep(state: State, held: Held, result: RunnerResult) -> None:
             result.success,
             result.error_code,
             result.payload,
+            result_blobs.named(state, held, result),
         ),
     )
 
@@ -51,6 +53,7 @@ def portable_text(text: str) -> bytes:
 def _keep(state: State, held: Held, result: Result) -> None:
     store_id = held.store_id
     auditing.note(state, held, result)
+    result_blobs.hand_over(state, held, result)
     state.kept[result.ref] = Kept(result, store_id, kept_at=state.now)
     state.kept_bytes += _size(result)
     state.unspooled.append(result.ref)
@@ -67,6 +70,7 @@ def on_started(state: State, event: Started) -> None:
     for store_id, result in event.stored:
         state.kept[result.ref] = Kept(result, store_id, write_number=SPOOLED_EARLIER, kept_at=state.now)
         state.kept_bytes += _size(result)
+        result_blobs.on_stored(state, result)
         if not state.identity.store_id:
             state.store_id = store_id
 
@@ -79,6 +83,7 @@ def forget(state: State, refs: Iterable[AttemptRef]) -> None:
         if kept is None:
             continue
         state.kept_bytes -= _size(kept.result)
+        result_blobs.let(state, kept.result)
         if kept.sent:
             state.session.in_flight -= 1
             state.session.in_flight_bytes -= len(kept.result.payload)
@@ -165,7 +170,7 @@ def _next_batch(state: State, welcome: Welcome) -> list[Result]:
         if kept is not None:
             if not _on_disk_first(state, kept):
                 break
-            _fit(state, kept, min(welcome.value_bytes_max, welcome.frame_bytes_max))
+            _fit(state, kept, welcome)
             size = len(kept.result.payload)
             if batch and batch_bytes + size > welcome.batch_bytes_max:
                 break
@@ -184,17 +189,42 @@ def _on_disk_first(state: State, kept: Kept) -> bool:
     return kept.write_number != 0 and kept.write_number <= state.synced
 
 
-def _fit(state: State, kept: Kept, bytes_max: int) -> None:
+def _fit(state: State, kept: Kept, welcome: Welcome) -> None:
     """A value that the broker would not take becomes an error that names both sizes."""
-    size = len(kept.result.payload)
-    if size <= bytes_max:
-        return
-    text = (
-        f"the result has {size} bytes, the broker takes {bytes_max} (value_bytes_max); return less or raise the limit"
-    )
-    payload = portable_text(text)
-    state.kept_bytes -= size - len(payload)
-    kept.result = kept.result._replace(success=False, error_code=TaskErrorCode.TOO_LARGE, payload=payload)
+    result = kept.result
+    size, most, limit = len(result.payload), min(welcome.value_bytes_max, welcome.frame_bytes_max), "value_bytes_max"
+    if size <= most:
+        size, most, limit = (
+            max((blob.size for blob in result.blobs), default=0),
+            welcome.blob_bytes_max,
+            "blob_bytes_max",
+        )
+    if size > most:
+        text = f"the result has {size} bytes, the broker takes {most} ({limit}); return less or raise the limit"
+        _spoil(state, kept, TaskErrorCode.TOO_LARGE, text)
+
+
+def _spoil(state: State, kept: Kept, code: int, text: str) -> None:
+    """A result that cannot be delivered becomes an error."""
+    former, payload = kept.result, portable_text(text)
+    kept.result = former._replace(success=False, error_code=code, payload=payload, blobs=())
+    state.kept_bytes += _size(kept.result) - _size(former)
+    result_blobs.let(state, former)
+
+
+def on_piece_read(state: State, event: PieceRead) -> None:
+    """A piece of a blob that results name goes out. Where it is lost, the broker gets errors in their place."""
+    for ref in result_blobs.on_read(state, event):
+        kept = state.kept[ref]
+        if kept.sent and state.phase is Phase.LIVE:
+            kept.sent = False
+            state.session.in_flight -= 1
+            state.session.in_flight_bytes -= len(kept.result.payload)
+            state.to_send.append(ref)
+        text = (
+            f"the blob {event.sha256.hex()}, which the result names, cannot be read from this worker's cache any more"
+        )
+        _spoil(state, kept, TaskErrorCode.BLOB_UNAVAILABLE, text)
 
 
 def all_acknowledged(state: State) -> bool:

@@ -2,7 +2,7 @@
 
 from operator import itemgetter
 
-from dart.agent.core import blobs, credit, leaving, outcomes, questions, reports, slots
+from dart.agent.core import blobs, credit, leaving, outcomes, questions, reports, result_blobs, slots
 from dart.agent.core.state import Fate, Phase, Session, State
 from dart.agent.core.terms import within_bounds
 from dart.agent.events import Connect, Disconnect, FrameArrived, Joined, LinkDown, LinkUp, Remember, Revoked
@@ -12,6 +12,7 @@ from dart.wire.messages import (
     Ack,
     Ask,
     Blob,
+    BlobAsk,
     Bye,
     Cancel,
     Drain,
@@ -143,7 +144,7 @@ def on_frame(state: State, event: FrameArrived) -> None:
 
 
 def _act(
-    state: State, sequence: int, message: Tasks | Ack | Cancel | Recall | Ask | Heartbeat | Drain | Bye | Blob
+    state: State, sequence: int, message: Tasks | Ack | Cancel | Recall | Ask | Heartbeat | Drain | Bye | Blob | BlobAsk
 ) -> None:
     match message:
         case Tasks():
@@ -167,8 +168,15 @@ def _act(
             leaving.on_drain(state, message)
         case Bye():
             lose(state, f"the server leaves ({message.reason})")
-        case _:  # Blob
-            blobs.on_piece(state, message)
+        case _:
+            _on_blob(state, message)
+
+
+def _on_blob(state: State, message: Blob | BlobAsk) -> None:
+    if isinstance(message, Blob):
+        blobs.on_piece(state, message)
+    elif not result_blobs.on_ask(state, message):
+        lose(state, "the broker asks for more pieces of blobs than this agent reads at a time")
 
 
 def _on_welcome(state: State, welcome: Welcome) -> None:

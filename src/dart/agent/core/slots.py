@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dart.agent.core import auditing, blobs, outcomes
+from dart.agent.core import auditing, blobs, outcomes, result_blobs
 from dart.agent.core.credit import is_full, note_duration
 from dart.agent.core.dispatch import begin_next, take_back
 from dart.agent.core.state import Fate, Held, Phase, SlotState, State
@@ -154,12 +154,11 @@ def on_tasks_ended(state: State, event: TasksEnded) -> None:
         if held is None or held.slot != event.slot:
             state.say("warning", f"slot {event.slot} answered for task {result.ref.task_id}, which it does not have")
             continue
+        _keep(state, held, result)
         state.free(result.ref)
         slot.pipeline.remove(result.ref)
         begin_next(state, slot)
         note_duration(state, result.duration_seconds)
-        state.progress.pop(result.ref, None)
-        _keep(state, held, result)
 
 
 def _keep(state: State, held: Held, result: RunnerResult) -> None:
@@ -171,7 +170,8 @@ def _keep(state: State, held: Held, result: RunnerResult) -> None:
     else:
         # A runner cuts its errors; one that is longer was not written by it.
         text_bytes = 0 if result.success else 4 * state.limits.error_chars_max + 5
-        refusal = state.identity.policy.result_refusal(len(result.payload), least=text_bytes)
+        size = len(result.payload) + sum(blob.size for blob in result_blobs.named(state, held, result))
+        refusal = state.identity.policy.result_refusal(size, least=text_bytes)
         if refusal is None:
             outcomes.keep(state, held, result)
         else:
@@ -239,6 +239,7 @@ def _end_with_runner(state: State, slot: SlotState, ref: AttemptRef, reason: str
         # It began between our decision to kill its predecessor and the signal: no fault of its own, so it runs
         # again. On the way out it is left to the broker, which sees at BYE that it has no result.
         held.slot, held.fate = None, Fate.WANTED
+        state.unmake(held)
         auditing.note_end(state, held, "interrupted", slot.began_at, max(0.0, state.now - slot.began_at))
         if state.leaving:
             state.free(ref)

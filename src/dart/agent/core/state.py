@@ -4,12 +4,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from dart.agent.blob_events import BlobLet
+from dart.agent.blob_events import BlobFree, BlobLet
 from dart.agent.events import AuditEntry, Command, Say, Send, Slot
 from dart.agent.policy import Policy
 from dart.ids import AttemptRef, BootId, StoreId
 from dart.limits import Limits
 from dart.wire.messages import AgentMessage, Lease, NextServer, ProgressReport, Result, Welcome
+from dart.wire.piece_window import PIECES_AT_FIRST
 
 SPOOLED_EARLIER = -1
 NO_STORE = StoreId("")
@@ -82,6 +83,8 @@ class Held:
     fate: Fate = Fate.WANTED
     blobs: tuple[bytes, ...] = ()
     """What its parameter names."""
+    made: dict[bytes, int] = field(default_factory=dict)
+    """Blobs that it wrote so far, and their sizes."""
 
 
 class WantedStage(Enum):
@@ -182,7 +185,7 @@ class Session:
     """Results sent and not acknowledged."""
     in_flight_bytes: int = 0
     """Their payload."""
-    pieces: int = 2
+    pieces: int = PIECES_AT_FIRST
     """Pieces of blobs that may be under way."""
 
 
@@ -238,6 +241,11 @@ class State:
     # Results
     kept: dict[AttemptRef, Kept] = field(default_factory=dict)
     kept_bytes: int = 0
+    offered: dict[bytes, dict[AttemptRef, int]] = field(default_factory=dict)
+    """Blobs that these name, which of them do, and with which size."""
+    offered_bytes: int = 0
+    reading: int = 0
+    """Pieces of them that are being read."""
     to_send: deque[AttemptRef] = field(default_factory=deque)
     unspooled: deque[AttemptRef] = field(default_factory=deque)
     writes: int = 0
@@ -278,6 +286,14 @@ class State:
         self.waiting.pop(ref, None)
         for sha256 in held.blobs:
             self._let(sha256, ref)
+        self.unmake(held)
+
+    def unmake(self, held: Held) -> None:
+        """What an attempt made is not needed: no result names it."""
+        if held.made:
+            self.commands += map(BlobFree, held.made)
+            held.made.clear()
+            self.blob_let = True
 
     def _let(self, sha256: bytes, ref: AttemptRef) -> None:
         """One attempt less names this blob."""

@@ -12,7 +12,7 @@ from dart.broker.core.events import Token
 from dart.broker.core.records import Record
 from dart.errors import DartError
 from dart.ids import AgentId, AttemptRef, JobId, SessionId, TaskId
-from dart.wire.messages import BrokerMessage, Told
+from dart.wire.messages import BrokerMessage, Buffer, Told
 
 
 class Persist(NamedTuple):
@@ -59,6 +59,46 @@ class ReadBlob:
     sha256: bytes
     offset: int
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlob:
+    """Begin to write a blob that this agent has, or go on: `BlobGrew`, `BlobKept` or `BlobRefused` answers."""
+
+    session: SessionId
+    number: int
+    """Of this order in its session; what belongs to another one is void."""
+    agent_id: AgentId
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBlob:
+    """Write its next piece; answered as `OpenBlob`."""
+
+    session: SessionId
+    number: int
+    agent_id: AgentId
+    sha256: bytes
+    offset: int
+    data: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveBlob:
+    """Nothing more of it comes for now; what is here can be gone on with."""
+
+    agent_id: AgentId
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveAllBlobs:
+    """The same of all that is being written: the shell gives this order when the core is gone, and all sessions."""
+
+
+BlobOrder = ReadBlob | OpenBlob | WriteBlob | LeaveBlob | LeaveAllBlobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +171,7 @@ Command = (
     Persist
     | Send
     | SendTasks
-    | ReadBlob
+    | BlobOrder
     | EndSession
     | ShutOut
     | Reply

@@ -196,6 +196,37 @@ class BlobRead:
 
 
 @dataclass(frozen=True, slots=True)
+class BlobGrew:
+    """So many bytes of a blob that a result names are on the disk: answers `OpenBlob` and `WriteBlob`."""
+
+    session: SessionId
+    number: int
+    sha256: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobKept:
+    """All of a blob is durable, and has its hash."""
+
+    session: SessionId
+    number: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRefused:
+    """A blob cannot be written; or what came was not it, and nothing of that was kept."""
+
+    session: SessionId
+    number: int
+    sha256: bytes
+    reason: str
+    later: bool
+    """It may be possible later."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkersDrained:
     """Asks the agents of a name, or one of them, to finish and leave.
 
@@ -312,6 +343,9 @@ Event = (
     | WorkersPinged
     | WorkersAsked
     | BlobRead
+    | BlobGrew
+    | BlobKept
+    | BlobRefused
     | FrameArrived
     | SessionLost
     | TasksShortened

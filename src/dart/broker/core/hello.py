@@ -168,4 +168,5 @@ def _welcome(core: Core, agent: Agent, version: int, verdicts: Verdicts) -> Welc
         tuple(verdicts.forget),
         tuple(verdicts.hold),
         core.next_server,
+        limits.blob_bytes_max,
     )

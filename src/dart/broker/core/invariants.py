@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 from dart.broker.core.id_table import PAGE
 from dart.broker.core.lifecycle import HELD_STATES, OPEN_STATES, story
-from dart.broker.core.model import Agent, Job, JobStatus, Task, TaskState
+from dart.broker.core.model import Agent, Job, JobStatus, Session, Task, TaskState
 from dart.broker.core.placement import urgency
 from dart.broker.core.ready_queue import QueueKey, is_doomed, key_of
 from dart.broker.core.room import room_of
 from dart.broker.core.spares import may_be_asked
 from dart.broker.core.state import Core
 from dart.broker.core.tokens import earned, standing_jobs
-from dart.ids import AgentId, LeaseId
+from dart.ids import AgentId, LeaseId, TaskId
 
 
 class BrokenInvariantError(RuntimeError):
@@ -32,7 +32,16 @@ def check(core: Core) -> None:
     _check_placement(core)
     _check_timers(core)
     _require(
-        not (core.commands or core.ripe or core.freed or core.closed_leases or core.finished_jobs or core.cancels),
+        not (
+            core.commands
+            or core.ripe
+            or core.freed
+            or core.closed_leases
+            or core.finished_jobs
+            or core.cancels
+            or core.settled
+            or core.fetchers
+        ),
         "something of the last turn was left undone",
     )
 
@@ -197,6 +206,7 @@ def _check_agents(core: Core) -> None:
             _require(core.connected[agent.name][agent_id] is agent, f"agent {agent_id} is not under its name")
             flying = (sum(row[1] for row in session.in_flight), sum(row[2] for row in session.in_flight))
             _same(f"in flight to {agent_id}", (session.in_flight_tasks, session.in_flight_bytes), flying)
+            _check_arrivals(agent, session)
     live = sum(agent.session is not None for agent in core.agents.values())
     _same("sessions", len(core.sessions), live)
     _same("connected agents", sum(map(len, core.connected.values())), live)
@@ -209,6 +219,19 @@ def _check_agents(core: Core) -> None:
         _require(not core.enrolments[agent_id].revoked_at_ms, f"{agent_id} was revoked, yet kept as away")
     for agent_id in core.hungry:
         _require(not core.agents[agent_id].draining, f"{agent_id} drains, yet takes work")
+
+
+def _check_arrivals(agent: Agent, session: Session) -> None:
+    missing: dict[bytes, set[TaskId]] = {}
+    for task_id, arrival in session.arrivals.items():
+        held = agent.leases.get(task_id)
+        _require(held is not None and held.attempt == arrival.result.ref.attempt, f"result of {task_id} is nobody's")
+        _require(arrival.missing, f"the result of {task_id} waits for nothing")
+        for sha256 in arrival.missing:
+            missing.setdefault(sha256, set()).add(task_id)
+    _same(f"blobs from {agent.id}", {sha256: set(blob.tasks) for sha256, blob in session.coming.items()}, missing)
+    for blob in session.coming.values():
+        _require(0 <= blob.here <= blob.received <= blob.asked <= blob.size, f"{blob} has come in a wrong order")
 
 
 def _check_placement(core: Core) -> None:

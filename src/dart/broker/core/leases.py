@@ -2,6 +2,7 @@
 
 from heapq import heapify, heappush
 
+from dart.broker.core.arrivals import settle
 from dart.broker.core.delays import back_off, queue_again, wait_no_more
 from dart.broker.core.happenings import TaskEnded, tell_moved
 from dart.broker.core.lifecycle import HELD_STATES, Transition, move, story
@@ -48,6 +49,7 @@ def let_go(core: Core, agent: Agent, task: Task) -> None:
     core.ripe[agent.id] = None
     if held.recalled:
         recall_answered(core, agent)
+    settle(core, agent, task.id)
     if not agent.leases and agent.session is None:
         del core.agents[agent.id]
 

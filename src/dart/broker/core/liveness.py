@@ -2,6 +2,7 @@
 
 from heapq import heappop, heappush
 
+from dart.broker.core.arrivals import leave_all
 from dart.broker.core.commands import EndSession
 from dart.broker.core.events import TimePassed
 from dart.broker.core.happenings import tell_worker
@@ -117,6 +118,7 @@ def end_session(core: Core, agent: Agent, reason: str) -> None:
     disconnected(core, agent)
     core.hungry.pop(agent.id, None)
     core.held_up.pop(agent.id, None)
+    leave_all(core, agent)
     agent.session = None
     tell_worker(core, agent, "disconnected", reason)
     core.heard_at[agent.id] = session.heard_at

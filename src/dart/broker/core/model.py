@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from dart.broker.core.access import ApiKey, JoinToken
 from dart.broker.core.capabilities import Capabilities
+from dart.broker.core.coming import Arrival, Coming
 from dart.broker.core.id_table import IdTable
 from dart.ids import AgentId, Attempt, AttemptRef, BootId, JobId, JoinTokenId, LeaseId, SessionId, StoreId, TaskId
 from dart.wire.messages import BlobGet
+from dart.wire.piece_window import PIECES_AT_FIRST
 
 
 class JobStatus(IntEnum):
@@ -249,6 +251,13 @@ class Session:
     """For the next question whether they have arrived."""
     pieces_probe: tuple[int, int] = (0, 0)
     """Nonce of the HEARTBEAT that asks whether they have, and how many bytes went before it; nonce 0: none is out."""
+    arrivals: dict[TaskId, Arrival] = field(default_factory=dict)
+    coming: dict[bytes, Coming] = field(default_factory=dict)
+    """All that these miss."""
+    opened: int = 0
+    """`OpenBlob` orders so far."""
+    coming_pieces: int = PIECES_AT_FIRST
+    """Pieces of them that may be under way."""
 
 
 @dataclass(slots=True)

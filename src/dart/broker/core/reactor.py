@@ -17,7 +17,10 @@ from dart.broker.core.events import (
     AgentEnrolled,
     AgentJoined,
     AgentsRevoked,
+    BlobGrew,
+    BlobKept,
     BlobRead,
+    BlobRefused,
     Event,
     FrameArrived,
     JobDefined,
@@ -43,6 +46,7 @@ from dart.broker.core.events import (
     WorkersDrained,
     WorkersPinged,
 )
+from dart.broker.core.fetching import ask_on, on_blob_grew, on_blob_kept, on_blob_refused
 from dart.broker.core.happenings import Happening
 from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
 from dart.broker.core.keys import on_key_issued, on_key_withdrawn, on_keys_seen
@@ -66,7 +70,7 @@ from dart.broker.core.workers import (
     on_workers_pinged,
 )
 from dart.limits import Limits
-from dart.wire.messages import Cancel
+from dart.wire.messages import Ack, Cancel
 
 
 class Reactor:
@@ -108,6 +112,8 @@ class Reactor:
         keep_up(core, now)
         place(core, now)
         _send_cancels(core, now)
+        _acknowledge(core, now)
+        ask_on(core, now)
         if core.closed_leases:
             persist(core, LeasesClosed(tuple(core.closed_leases)))
             core.closed_leases = []
@@ -141,6 +147,16 @@ def _send_cancels(core: Core, now: float) -> None:
     core.cancels = {}
 
 
+def _acknowledge(core: Core, now: float) -> None:
+    """Tell each agent which results it may forget that had waited for their blobs."""
+    for agent_id, refs in core.settled.items():
+        agent = core.agents.get(agent_id)
+        if agent is not None and agent.session is not None:
+            for start in range(0, len(refs), core.limits.batch_items_max):
+                send(core, agent, Ack(tuple(refs[start : start + core.limits.batch_items_max])), now)
+    core.settled.clear()
+
+
 _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     FrameArrived: on_frame_arrived,
     TasksSubmitted: on_tasks_submitted,
@@ -166,6 +182,9 @@ _HANDLERS: dict[type, Callable[[Core, Any, float], None]] = {
     WorkersPinged: on_workers_pinged,
     WorkersAsked: on_workers_asked,
     BlobRead: on_blob_read,
+    BlobGrew: on_blob_grew,
+    BlobKept: on_blob_kept,
+    BlobRefused: on_blob_refused,
     Stopping: on_stopping,
     Noted: on_noted,
 }

@@ -92,6 +92,13 @@ def _unrecorded(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> bool:
     return task.state not in HELD_STATES or not holder_of(core, task).boot_id
 
 
+def adopt(core: Core, agent: Agent, task: Task, ref: AttemptRef) -> None:
+    """Make an attempt that counts the agent's lease again: its result has come, and its blobs are still to come."""
+    lease_id = new_lease_id(core)
+    _adopt(core, agent, task, ref, lease_id)
+    persist(core, LeaseAdded(lease_id, agent.id, (ref,)))
+
+
 def _adopt(core: Core, agent: Agent, task: Task, ref: AttemptRef, lease_id: LeaseId) -> None:
     if task.state in HELD_STATES:
         let_go(core, holder_of(core, task), task)

@@ -3,72 +3,47 @@
 from itertools import groupby
 from operator import itemgetter
 
+from dart.broker.core.arrivals import drop
 from dart.broker.core.events import TasksShortened
+from dart.broker.core.fetching import expect
 from dart.broker.core.foreign import denounce, is_foreign
-from dart.broker.core.happenings import TaskPrinted, TaskProgressed, tell_moved
-from dart.broker.core.leases import finish, give_back, lose, retry
-from dart.broker.core.lifecycle import Transition, move
-from dart.broker.core.model import Agent, HeldLease, Task, TaskState
-from dart.broker.core.spares import keep, recall_answered
+from dart.broker.core.happenings import TaskPrinted, TaskProgressed
+from dart.broker.core.leases import give_back, lose
+from dart.broker.core.model import Agent, HeldLease, TaskState
+from dart.broker.core.outcomes import began, take
+from dart.broker.core.spares import recall_answered
 from dart.broker.core.state import Core, is_beyond, send, session_of
-from dart.errors import TaskErrorCode
 from dart.ids import AttemptRef
-from dart.wire.messages import Ack, Credit, Log, Progress, Released, Result, Results, Started
-
-_NEVER_RETRIED = frozenset(
-    (
-        TaskErrorCode.IMPORT_FAILED,
-        TaskErrorCode.REFUSED,
-        TaskErrorCode.NOT_PORTABLE,
-        TaskErrorCode.TOO_LARGE,
-        TaskErrorCode.POLICY_REFUSED,
-        TaskErrorCode.MODULE_DIFFERS,
-        TaskErrorCode.BLOB_MISSING,
-    )
-)
-"""Errors that another run would meet again."""
+from dart.wire.messages import Ack, Credit, Log, Progress, Released, Results, Started
 
 
 def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
     """Record the outcomes that count; acknowledge all that this store can judge, or the agent would keep them."""
     foreign: list[AttemptRef] = []
-    beyond: set[AttemptRef] = set()
+    kept: set[AttemptRef] = set()
+    """By the agent: no word of them."""
+    arrivals = session_of(agent).arrivals
     for result in message.results:
+        if result.ref.task_id in arrivals:
+            drop(core, agent, result.ref.task_id)  # another result takes its place
         task = core.tasks.get(result.ref.task_id)
         if is_foreign(core, agent, result.ref):
             foreign.append(result.ref)
         elif task is None or task.attempt != result.ref.attempt or task.agent_id is None:
             core.late_results += 1
             if task is None and is_beyond(core, result.ref.task_id):
-                beyond.add(result.ref)  # not ours to judge: without an ACK the agent keeps it
+                kept.add(result.ref)  # not ours to judge
+        elif result.blobs and result.success:
+            kept.add(result.ref)
+            expect(core, agent, task, result, now)
         else:
-            _take(core, agent, task, result, now)
+            take(core, agent, task, result, now)
     denounce(core, agent, foreign, "RESULTS")
     if message.credit is not None:
         on_credit(core, agent, message.credit, now)
-    known = tuple(result.ref for result in message.results if result.ref not in beyond)
+    known = tuple(result.ref for result in message.results if result.ref not in kept)
     if known:
         send(core, agent, Ack(known), now)
-
-
-def _take(core: Core, agent: Agent, task: Task, result: Result, now: float) -> None:
-    if not result.success and task.errors < task.policy.retries and result.error_code not in _NEVER_RETRIED:
-        retry(core, task, now)
-        return
-    payload = result.payload
-    finish(
-        core,
-        task,
-        Transition.SUCCEED if result.success else Transition.FAIL,
-        now,
-        worker=agent.name,
-        attempts=task.errors + task.losses + 1,
-        host=agent.host,
-        start_time_ms=result.start_time_ms,
-        duration_seconds=result.duration_seconds,
-        error_code=result.error_code,
-        payload=payload if isinstance(payload, bytes) else bytes(payload),
-    )
 
 
 def on_credit(core: Core, agent: Agent, credit: Credit, _now: float) -> None:
@@ -104,13 +79,8 @@ def on_started(core: Core, agent: Agent, message: Started, _now: float) -> None:
     denounce(core, agent, [start.ref for start in message.starts], "STARTED")
     for start in message.starts:
         held = _held(agent, start.ref)
-        if held is not None and held.task.state is TaskState.LEASED:
-            move(held.task, Transition.START)
-            held.task.told = held.task.told._replace(started_at_ms=start.start_time_ms)
-            tell_moved(core, held.task, agent.name)
-            keep(core, agent, held)
-            if held.recalled:
-                recall_answered(core, agent)
+        if held is not None:
+            began(core, agent, held, start.start_time_ms)
 
 
 def on_progress(core: Core, agent: Agent, message: Progress, _now: float) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from dart.broker.core.commands import Answered, EndSession
 from dart.broker.core.events import FrameArrived, SessionLost
+from dart.broker.core.fetching import look_again, on_blob_piece
 from dart.broker.core.happenings import tell_worker
 from dart.broker.core.hello import on_hello, refuse_session
 from dart.broker.core.leases import lose_all
@@ -16,6 +17,7 @@ from dart.broker.core.spares import recall_answered
 from dart.broker.core.state import Core, note, send, session_of
 from dart.wire.messages import (
     BlobGet,
+    BlobPiece,
     Bye,
     Credit,
     Drain,
@@ -54,6 +56,8 @@ def on_frame_arrived(core: Core, event: FrameArrived, now: float) -> None:
         return
     session.received = event.sequence
     _HANDLERS[type(message)](core, agent, message, now)
+    if session.coming and agent.session is session:
+        look_again(core, agent, now)
 
 
 def on_session_lost(core: Core, event: SessionLost, _now: float) -> None:
@@ -112,4 +116,5 @@ _HANDLERS: dict[type, Callable[[Core, Agent, Any, float], None]] = {
     Error: _on_error,
     Bye: _on_bye,
     BlobGet: on_blob_get,
+    BlobPiece: on_blob_piece,
 }

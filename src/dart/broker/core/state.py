@@ -169,6 +169,10 @@ class Core:
     """Jobs with new outcomes."""
     cancels: dict[AgentId, list[AttemptRef]] = field(default_factory=dict)
     """What each agent is to interrupt."""
+    fetchers: dict[AgentId, None] = field(default_factory=dict)
+    """Agents that may be asked for more of the blobs that their results name."""
+    settled: dict[AgentId, list[AttemptRef]] = field(default_factory=dict)
+    """Results of each agent that waited for their blobs and are to be acknowledged."""
 
 
 def persist(core: Core, record: Record) -> None:
