@@ -22,6 +22,7 @@ from concurrent.futures._base import (
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Callable
 
+from dart_client.connection import Encoded
 from dart_client.errors import DartError, failure_of
 from dart_client.large_results import whole
 
@@ -89,7 +90,8 @@ class TaskFuture(Future):  # type: ignore[type-arg]  # Python 3.9 can subscript 
                 raise self._exception
             finally:
                 self = None  # type: ignore[assignment]  # noqa: PLW0642 - as in the parent: no cycle with the traceback
-        self._result = whole(self.job.client.connection, self._result)
+        if Encoded.seen:
+            self._result = whole(self.job.client.connection, self._result)
         return self._result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:

@@ -100,7 +100,7 @@ def test_a_partial_answer_is_no_answer():
     "data",
     [
         answer_bytes(b"", kind=0),
-        answer_bytes(b"", kind=4),
+        answer_bytes(b"", kind=6),
         answer_bytes(b"", announced=1001),
         answer_bytes(b"", kind=wire.PROGRESS, announced=101),
         b"\xff" * 100,
