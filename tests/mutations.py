@@ -85,7 +85,7 @@ MUTATIONS = (
         "        core.ready.push(task, front=True)\n        return\n",
         "        core.ready.push(task)\n        return\n",
     ),
-    ("results.py", "task.errors < task.policy.retries", "task.errors <= task.policy.retries"),
+    ("outcomes.py", "task.errors < task.policy.retries", "task.errors <= task.policy.retries"),
     ("leases.py", "    persist(core, AttemptsCounted(task.id, task.errors, task.losses))\n", ""),
     ("results.py", "task is None or task.attempt != result.ref.attempt or", "task is None or"),
     ("results.py", " or task.agent_id is None:", ":"),

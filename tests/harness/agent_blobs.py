@@ -1,33 +1,43 @@
 """Blobs around an agent's core that is being explored: a cache and a broker that do everything that may happen."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from dart.agent import events
 from dart.agent.blob_events import (
     BlobCrowded,
     BlobFault,
     BlobFind,
+    BlobFree,
     BlobGone,
     BlobHere,
     BlobLack,
     BlobLet,
+    BlobMade,
+    BlobPin,
+    BlobRead,
     BlobReady,
     BlobWrite,
+    PieceRead,
 )
+from dart.ids import AttemptRef
 from dart.wire import messages, values
 from dart.wire.blob_references import references_in
 from harness.agent_recorder import Recorder
+from harness.fake_runner import FakeRunner
 
 BLOBS = {b"a" * 32: 25, b"b" * 32: 100}
 """Sizes by hash."""
 
 
-def parameter_that_names(named: Iterable[bytes]) -> bytes:
-    """Of a task that needs these."""
+BlobCommand = BlobFind | BlobWrite | BlobLack | BlobLet | BlobPin | BlobFree | BlobRead
+
+
+def value_that_names(named: Iterable[bytes]) -> bytes:
+    """The parameter of a task that needs these, or what one returns that made them."""
     return values.encode([values.BlobReference(sha256, BLOBS[sha256]) for sha256 in named])
 
 
@@ -36,6 +46,10 @@ class WithBlobs(RuleBasedStateMachine):
 
     agent: Recorder
     live: bool
+    exit: list[int]
+    runners: list[FakeRunner]
+    blob_bytes_max: int
+    """What the broker takes with a result."""
 
     def do(self, *happened: events.Event) -> None:
         """Hand in events."""
@@ -52,8 +66,11 @@ class WithBlobs(RuleBasedStateMachine):
         self.there: set[bytes] = set()
         """Blobs that the core knows to be here, or to do without."""
         self.asked: list[messages.BlobGet] = []
+        self.made: Counter[bytes] = Counter()
+        """What tasks made and the cache keeps, and how often."""
+        self.reads: deque[BlobRead] = deque()
 
-    def take_blob_command(self, command: BlobFind | BlobWrite | BlobLack | BlobLet) -> None:
+    def take_blob_command(self, command: BlobCommand) -> None:
         """Carry it out, or keep it until the cache works."""
         match command:
             case BlobFind() | BlobWrite():
@@ -63,6 +80,14 @@ class WithBlobs(RuleBasedStateMachine):
             case BlobLet(sha256):
                 self.there.discard(sha256)
                 self.cache.append(command)
+            case BlobPin(sha256):
+                self.made[sha256] += 1
+            case BlobFree(sha256):
+                assert self.made[sha256], "it is let go once more than it was kept"
+                self.made[sha256] -= 1
+            case BlobRead(sha256):
+                assert self.made[sha256], "it may go at any time"
+                self.reads.append(command)
 
     def check_blobs_of(self, leases: Iterable[messages.Lease]) -> None:
         """No task is given before its blobs are settled."""
@@ -74,6 +99,58 @@ class WithBlobs(RuleBasedStateMachine):
         assert message.ref in self.agent.state.held
         assert 0 <= message.offset < message.offset + message.size <= BLOBS[message.sha256]
         self.asked.append(message)
+
+    def hear_piece(self, message: messages.BlobPiece) -> None:
+        """Only of what a result names that waits for its ACK."""
+        assert message.sha256 in self.agent.state.offered
+        assert message.total in {0, BLOBS[message.sha256]}
+        assert len(message.data) <= self.agent.state.limits.blob_piece_bytes
+
+    def check_result(self, result: messages.Result) -> None:
+        """It names what its task made, and no larger blob than the broker takes."""
+        for sha256, size in result.blobs:
+            assert self.made[sha256]
+            assert size == BLOBS[sha256] <= self.blob_bytes_max
+
+    @rule(number=st.integers(0, 2), sha256=st.sampled_from(sorted(BLOBS)))
+    def task_makes_a_blob(self, number: int, sha256: bytes) -> None:
+        self.makes_blobs(self.runners[number].given, [sha256])
+
+    def makes_blobs(self, given: deque[AttemptRef], made: Iterable[bytes]) -> None:
+        """The first of these runs."""
+        for sha256 in made if given else ():
+            self.made[sha256] += 1
+            self.do(BlobMade(given[0], sha256, BLOBS[sha256]))
+
+    @precondition(lambda self: self.live)
+    @rule(
+        sha256=st.sampled_from([*BLOBS, b"n" * 32]),
+        offset=st.sampled_from([0, 10, 20]),
+        size=st.sampled_from([5, 10**9]),
+    )
+    def broker_asks_for_a_piece(self, sha256: bytes, offset: int, size: int) -> None:
+        self.say(messages.BlobAsk(sha256, offset, size))
+
+    @precondition(lambda self: self.reads)
+    @rule(luck=st.sampled_from(["read", "read", "read", "gone", "other size"]))
+    def cache_reads(self, luck: str) -> None:
+        sha256, offset, size = (order := self.reads.popleft()).sha256, order.offset, order.size
+        total = {"gone": 0, "other size": 7}.get(luck, BLOBS[sha256])
+        self.do(PieceRead(sha256, offset, total, b"x" * max(0, min(size, total - offset))))
+
+    @invariant()
+    def nothing_made_is_lost_or_left(self) -> None:
+        """The cache keeps what running tasks made and what waiting results name, and nothing else."""
+        if not hasattr(self, "agent") or self.exit:
+            return
+        state = self.agent.state
+        wanted = Counter(sha256 for held in state.held.values() for sha256 in held.made)
+        wanted.update(blob.sha256 for kept in state.kept.values() for blob in kept.result.blobs)
+        assert +self.made == wanted
+        named = [size for refs in state.offered.values() for size in refs.values()]
+        assert state.offered_bytes == sum(named)
+        assert sum(map(len, state.offered.values())) == sum(len(kept.result.blobs) for kept in state.kept.values())
+        assert state.reading == len(self.reads)
 
     @precondition(lambda self: self.cache)
     @rule(luck=st.sampled_from(["here", "here", "whole", "damaged", "full", "crowded"]))
@@ -108,6 +185,10 @@ class WithBlobs(RuleBasedStateMachine):
         """All that was asked for comes."""
         while self.cache:
             self.cache_works("whole")
+        while self.reads:
+            self.cache_reads("read")
+        if self.agent.state.blobs and not self.asked:
+            self.agent.now += 1.0  # what came in a wrong order is asked for again when it has been silent
         for asked in self.asked if self.live else ():
             self.say(messages.Blob(asked.sha256, asked.offset, BLOBS[asked.sha256], b"x" * asked.size))
         self.asked = []

@@ -14,6 +14,25 @@ STORE = StoreId("a" * 32)
 NO_STORE = StoreId("")
 OTHER_STORE = StoreId("b" * 32)
 BOOT = BootId("0" * 32)
+SMALL_TERMS = messages.Welcome(
+    version=1,
+    session=SessionId(1),
+    store_id=STORE,
+    incarnation=1,
+    heartbeat_seconds=5.0,
+    silence_seconds=15.0,
+    lease_seconds=60.0,
+    frame_bytes_max=10_000,
+    value_bytes_max=10_000,
+    batch_items_max=3,
+    batch_bytes_max=250,
+    server="",
+    keep=(),
+    drop=(),
+    send=(),
+    forget=(),
+    hold=(),
+)
 T = TypeVar("T")
 
 

@@ -8,13 +8,18 @@ from collections import deque
 from itertools import count
 
 from dart.broker.core.commands import SendTasks
+from dart.errors import TaskErrorCode
+from dart.wire import values
 from dart.wire.messages import (
     Ack,
+    BlobAsk,
+    BlobPiece,
     Cancel,
     Credit,
     Drain,
     Error,
     Hello,
+    Named,
     Recall,
     Released,
     Result,
@@ -23,6 +28,8 @@ from dart.wire.messages import (
 )
 
 SESSIONS = count(1)
+BLOBS = {b"a" * 32: 25, b"b" * 32: 100}
+"""Sizes by hash."""
 
 
 class ModelAgent:
@@ -89,13 +96,24 @@ class ModelAgent:
             return ref
         return None
 
-    def end(self, index, *, success):
+    def end(self, index, *, success, made=()):
         """End what runs; its result is kept until ACK."""
         if self.running:
             ref = list(self.running)[index % len(self.running)]
             del self.running[ref]
-            self.results[ref] = Result(ref, self.name, "host", 1, 0.1, success, 0, b"\xc0")
+            blobs = tuple(Named(sha256, BLOBS[sha256]) for sha256 in made)
+            payload = values.encode([values.BlobReference(*blob) for blob in blobs])
+            self.results[ref] = Result(ref, self.name, "host", 1, 0.1, success, 0, payload, blobs)
             self.say(Results((self.results[ref],), self.credit()))
+
+    def lose_blobs(self, index):
+        """A result cannot be delivered with what it names: an error takes its place."""
+        able = [ref for ref, result in self.results.items() if result.blobs]
+        if able:
+            ref = able[index % len(able)]
+            code = TaskErrorCode.BLOB_UNAVAILABLE
+            self.results[ref] = self.results[ref]._replace(success=False, error_code=code, payload=b"\xc0", blobs=())
+            self.say(Results((self.results[ref],), None))
 
     def hear(self, sequence, message):
         if isinstance(message, Error):
@@ -137,6 +155,10 @@ class ModelAgent:
             case Ack():
                 for ref in message.attempts:
                     self.results.pop(ref, None)
+            case BlobAsk(sha256, offset, size):
+                if any(blob.sha256 == sha256 for result in self.results.values() for blob in result.blobs):
+                    total = BLOBS[sha256]
+                    self.say(BlobPiece(sha256, offset, total, b"x" * min(size, total - offset)))
             case Cancel():
                 for ref in message.attempts:
                     self.waiting.pop(ref, None)

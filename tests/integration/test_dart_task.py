@@ -78,7 +78,7 @@ def test_between_tasks_there_is_no_task(runner, tmp_path):
 
 def test_an_unknown_name_is_told_what_there_is(runner):
     """The error lists what the module offers."""
-    assert "it offers attempt, cancelled" in runner.error("tasks", "unknown")[1]
+    assert "it offers BlobError, attempt, cancelled" in runner.error("tasks", "unknown")[1]
 
 
 def test_progress_arrives(runner):

@@ -9,7 +9,7 @@ import pytest
 from dart.broker.blob_keeper import BlobKeeper
 from dart.broker.store.sqlite import SqliteStore
 from dart.limits import Limits
-from dart.wire.messages import Results
+from dart.wire.messages import Named, Results
 from harness.broker_stack import until
 from harness.rest_stack import BEARER, rest
 
@@ -123,6 +123,24 @@ async def test_it_stays_while_something_names_it(stack):
     await stack.call("DELETE", f"/job/j/results/{task}/")
     assert await keeper.sweep() == 1
     await stack.call("GET", PATH, status=404)
+    await keeper.close()
+
+
+async def test_it_stays_while_a_result_that_names_it_waits_for_other_blobs(stack):
+    """However long they take; nothing durable names it until then."""
+    keeper = BlobKeeper(stack.broker.gateway.blobs, stack.broker.service, seconds=3600)
+    await stack.call("PUT", PATH, data=DATA)
+    await stack.define()
+    await stack.submit({"location": "w"})
+    async with await stack.broker.agent() as agent:
+        await agent.join()
+        agent.credit(1)
+        (lease,) = await agent.leases(1)
+        named = (Named(bytes.fromhex(SHA256), len(DATA)), Named(b"o" * 32, 5))
+        agent.send(Results((agent.result(lease.ref, b"\xc0")._replace(blobs=named),), None))
+        core = stack.broker.service.reactor.state
+        await until(lambda: any(one.session.arrivals for one in core.agents.values()))
+        assert await keeper.sweep() == 0
     await keeper.close()
 
 

@@ -50,9 +50,10 @@ def child(_):
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-def rogue(_):
+def rogue(questions):
     from dart_task import _State
-    _State.channel.send(5, _State.reference, 0, 0.0, 1, 0, b"h" * 32)
+    for kind, size in questions:
+        _State.channel.send(kind, _State.reference, 0, 0.0, 1, 0, bytes(size))
     import time
     time.sleep(60)
 """
@@ -129,8 +130,9 @@ def test_a_child_process_cannot_put(runner):
     assert runner.value("m", "child") == 7
 
 
-def test_who_does_not_keep_to_the_format_is_ended(runner):
-    """No blob without room for it."""
-    runner.supervisor.give(0, (lease(1, "m", "rogue"),))
+@pytest.mark.parametrize("questions", [[(5, 32)], [(4, 8), (4, 8)]], ids=["a blob without room", "without waiting"])
+def test_who_does_not_keep_to_the_format_is_ended(runner, questions):
+    """One question at a time, each where it is due."""
+    runner.supervisor.give(0, (lease(1, "m", "rogue", questions),))
     runner.until(lambda: runner.of(RunnerDied), "it was not ended")
     assert "wrote into a descriptor" in runner.of(RunnerDied)[0].reason

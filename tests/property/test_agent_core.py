@@ -7,35 +7,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from dart.agent import events
-from dart.agent.blob_events import BlobFind, BlobLack, BlobLet, BlobWrite
 from dart.agent.core import SpoolMode
 from dart.agent.core.state import Fate, Phase
 from dart.ids import AttemptRef, StoreId
 from dart.wire import messages
-from harness.agent_blobs import BLOBS, WithBlobs, parameter_that_names
-from harness.agent_recorder import OTHER_STORE, STORE, Recorder, lease
+from harness.agent_blobs import BLOBS, BlobCommand, WithBlobs, value_that_names
+from harness.agent_recorder import OTHER_STORE, SMALL_TERMS, STORE, Recorder, lease
+from harness.fake_runner import FakeRunner
 
 SLOTS = 3
 DURATIONS = st.sampled_from([0.0001, 0.001, 0.02, 0.3, 5.0])
 
 
-class FakeRunner:
-    """What the supervisor would have: tasks written to a runner, of which it has begun the first."""
-
-    def __init__(self) -> None:
-        self.ready = False
-        self.dying = False
-        self.given: deque[AttemptRef] = deque()
-
-    def untouched(self) -> tuple[AttemptRef, ...]:
-        return tuple(self.given)[1:]
-
-
 class AgentMachine(WithBlobs):
     """Events in any order that a supervisor, a link and a broker could produce."""
 
-    @initialize(mode=st.sampled_from(SpoolMode), duration=st.one_of(st.none(), DURATIONS))
-    def begin(self, mode: SpoolMode, duration: float | None) -> None:
+    @initialize(
+        mode=st.sampled_from(SpoolMode),
+        duration=st.one_of(st.none(), DURATIONS),
+        blob_bytes_max=st.sampled_from([1000, 1000, 50, 0]),
+        joins=st.sampled_from([True, True, False]),
+    )
+    def begin(self, mode: SpoolMode, duration: float | None, blob_bytes_max: int, *, joins: bool) -> None:
+        self.blob_bytes_max = blob_bytes_max
         self.agent = Recorder(
             slots=SLOTS,
             spool=mode,
@@ -46,6 +40,8 @@ class AgentMachine(WithBlobs):
             blob_piece_bytes=10,
             blob_fetch_bytes_max=30,
             blob_tasks_max=3,
+            blob_cache_bytes_max=600,
+            blob_pieces_max=6,
         )
         self.without_blobs()
         self.agent.state.duration_seconds = duration
@@ -56,13 +52,14 @@ class AgentMachine(WithBlobs):
         """What the broker knows of each lease: result, released, cancelled or dropped."""
         self.sent_sequence = 0
         self.credit = 0
-        self.given_away = 0
         self.writes = 0
         self.synced = 0
         self.on_disk: set[AttemptRef] = set()
         self.hello: messages.Hello | None = None
         self.exit: list[int] = []
         self.do(events.Started(()))
+        while joins and not self.live:
+            self.a_good_moment()
 
     # ---- the world around ----
 
@@ -79,7 +76,7 @@ class AgentMachine(WithBlobs):
 
     def carry_out(self, command: events.Command) -> list[events.Event]:
         match command:
-            case BlobFind() | BlobWrite() | BlobLack() | BlobLet():
+            case command if isinstance(command, BlobCommand):
                 self.take_blob_command(command)
             case events.Give(slot, leases):
                 self.check_blobs_of(leases)
@@ -129,10 +126,13 @@ class AgentMachine(WithBlobs):
                     self.outcome[ref] = "released"
             case messages.BlobGet():
                 self.hear_blob_get(message)
+            case messages.BlobPiece():
+                self.hear_piece(message)
             case messages.Results(results, credit):
                 assert self.hello is not None
                 for result in results:
                     assert result.ref in self.leased
+                    self.check_result(result)
                     assert self.outcome.get(result.ref) != "released", "what was given back has no result"
                     if self.agent.state.identity.spool_mode is SpoolMode.BEFORE_SEND:
                         assert result.ref in self.on_disk
@@ -170,11 +170,22 @@ class AgentMachine(WithBlobs):
         if not self.runners[slot].ready:
             self.do(events.RunnerFailed(slot, "no python"))
 
-    @rule(slot=st.integers(0, SLOTS - 1), amount=st.integers(1, 4), duration=DURATIONS)
-    def tasks_end(self, slot: int, amount: int, duration: float) -> None:
+    @rule(
+        slot=st.integers(0, SLOTS - 1),
+        amount=st.integers(1, 4),
+        duration=DURATIONS,
+        makes=st.lists(st.sampled_from(sorted(BLOBS)), max_size=2),
+        named=st.sampled_from([(), tuple(BLOBS), tuple(BLOBS)]),
+        success=st.sampled_from([True, True, False]),
+    )
+    def tasks_end(
+        self, slot: int, amount: int, duration: float, makes: list[bytes], named: tuple[bytes, ...], *, success: bool
+    ) -> None:
         given = self.runners[slot].given
+        self.makes_blobs(given, makes)
+        payload = value_that_names(named) + b"x" * 100
         results = tuple(
-            events.RunnerResult(given.popleft(), 1, duration, True, 0, b"x" * 100)
+            events.RunnerResult(given.popleft(), 1, duration, success, 0 if success else 1, payload)
             for _ in range(min(amount, len(given)))
         )
         if results:
@@ -198,7 +209,7 @@ class AgentMachine(WithBlobs):
         named=st.lists(st.sampled_from(sorted(BLOBS)), max_size=2),
     )
     def broker_gives(self, amount: int, timeout: float, named: list[bytes]) -> None:
-        parameter = parameter_that_names(named)
+        parameter = value_that_names(named)
         leases = []
         for _ in range(min(amount, self.credit)):
             self.next_task += 1
@@ -261,19 +272,9 @@ class AgentMachine(WithBlobs):
         self, hello: messages.Hello, store_id: StoreId, *, drop: set[AttemptRef], forget: set[AttemptRef], foreign: bool
     ) -> None:
         self.agent.sequence += 1
-        terms = messages.Welcome(
-            version=1,
-            session=1,  # type: ignore[arg-type]
+        terms = SMALL_TERMS._replace(
             store_id=store_id,
-            incarnation=1,
-            heartbeat_seconds=5.0,
-            silence_seconds=15.0,
-            lease_seconds=60.0,
-            frame_bytes_max=10_000,
-            value_bytes_max=10_000,
-            batch_items_max=3,
-            batch_bytes_max=250,
-            server="",
+            blob_bytes_max=self.blob_bytes_max,
             keep=tuple(set(hello.attempts) - drop),
             drop=tuple(drop.intersection(hello.attempts)),
             send=() if foreign else tuple(set(hello.results) - forget),
@@ -355,7 +356,7 @@ class AgentMachine(WithBlobs):
             held_back = [ref for ref, kept in state.kept.items() if kept.store_id != state.store_id]
             if self.live and not state.held and len(state.kept) == len(held_back):
                 assert all(ref in self.outcome for ref in self.leased.difference(held_back))
-                assert state.session.credit_left > 0 or state.kept_bytes >= 4000
+                assert state.session.credit_left > 0 or state.kept_bytes >= 4000 or state.offered_bytes > 300
                 return
         raise AssertionError(f"it does not come to rest: {self.agent.state}")
 
@@ -364,7 +365,7 @@ class AgentMachine(WithBlobs):
             if runner.dying:
                 self.runner_dies(slot)
             self.runner_is_ready(slot)
-            self.tasks_end(slot, 2, 0.001)
+            self.tasks_end(slot, 2, 0.001, [], (), success=True)
         self.spool_syncs(3)
         self.a_good_moment_for_blobs()
         state = self.agent.state

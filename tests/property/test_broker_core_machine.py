@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
 from dart.broker.core.commands import EndSession, Persist, Send, SendTasks
 from dart.broker.core.events import (
@@ -21,9 +21,11 @@ from dart.broker.core.records import TaskFinished, TasksAdded
 from dart.broker.core.tokens import token_of
 from dart.errors import DartError
 from dart.wire.messages import Bye, Heartbeat, NextServer, Start, Started
-from harness.model_agent import ModelAgent
+from harness.broker_disk import Order, WithDisk
+from harness.model_agent import BLOBS, ModelAgent
 from harness.recorder import Recorder
 
+FEW_PIECES = {"blob_piece_bytes": 10, "blob_fetch_bytes_max": 40, "blob_fetches_max": 1}
 SLICE = 2
 SLICES_LET_IN = 2
 JOBS = st.sampled_from(["red", "green"])
@@ -48,17 +50,18 @@ PARAMETERS = st.sampled_from([b"", b"12345", b"x" * 30])
 SPECS = st.lists(st.builds(TaskSpec, POLICIES, PARAMETERS, st.just("")), min_size=1, max_size=7)
 
 
-class BrokerMachine(RuleBasedStateMachine):
+class BrokerMachine(WithDisk):
     """Everything that clients, agents, networks, time and crashes can do, in any order."""
 
     @initialize()
     def begin(self):
-        self.recorder = Recorder(slice_tasks_max=SLICE, batch_items_max=3, batch_bytes_max=40)
+        self.recorder = Recorder(slice_tasks_max=SLICE, batch_items_max=3, batch_bytes_max=40, **FEW_PIECES)
         self.agents = [
             ModelAgent(self.recorder, "w", b"1" * 32, 1, ("gpu",)),
             ModelAgent(self.recorder, "w", b"2" * 32, 2, ()),
             ModelAgent(self.recorder, "v", b"3" * 32, 2, ("gpu", "more")),
         ]
+        self.without_blobs()
         self.revoked = 0
         self.promised = {}
         self.deleted = set()
@@ -73,7 +76,12 @@ class BrokerMachine(RuleBasedStateMachine):
         records = [command.record for command in commands if isinstance(command, Persist)]
         cancelled = [one for one in records if isinstance(one, TaskFinished) and one.state is TaskState.CANCELLED]
         assert len(cancelled) <= SLICE + SLICES_LET_IN * SLICE + 1
+        for record in records:
+            if isinstance(record, TaskFinished) and record.state is TaskState.SUCCEEDED:
+                self.check_outcome(record.payload)
         for command in commands:
+            if isinstance(command, Order):
+                self.orders.append(command)
             if isinstance(command, SendTasks):
                 assert not self.doomed & {lease.ref.task_id for lease in command.leases}
             if isinstance(command, Send | SendTasks):
@@ -249,10 +257,19 @@ class BrokerMachine(RuleBasedStateMachine):
         if ref is not None and tell:
             self.agents[agent].say(Started((Start(ref, 1),)))
 
-    @rule(agent=AGENTS, index=INDEX, success=st.booleans())
-    def end_task(self, agent, index, success):
+    @rule(
+        agent=AGENTS,
+        index=INDEX,
+        success=st.booleans(),
+        made=st.lists(st.sampled_from(sorted(BLOBS)), max_size=2, unique=True),
+    )
+    def end_task(self, agent, index, success, made):
         self.agents[agent].begin(index)
-        self.agents[agent].end(index, success=success)
+        self.agents[agent].end(index, success=success, made=made)
+
+    @rule(agent=AGENTS, index=INDEX)
+    def lose_blobs(self, agent, index):
+        self.agents[agent].lose_blobs(index)
 
     @rule(agent=AGENTS)
     def heartbeat(self, agent):
@@ -295,6 +312,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(crash=st.booleans())
     def restart(self, crash):
         self.recorder.restart(crash=crash)
+        self.forget_orders()
         self.submissions = {}
 
     # ---- the end ----
@@ -319,10 +337,13 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.settle(agent)
                 while agent.waiting or agent.running:
                     agent.begin(0)
-                    agent.end(0, success=True)
+                    agent.end(0, success=True, made=BLOBS)
                     self.settle(agent)
                 agent.say(agent.credit())
                 self.settle(agent)
+                while self.orders:
+                    self.disk_works("good")
+                    self.settle(agent)
             if not self.recorder.core.tasks and not self.recorder.core.admitting:
                 break
             self.recorder.wait(1)

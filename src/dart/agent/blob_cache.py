@@ -183,9 +183,8 @@ class BlobCache:
             case Room():
                 self._made.make_file(order, fits=self._make_room(b"", order.size))
             case Written():
-                if self._made.take_file(order):
+                if self._made.take_file(order, self._sound_size):
                     name = order.sha256.hex()
-                    self._sound.pop(order.sha256, None)
                     self._sizes.pop(name, None)
                     self._sizes[name] = (self._folder / name).stat().st_size
             case GivenUp(number):
@@ -258,6 +257,10 @@ class BlobCache:
             if not name.endswith(_PART):
                 self._sound.pop(bytes.fromhex(name), None)
         return True
+
+    def _sound_size(self, sha256: bytes) -> int | None:
+        size = self._sizes.get(sha256.hex())
+        return size if size is not None and self._is_whole(sha256, size) else None
 
     def _is_whole(self, sha256: bytes, size: int) -> bool:
         name = sha256.hex()

@@ -96,20 +96,31 @@ class MadeBlobs:
         self._rooms[order.number] = order.size
         self._tell(order, descriptor)
 
-    def take_file(self, order: Written) -> bool:
-        """The file becomes a blob. Its hash is its word: the server will check it, and so does the cache."""
+    def take_file(self, order: Written, size_here: Callable[[bytes], int | None]) -> bool:
+        """The file becomes a blob. Its hash is its word: the server will check it, and so does the cache.
+
+        Args:
+            order: What is known of it.
+            size_here: Tells of the cache's sound blob of that name. That stays: others may need it, and nobody need
+                believe this one.
+        """
         path = self._folder / f"{order.number}{NEW}"
         size = path.stat().st_size
         if size != self._rooms[order.number] or not order.sha256:
             self.fail(order, f"{size} bytes of it could be read, and not {self._rooms[order.number]}")
             return False
+        here = size_here(order.sha256)
+        if here not in {None, size}:
+            self.fail(order, "what was written has another SHA-256")
+            return False
         del self._rooms[order.number]
-        path.rename(self._folder / order.sha256.hex())
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        blob = self._folder / order.sha256.hex()
+        if here is None:
+            path.rename(blob)
+        else:
+            path.unlink()
+            _sync(blob)  # one that was fetched is not
+        _sync(self._folder)
         self.keep(order.sha256, size)
         self._emit(BlobMade(order.ref, order.sha256, size))
         self._tell(order, None)
@@ -146,3 +157,11 @@ class MadeBlobs:
             total = os.fstat(file.fileno()).st_size
             file.seek(order.offset)
             self._emit(PieceRead(order.sha256, order.offset, total, file.read(order.size)))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -26,6 +26,8 @@ class RunnerBlobs:
         self._reply = reply
         self._room = 0
         """Number of the file that its task writes; 0: none."""
+        self._asked = False
+        """A question is not answered yet; no runner asks another then."""
         self._closed = False
 
     def open(self, sha256: bytes) -> int:
@@ -41,8 +43,9 @@ class RunnerBlobs:
             BrokenStreamError: No runner asks so.
         """
         payload = answer.payload
-        if self._cache is None or answer.ref not in given or len(payload) > _HASH_BYTES:
+        if self._cache is None or self._asked or answer.ref not in given or len(payload) > _HASH_BYTES:
             raise BrokenStreamError
+        self._asked = True
         if answer.kind == wire.ROOM and not self._room and len(payload) == wire.SIZE.size:
             (size,) = wire.SIZE.unpack(payload)
             self._room = self._cache.room(size, self._have_room)
@@ -58,6 +61,7 @@ class RunnerBlobs:
         self._answer(outcome)
 
     def _answer(self, outcome: int | Missing | None) -> None:
+        self._asked = False
         if not self._closed:
             self._reply(outcome)
         elif isinstance(outcome, int):

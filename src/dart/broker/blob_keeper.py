@@ -5,6 +5,7 @@ import logging
 
 from dart.broker.blob_arrivals import BlobArrivals
 from dart.broker.blob_pieces import BlobPieces
+from dart.broker.core.arrivals import awaited
 from dart.broker.core.commands import BlobOrder, ReadBlob
 from dart.broker.service import Service
 from dart.broker.store.blobs import Blobs
@@ -56,12 +57,18 @@ class BlobKeeper:
     async def sweep(self) -> int:
         """Look once; how many blobs went. Raises `StoreError` if the store cannot be read."""
         idle = self._blobs.idle()
-        named = await self._service.read(self._service.store.named_blobs) if idle else set()
+        named = await self._named() if idle else set()
         gone = await asyncio.to_thread(self._blobs.remove, [sha256 for sha256 in idle if sha256 not in named])
         if gone:
             log.info("%d blobs were removed: nothing refers to them, and nobody used them for long.", gone)
         await asyncio.to_thread(self._blobs.keep_times)
         return gone
+
+    async def _named(self) -> set[bytes]:
+        """In results that wait for others of their blobs, and in all that was recorded before that was looked at."""
+        waiting = awaited(self._service.reactor.state)
+        await self._service.durable()
+        return waiting | await self._service.read(self._service.store.named_blobs)
 
     async def _run(self) -> None:
         while True:

@@ -97,6 +97,27 @@ def test_tasks_get_it_when_it_has_its_hash(held):
     assert not isinstance(held.hears(), BlobReady)
 
 
+def test_no_task_can_displace_what_others_need(held, folder):
+    """Whoever makes what is here sound already is given that; a ready blob can still be opened."""
+    held.made()
+    held.cache.do(BlobFind(SHA256, 10))
+    held.hears()
+    assert held.make(b"other byte") == BlobMade(ref(1), SHA256, 10)
+    assert held.hears() is None
+    os.close(held.cache.open(SHA256))
+    assert (folder / SHA256.hex()).read_bytes() == DATA
+    assert "another SHA-256" in held.make(b"longer than it").reason
+    assert [path.name for path in folder.iterdir()] == [SHA256.hex()]
+
+
+def test_what_is_damaged_is_replaced_by_who_makes_it_again(held, folder):
+    """Somebody said of other bytes that they had this hash."""
+    held.make(b"other byte")
+    held.hears()
+    held.made()
+    assert (folder / SHA256.hex()).read_bytes() == DATA
+
+
 def test_what_is_kept_stays_and_what_is_not_goes_first(held):
     """Made twice, it is kept until it was let go twice."""
     held.made()

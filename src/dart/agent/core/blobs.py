@@ -113,7 +113,7 @@ def look_again(state: State) -> None:
             state.commands.append(BlobFind(sha256, wanted.size))
     elif (
         crowded
-        and not state.offered
+        and not _will_be_fetched(state)
         and not any(held.blobs and ref not in state.waiting for ref, held in state.held.items())
     ):
         sha256, wanted = crowded[0]
@@ -126,6 +126,11 @@ def look_again(state: State) -> None:
 
 
 # ---- what the broker sends ----
+
+
+def _will_be_fetched(state: State) -> bool:
+    """Whether blobs that tasks made make room some day; those of another store's results stay."""
+    return any(state.kept[ref].store_id == state.store_id for refs in state.offered.values() for ref in refs)
 
 
 def on_piece(state: State, message: Blob) -> None:

@@ -1,5 +1,6 @@
 """Results that wait for the blobs they name: which they are, and how they end."""
 
+from dart.broker.core.coming import ComingStage
 from dart.broker.core.commands import LeaveBlob
 from dart.broker.core.model import Agent
 from dart.broker.core.state import Core, session_of
@@ -16,7 +17,8 @@ def drop(core: Core, agent: Agent, task_id: TaskId) -> None:
         if not coming.tasks:
             del session.coming[sha256]
             core.fetchers[agent.id] = None
-            core.commands.append(LeaveBlob(agent.id, sha256))
+            if coming.stage is not ComingStage.QUEUED:
+                core.commands.append(LeaveBlob(agent.id, sha256))
 
 
 def settle(core: Core, agent: Agent, task_id: TaskId) -> None:
@@ -29,4 +31,15 @@ def settle(core: Core, agent: Agent, task_id: TaskId) -> None:
 
 def leave_all(core: Core, agent: Agent) -> None:
     """The session is over. Its results will be named in the next HELLO, and what came of their blobs is kept."""
-    core.commands += [LeaveBlob(agent.id, sha256) for sha256 in session_of(agent).coming]
+    coming = session_of(agent).coming.items()
+    core.commands += [LeaveBlob(agent.id, sha256) for sha256, blob in coming if blob.stage is not ComingStage.QUEUED]
+
+
+def awaited(core: Core) -> set[bytes]:
+    """Blobs that results name which are not recorded yet; some of them are here, for others are still to come."""
+    return {
+        sha256
+        for agent in core.sessions.values()
+        for arrival in session_of(agent).arrivals.values()
+        for sha256, _ in arrival.result.blobs
+    }

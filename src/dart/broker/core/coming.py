@@ -11,6 +11,8 @@ from dart.wire.messages import Result
 class ComingStage(Enum):
     """Where a blob stands that a result names."""
 
+    QUEUED = "queued"
+    """Others of this agent come first."""
     OPENING = "opening"
     """The disk was asked what it has of it."""
     FETCHING = "fetching"
@@ -27,7 +29,7 @@ class Coming:
     """Whose results wait for it."""
     number: int = 0
     """Of the last `OpenBlob`."""
-    stage: ComingStage = ComingStage.OPENING
+    stage: ComingStage = ComingStage.QUEUED
     here: int = 0
     """Bytes on the disk."""
     received: int = 0
@@ -38,7 +40,6 @@ class Coming:
     """When the last piece came, or was asked for with none under way."""
     failures: int = 0
     told_at: float = 0.0
-    retry_at: float = 0.0
 
 
 class Arrival(NamedTuple):

@@ -1,10 +1,11 @@
 """Blobs that results name, fetched from the agent piece by piece; such a result counts when all of them are durable.
 
 The broker asks, so it decides how much is under way; what came before a cut or a restart is not asked for again. A
-session loses no message, so nothing is asked for twice. Where the disk is full, the result waits at the agent, which
-keeps it until its ACK.
+session loses no message, so nothing is asked for twice. Few blobs of an agent are open at a time, in the
+order named. Where the disk is full, the result waits at the agent, which keeps it until its ACK.
 """
 
+import math
 from itertools import islice
 
 from dart.broker.core.coming import Arrival, Coming, ComingStage
@@ -24,6 +25,8 @@ from dart.wire.piece_window import TELL_SECONDS, adapted, share_of
 
 TRIES_MAX = 2
 """A blob that came damaged so often is not asked for again."""
+WINDOW_BATCHES = 4
+"""Of results that an agent has sent and that wait for their ACK; see the protocol."""
 TOLD_MAX = 16
 """Tasks for which it is told how far a blob is."""
 
@@ -31,6 +34,13 @@ TOLD_MAX = 16
 def expect(core: Core, agent: Agent, task: Task, result: Result, now: float) -> None:
     """Take a result that counts when its blobs have come. Its task is the agent's until then."""
     session, task_id = session_of(agent), task.id
+    if task_id in session.arrivals:
+        return  # said twice
+    waiting = sum(len(arrival.result.payload) for arrival in session.arrivals.values())
+    if waiting >= core.limits.frame_bytes_max + WINDOW_BATCHES * core.limits.batch_bytes_max:
+        text = f"Results of worker {agent.name!r} (agent {short(agent.id)}) wait for blobs, with so many bytes"
+        note(core, "warning", f"{text} that those beyond are to come again in its next session", agent.id)
+        return
     if task_id not in agent.leases:
         adopt(core, agent, task, result.ref)
     began(core, agent, agent.leases[task_id], result.start_time_ms)
@@ -39,18 +49,11 @@ def expect(core: Core, agent: Agent, task: Task, result: Result, now: float) -> 
         coming = session.coming.get(sha256)
         if coming is None:
             coming = session.coming[sha256] = Coming(size)
-            _open(core, agent, sha256, coming)
         coming.tasks[task_id] = None
+    core.fetchers[agent.id] = None
     if max(size for _, size in result.blobs) > core.limits.blob_bytes_max:
         text = f"The result names a blob of more than {core.limits.blob_bytes_max} bytes (limit blob_bytes_max)."
         _fail(core, agent, task_id, now, code=TaskErrorCode.TOO_LARGE, text=text)
-
-
-def _open(core: Core, agent: Agent, sha256: bytes, coming: Coming) -> None:
-    session = session_of(agent)
-    session.opened += 1
-    coming.stage, coming.number = ComingStage.OPENING, session.opened
-    core.commands.append(OpenBlob(session.id, session.opened, agent.id, sha256, coming.size))
 
 
 def _fail(core: Core, agent: Agent, task_id: TaskId, now: float, *, code: int, text: str) -> None:
@@ -116,14 +119,17 @@ def on_blob_refused(core: Core, event: BlobRefused, now: float) -> None:
     core.fetchers[agent.id] = None
     name = event.sha256.hex()
     if event.later:
-        coming.stage, coming.retry_at = ComingStage.WAITING, now + core.limits.blob_retry_seconds
+        coming.stage = ComingStage.WAITING
         _tell(core, agent, coming, f"its result waits: {event.reason}")
-        text = f"Blob {name} of worker {agent.name!r} (agent {short(agent.id)}) waits: {event.reason}"
-        note(core, "warning", text, agent.id)
+        session = session_of(agent)
+        if session.retry_at == math.inf:
+            session.retry_at = now + core.limits.blob_retry_seconds
+            text = f"Blob {name} of worker {agent.name!r} (agent {short(agent.id)}) waits: {event.reason}"
+            note(core, "warning", text, agent.id)
         return
     coming.failures += 1
+    coming.stage = ComingStage.QUEUED
     if coming.failures < TRIES_MAX:
-        _open(core, agent, event.sha256, coming)
         return
     text = f"The blob {name}, which the result names, came damaged from worker {agent.name!r}: {event.reason}"
     for task_id in list(coming.tasks):
@@ -152,9 +158,14 @@ def on_blob_piece(core: Core, agent: Agent, message: BlobPiece, now: float) -> N
 
 def look_again(core: Core, agent: Agent, now: float) -> None:
     """Any message came: blobs that had no room are tried again after a while."""
-    for sha256, coming in session_of(agent).coming.items():
-        if coming.stage is ComingStage.WAITING and coming.retry_at <= now:
-            _open(core, agent, sha256, coming)
+    session = session_of(agent)
+    if session.retry_at > now:
+        return
+    session.retry_at = math.inf
+    core.fetchers[agent.id] = None
+    for coming in session.coming.values():
+        if coming.stage is ComingStage.WAITING:
+            coming.stage = ComingStage.QUEUED
 
 
 def ask_on(core: Core, now: float) -> None:
@@ -168,8 +179,12 @@ def ask_on(core: Core, now: float) -> None:
 
 def _ask(core: Core, agent: Agent, now: float) -> None:
     session, limits = session_of(agent), core.limits
-    fetching = [(name, coming) for name, coming in session.coming.items() if coming.stage is ComingStage.FETCHING]
-    del fetching[limits.blob_fetches_max :]
+    able = (item for item in session.coming.items() if item[1].stage is not ComingStage.WAITING)
+    first = list(islice(able, limits.blob_fetches_max))
+    for sha256, coming in first:
+        if coming.stage is ComingStage.QUEUED:
+            _open(core, agent, sha256, coming)
+    fetching = [(sha256, coming) for sha256, coming in first if coming.stage is ComingStage.FETCHING]
     for sha256, coming in fetching:
         share = share_of(session.coming_pieces, len(fetching), limits)
         while coming.asked < coming.size and coming.asked - coming.here < share:
@@ -178,3 +193,10 @@ def _ask(core: Core, agent: Agent, now: float) -> None:
             size = min(limits.blob_piece_bytes, coming.size - coming.asked)
             send(core, agent, BlobAsk(sha256, coming.asked, size), now)
             coming.asked += size
+
+
+def _open(core: Core, agent: Agent, sha256: bytes, coming: Coming) -> None:
+    session = session_of(agent)
+    session.opened += 1
+    coming.stage, coming.number = ComingStage.OPENING, session.opened
+    core.commands.append(OpenBlob(session.id, session.opened, agent.id, sha256, coming.size))

@@ -4,6 +4,7 @@ Everything here is plain data; states of tasks are written by `lifecycle.py` alo
 All times are seconds of one clock: Unix time that does not jump while the process runs.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -256,6 +257,8 @@ class Session:
     """All that these miss."""
     opened: int = 0
     """`OpenBlob` orders so far."""
+    retry_at: float = math.inf
+    """When those that had no room are tried again."""
     coming_pieces: int = PIECES_AT_FIRST
     """Pieces of them that may be under way."""
 

@@ -24,8 +24,6 @@ def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
     """By the agent: no word of them."""
     arrivals = session_of(agent).arrivals
     for result in message.results:
-        if result.ref.task_id in arrivals:
-            drop(core, agent, result.ref.task_id)  # another result takes its place
         task = core.tasks.get(result.ref.task_id)
         if is_foreign(core, agent, result.ref):
             foreign.append(result.ref)
@@ -37,6 +35,8 @@ def on_results(core: Core, agent: Agent, message: Results, now: float) -> None:
             kept.add(result.ref)
             expect(core, agent, task, result, now)
         else:
+            if task.id in arrivals:
+                drop(core, agent, task.id)  # this takes its place
             take(core, agent, task, result, now)
     denounce(core, agent, foreign, "RESULTS")
     if message.credit is not None:

@@ -56,7 +56,7 @@ def on_frame_arrived(core: Core, event: FrameArrived, now: float) -> None:
         return
     session.received = event.sequence
     _HANDLERS[type(message)](core, agent, message, now)
-    if session.coming and agent.session is session:
+    if agent.session is session:
         look_again(core, agent, now)
 
 

@@ -2,16 +2,17 @@
 
 import pytest
 
+from dart.broker.core.arrivals import awaited
 from dart.broker.core.coming import ComingStage
-from dart.broker.core.commands import LeaveBlob, OpenBlob, WriteBlob
-from dart.broker.core.events import AgentsRevoked, BlobGrew, BlobKept, BlobRefused
+from dart.broker.core.commands import LeaveBlob, Send, WriteBlob
+from dart.broker.core.events import AgentsRevoked, BlobGrew, BlobKept, BlobRefused, SessionLost, TaskCancelled
 from dart.broker.core.model import TaskState
 from dart.broker.core.records import LeaseAdded, TaskFinished
 from dart.errors import TaskErrorCode
-from dart.wire.messages import Ack, BlobAsk, BlobPiece, Named, Results
+from dart.ids import Attempt, AttemptRef
+from dart.wire.messages import Ack, Results
+from harness.fetched_blobs import A, B, C, asked, coming, grew, kept, orders, piece, refused, returns
 from harness.recorder import Recorder
-
-A, B, C = b"a" * 32, b"b" * 32, b"c" * 32
 
 
 @pytest.fixture
@@ -28,40 +29,6 @@ def agent(r):
     r.submit(2)
     agent.take()
     return agent
-
-
-def returns(agent, number, *blobs, **changes):
-    """The result of a lease that names these."""
-    result = agent.result(agent.given[number])._replace(blobs=tuple(Named(*blob) for blob in blobs))
-    return agent.say(Results((result._replace(**changes),), None))
-
-
-def orders(r, kind=OpenBlob):
-    return [command for command in r.commands if isinstance(command, kind)]
-
-
-def grew(r, order, size):
-    return r.do(BlobGrew(order.session, order.number, order.sha256, size))
-
-
-def kept(r, order):
-    return r.do(BlobKept(order.session, order.number, order.sha256))
-
-
-def refused(r, order, *, later):
-    return r.do(BlobRefused(order.session, order.number, order.sha256, "why", later))
-
-
-def piece(agent, offset, total, sha256=A, size=10):
-    return agent.say(BlobPiece(sha256, offset, total, b"x" * min(size, total - offset)))
-
-
-def asked(agent):
-    return [(message.sha256, message.offset, message.size) for message in agent.take(BlobAsk)]
-
-
-def coming(r, agent):
-    return r.core.sessions[agent.session].session.coming
 
 
 def test_a_result_counts_when_its_blob_is_durable(r, agent):
@@ -121,14 +88,79 @@ def test_the_next_blob_follows_one_that_fails_or_waits():
     r.define()
     agent = r.agent("w", slots=3, credit=3)
     r.submit(3)
-    for number, blob in enumerate((A, B, C)):
+    returns(agent, 0, (A, 5))
+    (first,) = orders(r)
+    for number, blob in ((1, B), (2, C)):
         returns(agent, number, (blob, 5))
-        grew(r, orders(r)[0], 0)
-    assert asked(agent) == [(A, 0, 5)]
-    refused(r, OpenBlob(agent.session, 1, agent.id, A, 5), later=True)
+        assert not orders(r), "not before the first has come, or waits"
+    refused(r, first, later=True)
+    (second,) = orders(r)
+    grew(r, second, 0)
     assert asked(agent) == [(B, 0, 5)]
     r.cancel(agent.given[1].task_id)
+    (third,) = orders(r)
+    grew(r, third, 0)
     assert asked(agent) == [(C, 0, 5)]
+
+
+def test_blobs_that_nobody_opened_are_not_left():
+    """Those that came after others end without a word to the disk: cancelled, and with their session."""
+    r = Recorder(blob_fetches_max=1)
+    r.define()
+    agent = r.agent("w", slots=3, credit=3)
+    r.submit(3)
+    for number, blob in enumerate((A, B, C)):
+        returns(agent, number, (blob, 5))
+    assert awaited(r.core) == {A, B, C}
+    r.cancel(agent.given[1].task_id)
+    assert not orders(r, LeaveBlob)
+    agent.lose()
+    assert orders(r, LeaveBlob) == [LeaveBlob(agent.id, A)]
+    assert awaited(r.core) == set()
+
+
+def test_what_is_here_already_is_kept_while_the_rest_comes(r, agent):
+    """The result names both of its blobs, though one has come."""
+    returns(agent, 0, (A, 25), (B, 25))
+    kept(r, orders(r)[0])
+    assert awaited(r.core) == {A, B}
+
+
+def test_a_result_that_is_said_twice_waits_once(r, agent):
+    """Whatever it names the second time: an agent can make the server open each blob once a lease."""
+    returns(agent, 0, (A, 25))
+    (order,) = orders(r)
+    returns(agent, 0, (B, 25))
+    assert not orders(r)
+    kept(r, order)
+    assert agent.take(Ack) == [Ack((agent.given[0],))]
+
+
+def test_the_result_of_an_earlier_attempt_changes_nothing(r, agent):
+    """It is acknowledged, and the one that counts waits on."""
+    returns(agent, 0, (A, 25))
+    (order,) = orders(r)
+    task_id, (incarnation, number) = agent.given[0]
+    earlier = AttemptRef(task_id, Attempt(incarnation - 1, number))
+    agent.say(Results((agent.result(earlier),), None))
+    assert agent.take(Ack) == [Ack((earlier,))]
+    kept(r, order)
+    assert agent.take(Ack) == [Ack((agent.given[0],))]
+
+
+def test_results_that_wait_are_bounded_in_bytes():
+    """An agent keeps to its window, which is smaller; of another one the server takes no more into its memory."""
+    r = Recorder(frame_bytes_max=60, batch_bytes_max=10)
+    r.define()
+    agent = r.agent("w", slots=3, credit=3)
+    r.submit(3)
+    returns(agent, 0, (A, 5), payload=b"x" * 60)
+    returns(agent, 1, (B, 5), payload=b"x" * 60)
+    assert len(orders(r)) == 1
+    returns(agent, 2, (C, 5))
+    assert not orders(r)
+    assert not agent.take(Ack)
+    assert any("come again in its next session" in text for text in r.notes())
 
 
 def test_blobs_share_what_may_be_under_way(r, agent):
@@ -234,6 +266,28 @@ def test_without_room_it_waits_and_is_tried_again(r, agent):
     assert agent.take(Ack)
 
 
+def test_several_without_room_are_told_once_and_tried_together(r, agent):
+    """A full disk is one trouble, however many blobs wait for it; one that comes is not disturbed."""
+    returns(agent, 0, (A, 25), (B, 25), (C, 25))
+    first, second, third = orders(r)
+    grew(r, third, 0)
+    refused(r, first, later=True)
+    refused(r, second, later=True)
+    assert sum("waits: why" in text for text in r.notes()) == 0, "it was told before"
+    r.now += 5.0
+    agent.heartbeat()
+    assert [order.sha256 for order in orders(r)] == [A, B]
+
+
+def test_a_session_may_end_in_the_turn_that_settles_its_results(r, agent):
+    """Then there is nobody to tell that, or to ask for more."""
+    returns(agent, 0, (A, 25))
+    cancelled = TaskCancelled(99, "job", agent.given[0].task_id)
+    commands = r.reactor.handle_all((cancelled, SessionLost(agent.session, "cut")), r.now)
+    assert LeaveBlob(agent.id, A) in commands
+    assert not [command for command in commands if isinstance(command, Send) and isinstance(command.message, Ack)]
+
+
 def test_what_came_damaged_is_fetched_once_more(r, agent):
     """Then the task fails with a word of the blob."""
     returns(agent, 0, (A, 25))
@@ -248,7 +302,7 @@ def test_what_came_damaged_is_fetched_once_more(r, agent):
     assert (record.state, record.error_code) == (TaskState.FAILED, TaskErrorCode.BLOB_UNAVAILABLE)
     assert A.hex().encode() in record.payload
     assert agent.take(Ack) == [Ack((agent.given[0],))]
-    assert orders(r, LeaveBlob) == [LeaveBlob(agent.id, A)]
+    assert not orders(r, LeaveBlob), "its file is closed and gone"
 
 
 def test_a_blob_over_the_limit_is_an_error(r, agent):
@@ -257,7 +311,7 @@ def test_a_blob_over_the_limit_is_an_error(r, agent):
     (record,) = r.records(TaskFinished)
     assert record.error_code == TaskErrorCode.TOO_LARGE
     assert agent.take(Ack) == [Ack((agent.given[0],))]
-    assert orders(r, LeaveBlob)
+    assert not orders(r)
 
 
 def test_another_result_takes_the_place_of_one_that_waits(r, agent):
