@@ -2,9 +2,10 @@
 
 python benchmarks/alone/interactive.py [--tasks 1000000] [--trips 1000] [--write]
 
-Round trips through the SDK, from the call to the result: first with nothing else to do, then while another program
-submits the tasks of a large job to the same server and two other workers begin with them, then while these go on. The
-goal is a p99 under load of at most five times the quiet one. The processes of the load share the machine's cores.
+Round trips through the SDK, from the call to the result: first with nothing else to do; then while another program
+submits the tasks of a large job to the same server, for workers that are not there yet; then while two of them run it;
+then while more is submitted and run at once. The goal is a p99 under load of at most five times the quiet one. The
+processes of the load share the machine's cores.
 """
 
 import argparse
@@ -59,11 +60,28 @@ def row(what: str, found: list[float], others: Others) -> dict[str, Any]:
     return {"while": what, "trips": len(ordered), **at, **worst, "others_percent": others.percent()}
 
 
+class Load:
+    """The other program, until it has submitted all of its tasks."""
+
+    def __init__(self, state: Path, tasks: int) -> None:
+        command = [sys.executable, __file__, "--submit", str(state), "--tasks", str(tasks)]
+        self._program = subprocess.Popen(command)
+        self.over = threading.Event()
+        threading.Thread(target=self._wait).start()
+
+    def _wait(self) -> None:
+        self._program.wait()
+        self.over.set()
+
+    def check(self) -> None:
+        """Raise if it did not go well."""
+        if self._program.returncode:
+            raise RuntimeError(f"the submission of the load ended with {self._program.returncode}")
+
+
 def measure(installed: Installation, tasks: int, most: int) -> list[dict[str, Any]]:
-    """Quiet, while submitted, while it runs."""
+    """Quiet; while a job is submitted whose workers are not there; while they run it; while more of it comes, too."""
     installed.start_agent("mine")
-    for _ in range(LOADED):
-        installed.start_agent("load", 1)
     with installed.client() as client:
         job = client.job("quick", "bench_tasks", "noop")
         client.define_job("large", "bench_tasks", "noop")
@@ -71,15 +89,19 @@ def measure(installed: Installation, tasks: int, most: int) -> list[dict[str, An
         rest_until_quiet(installed)
         rows, others = [], Others()
         rows.append(row("quiet", trips(job, most), others))
-        others = Others()
-        program = subprocess.Popen([sys.executable, __file__, "--submit", str(installed.state), "--tasks", str(tasks)])
-        over = threading.Event()
-        threading.Thread(target=lambda: (program.wait(), over.set())).start()
-        rows.append(row("submitted", trips(job, 100 * most, over), others))
+        load, others = Load(installed.state, tasks), Others()
+        rows.append(row("submitted", trips(job, 100 * most, load.over), others))
+        load.check()
+        for _ in range(LOADED):
+            installed.start_agent("load", 1)
         others = Others()
         rows.append(row("running", trips(job, most), others))
         left = client.job_info("large")["tasks"].get("queued", 0)
-        print(f"submitted by exit code {program.returncode}; {left} tasks still queued at the end", file=sys.stderr)
+        if not left:
+            raise RuntimeError("the load was worked off before the trips were over: take more --tasks")
+        load, others = Load(installed.state, tasks // 4), Others()
+        rows.append(row("both", trips(job, 100 * most, load.over), others))
+        load.check()
         for one in rows:
             one["p99_by_quiet"] = round(one["p99_ms"] / rows[0]["p99_ms"], 2)
         return rows

@@ -157,6 +157,14 @@ class Limits:
     """Slots of one agent."""
     slice_tasks_max: int = 500
     """Tasks of a submission handled in one piece: at most about 5 ms of loop time."""
+    interactive_tasks_max: int = 16
+    """Tasks of a submission whose sender is taken to wait for their results."""
+    interactive_backlog_min: int = 1000
+    """Ready tasks beside which such a submission is given room: for some time agents are given less work ahead."""
+    interactive_seconds: float = 10.0
+    """For how long after the last such submission."""
+    interactive_leases_max: int = 96
+    """Tasks that all agents together are given beyond their slots then, at least 8 each; and tasks of one slice."""
     drain_messages_max: int = 500
     """Frames read from the socket before the loop runs on."""
     cache_bytes_max: int = 64 * MIB

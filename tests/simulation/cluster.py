@@ -40,6 +40,7 @@ def draw_limits(chance):
         answer_page_bytes_max=chance.choice((50, 1 << 22)),
         page_items_max=chance.choice((2, 1000)),
         prefetch_max=chance.choice((0, 2, 1024, 1024)),
+        interactive_backlog_min=chance.choice((3, 1000)),
         pipeline_max=chance.choice((1, 256, 256)),
         spool_bytes_max=chance.choice((900, 1 << 29)),
         spool_lazy_seconds=chance.choice((0.05, 0.5)),

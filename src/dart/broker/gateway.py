@@ -16,6 +16,7 @@ from dart.broker.answers import Address, Ping, ServerView, TaskPage, unknown_job
 from dart.broker.audit import Audit
 from dart.broker.backups import Backups
 from dart.broker.core import events, lifecycle, views
+from dart.broker.core.interactive import slice_tasks
 from dart.broker.core.model import Idempotency, IfOffline, Job, JobConfig, TaskSpec, TaskState
 from dart.broker.core.state import Core
 from dart.broker.core.views import JobView, TaskView, WorkerView
@@ -239,7 +240,7 @@ class Gateway:
                 self._service,
                 job,
                 tasks,
-                slice_tasks_max=self._limits.slice_tasks_max,
+                slice_tasks_max=slice_tasks(self._service.reactor.state),
                 spare_bytes=self._limits.store_spare_bytes,
                 refuse_if_stopped=refuse_if_stopped,
                 if_offline=if_offline,

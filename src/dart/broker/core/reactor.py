@@ -48,6 +48,7 @@ from dart.broker.core.events import (
 )
 from dart.broker.core.fetching import ask_on, on_blob_grew, on_blob_kept, on_blob_refused
 from dart.broker.core.happenings import Happening
+from dart.broker.core.interactive import look_at_clock
 from dart.broker.core.jobs import on_job_defined, on_job_stopped, on_jobs_purged, on_result_deleted, on_task_cancelled
 from dart.broker.core.keys import on_key_issued, on_key_withdrawn, on_keys_seen
 from dart.broker.core.liveness import excuse, expire_tasks, next_deadline, on_time_passed
@@ -95,6 +96,7 @@ class Reactor:
         core = self.state
         self._now = now
         excuse(core, now)
+        look_at_clock(core, now)
         core.slice_left = core.limits.slice_tasks_max
         earlier: list[Command] = []
         for event in events:

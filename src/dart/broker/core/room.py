@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from dart.broker.core.leases import most_leases
+from dart.broker.core.interactive import leases_to_give
 from dart.broker.core.model import Agent, Session, Task
 from dart.broker.core.ready_queue import QueueKey
 from dart.broker.core.state import Core
@@ -29,7 +29,7 @@ def room_of(core: Core, agent: Agent) -> Room | None:
     if session is None or agent.draining or core.stopping:
         return None
     # An agent says what it takes, but not that it takes everything from everybody.
-    tasks = min(session.credit_tasks - session.in_flight_tasks, most_leases(core, agent) - len(agent.leases))
+    tasks = min(session.credit_tasks - session.in_flight_tasks, leases_to_give(core, agent) - len(agent.leases))
     if tasks <= 0:
         return None
     return Room(agent, session, tasks, session.credit_bytes - session.in_flight_bytes, agent.slots - len(agent.leases))

@@ -148,6 +148,11 @@ class Core:
     delayed: int = 0
     """Tasks in `tasks` that are DELAYED."""
 
+    interactive_until: float = 0.0
+    interactive_share: int = 0
+    """Leases beyond its slots that an agent is given while somebody submits a few tasks at a time beside a large
+    backlog (`interactive.py`); 0: nobody does."""
+
     stopping: bool = False
     late_results: int = 0
     """Results that did not count: their task was finished, or had a later attempt."""

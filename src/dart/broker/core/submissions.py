@@ -8,6 +8,7 @@ that follow. A task that is cancelled before its turn comes stays where it is, a
 from dart.broker.core.commands import Refuse, Reply
 from dart.broker.core.events import SubmissionAbandoned, TasksSubmitted
 from dart.broker.core.happenings import tell_queued
+from dart.broker.core.interactive import note_submission, slice_tasks
 from dart.broker.core.leases import cancel, enter
 from dart.broker.core.lifecycle import new_task
 from dart.broker.core.model import IfOffline, Job, JobStatus, Task, TaskPolicy, TaskSpec, TaskState
@@ -30,7 +31,7 @@ _SLICES_A_TURN = 2
 """Two, so that a small submission behind a large one is let in at once."""
 
 
-def on_tasks_submitted(core: Core, event: TasksSubmitted, _now: float) -> None:
+def on_tasks_submitted(core: Core, event: TasksSubmitted, now: float) -> None:
     """Take one slice."""
     error = _why_not(core, event)
     if error is not None:
@@ -44,6 +45,7 @@ def on_tasks_submitted(core: Core, event: TasksSubmitted, _now: float) -> None:
         return
     submission = core.submissions.get(event.submission) or _open(core, event)
     _stage(core, submission, event.tasks)
+    note_submission(core, event.total, now)
     if event.last:
         _complete(core, submission, event)
     core.commands.append(Reply(event.token, submission.first_id))
@@ -70,10 +72,11 @@ def abandon_of_job(core: Core, job: Job) -> None:
 
 def admit_some(core: Core, now: float) -> None:
     """Let in the next tasks of complete submissions, by turns, so that a large one does not hold up a small one."""
-    left = _SLICES_A_TURN * core.limits.slice_tasks_max
+    most = slice_tasks(core)
+    left = _SLICES_A_TURN * most
     while left > 0 and core.admitting:
         submission = core.admitting.popleft()
-        amount = min(left, core.limits.slice_tasks_max, len(submission.staged))
+        amount = min(left, most, len(submission.staged))
         _admit(core, submission, amount, now)
         left -= amount
         if submission.staged:
