@@ -51,6 +51,7 @@ class SqliteStore(Store):
         try:
             with as_store_errors(path):
                 self._writing = self._file.connect(read_only=False)
+                self._page_bytes = number(self._writing, "page_size")
                 self._reading = self._file.connect(read_only=True)
                 self._checkpoints = Checkpoints(path, self._writing, lambda: self._file.connect(read_only=False))
         except BaseException:
@@ -76,9 +77,9 @@ class SqliteStore(Store):
     def commit(self, records: Sequence[Record]) -> None:
         """See `Store.commit`."""
         with self._transaction() as connection:
-            untidy = GroupWriter(connection, self._limits).write(records)
-            self._free_bytes = number(connection, "freelist_count") * number(connection, "page_size")
-        self.untidy = untidy
+            swept = GroupWriter(connection, self._limits).write(records)
+        self.untidy = swept.untidy
+        self._free_bytes = swept.free_pages * self._page_bytes
 
     def settle(self) -> None:
         """See `Store.settle`."""

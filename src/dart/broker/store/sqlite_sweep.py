@@ -1,6 +1,7 @@
 """Deletes what was forgotten, a slice with each group, so that forgetting a million results stalls nobody."""
 
 import sqlite3
+from typing import NamedTuple
 
 from dart.broker.store.sqlite_schema import CANCELLED
 
@@ -25,13 +26,37 @@ _OLDEST_CANCELLED = (
 )
 _DELETE = "DELETE FROM outcome WHERE sequence = ?"
 _TAKE_AWAY = "UPDATE kept SET results = results - ?, payload_bytes = payload_bytes - ? WHERE job_id = ?"
+# One statement, for nearly always there is nothing to delete: see `sqlite_many.py`.
+_LOOK = (
+    "SELECT EXISTS (SELECT 1 FROM forgotten) OR EXISTS (SELECT 1 FROM submission WHERE void)"
+    " OR EXISTS (SELECT 1 FROM bound), freelist_count FROM pragma_freelist_count"
+)
 
 
-def sweep(connection: sqlite3.Connection, rows_max: int) -> bool:
-    """Delete at most so many rows of what was forgotten; shorten the file if much of it is free. Whether more is left.
+class Swept(NamedTuple):
+    """What is left after a slice."""
+
+    untidy: bool
+    """There is more to clear away."""
+    free_pages: int
+    """Inside the file."""
+
+
+def sweep(connection: sqlite3.Connection, rows_max: int) -> Swept:
+    """Delete at most so many rows of what was forgotten; shorten the file if much of it is free.
 
     Forgotten are jobs, void submissions, and results beyond the bounds of their job.
     """
+    anything, free_pages = connection.execute(_LOOK).fetchone()
+    rows_left = _delete(connection, rows_max) if anything else rows_max
+    if anything or free_pages > _SPARE_PAGES:
+        more, free_pages = _give_back(connection)
+        return Swept(more or rows_left <= 0, free_pages)
+    return Swept(untidy=False, free_pages=free_pages)
+
+
+def _delete(connection: sqlite3.Connection, rows_max: int) -> int:
+    """What is left of the rows that may be deleted."""
     while rows_max > 0 and (job := connection.execute("SELECT job_id FROM forgotten LIMIT 1").fetchone()):
         for statement in _OF_JOB.values():
             rows_max -= connection.execute(statement, (*job, max(rows_max, 0))).rowcount
@@ -49,7 +74,7 @@ def sweep(connection: sqlite3.Connection, rows_max: int) -> bool:
         rows_max -= _hold_to(connection, bound, rows_max)
         if rows_max > 0:
             connection.execute("DELETE FROM bound WHERE job_id = ?", bound[:1])
-    return _give_back(connection) or rows_max <= 0
+    return rows_max
 
 
 def _hold_to(connection: sqlite3.Connection, bound: tuple[int, int, int, int], rows_max: int) -> int:
@@ -76,12 +101,12 @@ def _hold_to(connection: sqlite3.Connection, bound: tuple[int, int, int, int], r
     return len(gone)
 
 
-def _give_back(connection: sqlite3.Connection) -> bool:
-    """Give some free pages back to the file system; whether there are more to give."""
+def _give_back(connection: sqlite3.Connection) -> tuple[bool, int]:
+    """Give some free pages back to the file system; whether there are more to give, and how many are free."""
     free = connection.execute("PRAGMA freelist_count").fetchone()[0]
     many = free > _SPARE_PAGES and free * 4 > connection.execute("PRAGMA page_count").fetchone()[0]
-    if many:
-        # The module steps a statement without columns once, and SQLite gives one page back with each step.
-        for _ in range(min(_VACUUM_PAGES, free)):
-            connection.execute("PRAGMA incremental_vacuum(1)")
-    return bool(many)
+    given = min(_VACUUM_PAGES, free) if many else 0
+    # The module steps a statement without columns once, and SQLite gives one page back with each step.
+    for _ in range(given):
+        connection.execute("PRAGMA incremental_vacuum(1)")
+    return bool(many), free - given

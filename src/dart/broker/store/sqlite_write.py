@@ -12,7 +12,7 @@ from dart.broker.core.model import JobStatus
 from dart.broker.store import sqlite_access, sqlite_many
 from dart.broker.store.sqlite_rows import id_list, pack_attempts, pack_config, pack_policy
 from dart.broker.store.sqlite_schema import CANCELLED, FINAL_STATES
-from dart.broker.store.sqlite_sweep import sweep
+from dart.broker.store.sqlite_sweep import Swept, sweep
 from dart.ids import JobId
 from dart.limits import Limits
 
@@ -70,8 +70,8 @@ class GroupWriter:
         """Results and bytes that came of each job, less those that went."""
         self._known_jobs: dict[JobId, bool] = {}
 
-    def write(self, records: Sequence[r.Record]) -> bool:
-        """Write all of it; the caller commits or rolls back. Whether there is more to clear away."""
+    def write(self, records: Sequence[r.Record]) -> Swept:
+        """Write all of it and clear some away; the caller commits or rolls back."""
         changes_before = self._connection.total_changes
         for kind, run in groupby(records, key=type):
             write_access = sqlite_access.WRITERS.get(kind)
