@@ -9,7 +9,7 @@ from harness.cluster import cluster
 from harness.raw_broker import raw_broker, ref
 from harness.waiting import wait_until
 
-SAYS = "(spool_bytes_max): no more tasks are taken until some are acknowledged"
+SAYS = "no more tasks are taken until some are acknowledged"
 RESULT_BYTES = 20_000
 LIMIT = 50_000
 

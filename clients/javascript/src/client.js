@@ -17,7 +17,7 @@ const PAGE = 1000;
  * @typedef {Schemas["Server"]} ServerInfo
  * @typedef {Schemas["Task"]} TaskInfo
  * @typedef {Schemas["Worker"]} WorkerInfo
- * @typedef {Schemas["WorkerWithAgents"]} WorkerWithAgents
+ * @typedef {Schemas["WholeWorker"]} WholeWorker
  *
  * @typedef {object} ClientOptions
  * @property {number} [timeoutSeconds] for one call, repeated attempts included; long polls take their waiting on top (60)
@@ -102,7 +102,7 @@ export class Client {
   /** @returns {Promise<WorkerInfo[]>} The connected ones, one entry a name. */
   async workers() { return (await this.call("GET", ["worker"])).workers; }
 
-  /** @param {string} name @returns {Promise<WorkerWithAgents>} */
+  /** @param {string} name @returns {Promise<WholeWorker>} */
   async worker(name) { return (await this.call("GET", ["worker", name])).worker; }
 
   /**

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema_rs
 import pytest
@@ -201,3 +202,11 @@ def test_the_check_of_answers_can_fail():
         with pytest.raises(AssertionError):
             contract.check(*wrong)
     assert openapi.errors_of(ROUTES[0])
+
+
+def test_the_javascript_client_names_schemas_that_there_are():
+    """Its types are checked whole where Node is; a name that is gone is found anywhere."""
+    sources = Path(__file__).parents[3] / "clients" / "javascript" / "src"
+    named = {name for source in sources.glob("*.js") for name in re.findall(r'Schemas\["(\w+)"\]', source.read_text())}
+    assert len(named) > 3
+    assert named <= SCHEMAS.keys()
