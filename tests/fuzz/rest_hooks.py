@@ -7,6 +7,7 @@ import msgpack
 import schemathesis
 from hypothesis import strategies as st
 
+from dart.broker.core.model import IfOffline
 from dart.rest.enrolments import _Z85
 from dart.wire import join_token
 
@@ -34,6 +35,9 @@ TASK_ID = os.environ.get("FUZZ_TASK_ID", "1")
 """Of a task of job `j`."""
 PATTERNS = st.sampled_from(["", "w", "w.*", r"\d+", "[a-z]+(?:-[0-9]{1,3})?", "^w$", "a|b", "(?=w)w", r"(a|aa)b\1"])
 
+IF_OFFLINE = [str(choice) for choice in IfOffline]
+BINDING = {"jobs", "job_regex", "workers", "worker_regex"}
+"""What binds a key."""
 CONDITIONS = ["memory_gib>=4", "python>=3.9", "architecture=armv7l", "!gpu", "site != oslo", "cores<2"]
 STRANGERS_TOKEN = join_token.JoinText("https://192.0.2.7:7777", "ab" * 32, "0" * 16, "s" * 43, "edge-*", 1 << 41)
 
@@ -77,15 +81,20 @@ def map_query(context, query):
 
 @schemathesis.hook
 def map_body(_context, body):
-    """What the document says in words: `if_offline` is the same for all entries of a request, admins are not bound."""
-    if isinstance(body, dict) and body.get("scope") == "admin":
-        for member in ("jobs", "job_regex", "workers", "worker_regex"):
-            body.pop(member, None)
-    entries = body.get("location_and_parameters") if isinstance(body, dict) else None
-    if isinstance(entries, list):
-        for entry in entries:
-            if isinstance(entry, dict):
-                entry.pop("if_offline", None)
+    """What the document says in words: admins are not bound, `if_offline` is the same for all entries of a request.
+
+    What is there stays: it may be the very member that is wrong on purpose.
+    """
+    if not isinstance(body, dict):
+        return body
+    if body.get("scope") == "admin" and BINDING & body.keys():
+        body["scope"] = "submit"
+    entries = body.get("location_and_parameters")
+    entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    said = [entry["if_offline"] for entry in entries if entry.get("if_offline") in IF_OFFLINE]
+    for entry in entries:
+        if said and entry.get("if_offline", said[0]) in IF_OFFLINE:
+            entry["if_offline"] = said[0]
     return body
 
 
