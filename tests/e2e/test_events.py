@@ -84,13 +84,7 @@ def test_curl_shows_a_running_task_within_200_milliseconds(running, client, tmp_
     assert {kind: len(found) for kind, found in late.items()} == {"printed": 5, "progress": 5}
     # One of five may meet a machine that is at something else just then.
     assert {kind: sorted(found)[3] < SEEN_SECONDS for kind, found in late.items()} == dict.fromkeys(late, True), late
-    shown = subprocess.run(
-        [DART, "logs", "train", "--state-dir", running.state_dir],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=30,
-    ).stdout
+    shown, _ = logs(running, "train")
     (log_file,) = running.folder.rglob("log_w.txt")
     file = log_file.read_text()
     for said in ("printed 4", "said", "logged", "complained"):
@@ -99,6 +93,33 @@ def test_curl_shows_a_running_task_within_200_milliseconds(running, client, tmp_
     assert " 80% " in shown
     assert "\x1b" not in shown
     assert "\x1b" in file
+    assert logs(running, "--worker", "w") == logs(running, "w") == (shown, "")
+    assert '"state": "succeeded"' in logs(running, "train", "--all", "-o", "jsonl")[0]
+    nothing, why = logs(running, "nobody")
+    assert (nothing, "'nobody'" in why) == ("", True)
+
+
+def logs(running, *words: str) -> tuple[str, str]:
+    """What `dart logs` prints and complains."""
+    done = subprocess.run(
+        [DART, "logs", *words, "--state-dir", running.state_dir],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("words", [("--worker", "w"), ("--all", "-o", "jsonl")])
+def test_logs_are_followed(running, client, words):
+    """What is there comes first, then lines as they come."""
+    job = client.job("followed", "tasks", "quick")
+    job.submit(1, location="w").result(20)
+    command = [DART, "logs", "--follow", *words, "--state-dir", running.state_dir]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert next(line for line in process.stdout if "quick 1" in line)
+        job.submit(2, location="w").result(20)
+        assert next(line for line in process.stdout if "quick 2" in line)
+        process.kill()
+    job.purge()
 
 
 def test_lines_of_a_quick_task_come_before_its_result(client):

@@ -5,7 +5,7 @@ import click
 from dart.cli.completion import EITHER, JOBS, WORKERS
 from dart.cli.event_lines import members, show_events
 from dart.cli.options import OUTPUT, SERVER, ServerChoice
-from dart.cli.render import Output
+from dart.cli.render import Output, printable
 from dart_client import Client, UnknownJobError
 
 KINDS = ("log", "progress")
@@ -53,10 +53,15 @@ def _meant(client: Client, name: str, job: str | None, worker: str | None) -> tu
         return job, name
     if worker is not None:
         return name, worker
+    is_worker = any(found["name"] == name for found in client.workers())
     try:
         client.job_status(name)
     except UnknownJobError:
+        if not is_worker:
+            click.echo(
+                printable(f"dart: No job is called {name!r}, and no worker of that name is connected."), err=True
+            )
         return None, name
-    if any(found["name"] == name for found in client.workers()):
+    if is_worker:
         raise click.UsageError(f"{name!r} is a job and a worker; use --job or --worker.")
     return name, None
