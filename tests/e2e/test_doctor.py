@@ -1,5 +1,6 @@
 """`dart doctor` in front of each fault that it knows, made for real, and of a healthy installation."""
 
+import asyncio
 import contextlib
 import http.server
 import json
@@ -16,10 +17,15 @@ from pathlib import Path
 import pytest
 import zmq
 
+from dart import __version__
 from dart.cli import doctor, doctor_here, doctor_server, doctor_work
 from dart.cli.main import main
+from dart.wire.messages import Heartbeat
+from dart_client import Client
+from harness.broker_stack import until
 from harness.cluster import PROGRAM, Cluster, cluster
 from harness.modules import write_modules
+from harness.rest_stack import KEY, joined
 from harness.waiting import wait_until
 
 OTHER_VERSION = (
@@ -287,6 +293,20 @@ def test_modules_and_workers_that_are_not_there(examined, well):
     found = examined(*here)
     assert "lost" in found["modules"]["said"]
     assert "gpu" in found["waiting-tasks"]["said"]
+
+
+async def test_an_agent_whose_results_pile_up():
+    """Its heartbeat says so; it is named as long as they do."""
+
+    def looked() -> dict[str, str]:
+        with Client(stack.url, KEY) as client:
+            return {one.check: one.said for one in doctor_work.workers(client, __version__, 0.1)}
+
+    async with joined() as (stack, agent):
+        assert "spools" not in await asyncio.to_thread(looked)
+        agent.send(Heartbeat(0, reply=False, load=0.0, spool_full=True))
+        await until(lambda: stack.broker.gateway.snapshot(lambda _: True).spools_full)
+        assert "The spool of w is full" in (await asyncio.to_thread(looked))["spools"]
 
 
 def test_backups_that_are_late(examined, well, tmp_path):
