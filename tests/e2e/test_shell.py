@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -192,6 +193,8 @@ def test_progress_has_rate_and_time_left(running):
     shown = on_a_terminal("run", "calls:echo", "--params", file, *here)
     assert "50/50" in shown
     assert "/s" in shown
+    # At the end it is how long all took; `tests/unit/cli/test_progress.py` sees it count down.
+    assert re.search(r"\d:\d\d:\d\d", shown)
 
 
 def test_waiting_for_a_job_tells_how_it_ended(running):
