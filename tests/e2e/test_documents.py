@@ -8,7 +8,7 @@ import pytest
 
 from dart.cli.main import cli
 from harness.documents import Tour
-from harness.pages import ROOT, blocks, commands, pages, unmarked
+from harness.pages import ROOT, blocks, commands, pages, tests_not_there, unmarked
 
 RUN_PAGES = [page for page in pages() if any(block.step for block in blocks(page))]
 EVERY = [block for page in pages() for block in blocks(page)]
@@ -33,6 +33,19 @@ def test_the_tour_does_what_it_says(tour, page):
 def test_each_block_of_code_is_run_or_says_why_not():
     """No page has code that nobody tries without a reason."""
     assert unmarked() == []
+
+
+@pytest.mark.parametrize(
+    ("why", "gone"),
+    [
+        ("tests/e2e/test_documents.py and test_hosts.py, and tests/crossarch, do the same", []),
+        ("tests/e2e/test_gone.py does the same", ["tests/e2e/test_gone.py"]),
+        ("tests/e2e/test_documents.py and test_gone.py; tests/none", ["test_gone.py", "tests/none"]),
+    ],
+)
+def test_a_reason_names_tests_that_are_there(why, gone):
+    """A test that was renamed is not claimed any longer."""
+    assert tests_not_there(f"<!-- not run: {why} -->") == gone
 
 
 def test_the_readme_and_the_tutorial_are_run():

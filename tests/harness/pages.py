@@ -15,6 +15,8 @@ NOT_RUN = "<!-- not run: "
 CODE = frozenset({"sh", "python"})
 """Languages of blocks that are run, or say why not."""
 COMMAND = re.compile(r"^(?:\$ )?(?:sudo )?(?:dart|curl|pip|python3?) ", re.MULTILINE)
+_TESTS = re.compile(r"\btests/[\w/]+(?:\.py)?|\btest_\w+\.py")
+"""A file or folder of tests, or the name of such a file whose folder was said before."""
 _FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -77,7 +79,7 @@ def commands(text: str) -> Iterator[list[str]]:
 
 
 def unmarked() -> list[str]:
-    """Blocks of code that are neither run nor say why not."""
+    """Blocks of code that are neither run nor say why not, or name tests that there are not."""
     found = []
     for block in (block for page in pages() for block in blocks(page)):
         is_code = block.language in CODE or (not block.language and COMMAND.search(block.text) is not None)
@@ -88,4 +90,12 @@ def unmarked() -> list[str]:
             )
         elif block.mark.startswith(NOT_RUN) and len(block.mark) < len(NOT_RUN) + 14:
             found.append(f"{block.where}: `{block.mark}` is no reason")
+        if gone := tests_not_there(block.mark):
+            found.append(f"{block.where}: there is no {', no '.join(gone)}")
     return found
+
+
+def tests_not_there(mark: str) -> list[str]:
+    """What a mark names as tests, and what does not exist."""
+    named = _TESTS.findall(mark) if mark.startswith(NOT_RUN) else []
+    return [it for it in named if not ((ROOT / it).exists() if "/" in it else [*(ROOT / "tests").rglob(it)])]

@@ -12,7 +12,7 @@ from dart.rest.static_files import POLICY, add_file
 
 FOLDER: Final = Path(__file__).with_name("page")
 PLOTS: Final = Path(__file__).with_name("uplot")
-"""Files of uPlot, put here when the package was built (`hatch_build.py`)."""
+"""Files of uPlot, put here when the package was built (`tools/build_hook.py`)."""
 _POLICY: Final = f"{POLICY}; require-trusted-types-for 'script'; trusted-types 'none'"
 """Also: no text ever becomes markup. The browser refuses `innerHTML` and its like, whatever the script wants."""
 _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
