@@ -50,7 +50,7 @@ def visit(browser: Any, url: str, *, meant: tuple[str, ...] = (), **options: Any
         expected = ("status of 401", "status of 403", "status of 429", *meant)
         complaints = [text for text in said if not any(it in text for it in expected)]
         strangers = [it for it in asked if not it.startswith((url, "data:"))]
-        assert (complaints, strangers) == ([], [])
+        assert (complaints, strangers) == ([], []), f"the page said {complaints} and asked {strangers}"
     finally:
         context.close()
 

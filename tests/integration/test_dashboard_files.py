@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from dart.rest.dashboard import page
 from harness.rest_stack import rest
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted(page.FOLDER.glob("*.js"))
+OURS = {file.name for file in page.FOLDER.iterdir()} - {"index.html"}
 
 
 async def test_the_files_of_the_page_have_a_strict_policy():
@@ -40,12 +42,9 @@ async def test_the_files_of_the_page_have_a_strict_policy():
                 assert answer.status == 404
 
 
-def test_the_page_names_only_files_that_are_there():
-    """Each script is loaded early, and nothing is inline."""
+def test_nothing_is_inline():
+    """Neither a script nor a style; the policy would refuse it."""
     text = (page.FOLDER / "index.html").read_text(encoding="utf-8")
-    named = set(re.findall(r'(?:href|src)="/dashboard/([^"]+)"', text))
-    ours = {file.name for file in page.FOLDER.iterdir()} - {"index.html"}
-    assert named == ours | {"uPlot.min.css", "uPlot.iife.min.js"}
     assert re.findall(r"<script(?![^>]* src=)|<style| style=| on\w+=", text) == []
 
 
@@ -62,13 +61,21 @@ def test_scripts_can_be_read():
         subprocess.run([shutil.which("node"), "--check", str(file)], check=True)
 
 
-def test_without_plots_all_else_is_served(tmp_path):
-    """As where there was no npm."""
-    router = web.Application().router
-    page.add_to(router, tmp_path / "nothing")
-    served = {it.canonical for it in router.resources()}
-    assert "/dashboard/main.js" in served
-    assert not any("uPlot" in path for path in served)
+@pytest.mark.parametrize("has_plots", [True, False])
+async def test_the_page_names_uplot_where_it_is_there(tmp_path, has_plots):
+    """Where there was no npm all else is; each file that is served is loaded early, and no other is asked for."""
+    plots = tmp_path / "uplot"
+    theirs = {"uPlot.min.css", "uPlot.iife.min.js"} if has_plots else set()
+    for name in theirs:
+        plots.mkdir(exist_ok=True)
+        (plots / name).touch()
+    app = web.Application()
+    page.add_to(app.router, plots)
+    served = {it.canonical.rpartition("/")[2] for it in app.router.resources()} - {""}
+    async with TestClient(TestServer(app)) as client:
+        text = await (await client.get("/")).text()
+    named = set(re.findall(r'(?:href|src)="/dashboard/([^"]+)"', text))
+    assert named == served == OURS | theirs
 
 
 def hook():

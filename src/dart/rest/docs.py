@@ -33,8 +33,8 @@ def add_to(router: web.UrlDispatcher, their_folder: Callable[[], Path | None] = 
     """Serve the page and its few files; no name of a file comes from a request."""
     for name, (file, media_type) in _FILES.items():
         for path in ("/docs", "/docs/") if not name else (f"/docs/{name}",):
-            add_file(router, path, _OURS / file, media_type)
+            add_file(router, path, (_OURS / file).read_bytes(), media_type)
     folder = their_folder()
     for name, media_type in _THEIRS.items() if folder is not None else ():
         if folder is not None and (folder / name).is_file():
-            add_file(router, f"/docs/{name}", folder / name, media_type)
+            add_file(router, f"/docs/{name}", (folder / name).read_bytes(), media_type)

@@ -1,7 +1,6 @@
 """Files of the pages that the server has for browsers: served to anybody, the same on every server."""
 
 import hashlib
-from pathlib import Path
 from typing import Final
 
 from aiohttp import ETag, hdrs, web
@@ -13,14 +12,13 @@ POLICY: Final = (
 """Nothing inline, nothing from elsewhere, in no frame."""
 
 
-def add_file(router: web.UrlDispatcher, path: str, file: Path, media_type: str, *, policy: str = POLICY) -> None:
-    """Answer this path with what is in this file now. No name of a file comes from a request.
+def add_file(router: web.UrlDispatcher, path: str, data: bytes, media_type: str, *, policy: str = POLICY) -> None:
+    """Answer this path with these bytes of a file. No name of a file comes from a request.
 
-    It is kept in memory: a page must come up also while the disk and all threads are busy, and belongs to the program
-    that runs, whatever is installed meanwhile. Browsers ask each time whether it has changed, so that nobody has half
-    of the page of before.
+    They are kept in memory: a page must come up also while the disk and all threads are busy, and belongs to the
+    program that runs, whatever is installed meanwhile. Browsers ask each time whether it has changed, so that nobody
+    has half of the page of before.
     """
-    data = file.read_bytes()
     tag = ETag(hashlib.sha256(data).hexdigest()[:32])
     headers = {
         "Content-Security-Policy": policy,

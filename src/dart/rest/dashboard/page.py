@@ -19,9 +19,11 @@ _MEDIA_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".html": "t
 
 
 def add_to(router: web.UrlDispatcher, plots: Path = PLOTS) -> None:
-    """Serve the page and its files."""
-    add_file(router, "/", FOLDER / "index.html", "text/html", policy=_POLICY)
-    files = [*sorted(FOLDER.iterdir()), *(sorted(plots.iterdir()) if plots.is_dir() else ())]
-    for file in files:
+    """Serve the page and its files. Where there is no uPlot the page does not name it: it says what is missing."""
+    lines = (FOLDER / "index.html").read_text(encoding="utf-8").splitlines(keepends=True)
+    has_plots = plots.is_dir()
+    index = "".join(line for line in lines if has_plots or "/dashboard/uPlot." not in line)
+    add_file(router, "/", index.encode(), "text/html", policy=_POLICY)
+    for file in [*sorted(FOLDER.iterdir()), *(sorted(plots.iterdir()) if has_plots else ())]:
         if file.suffix in _MEDIA_TYPES and file.name != "index.html":
-            add_file(router, f"/dashboard/{file.name}", file, _MEDIA_TYPES[file.suffix], policy=_POLICY)
+            add_file(router, f"/dashboard/{file.name}", file.read_bytes(), _MEDIA_TYPES[file.suffix], policy=_POLICY)
