@@ -62,6 +62,7 @@ async def test_a_blob_comes_in_pieces(stack):
                     agent.send(Heartbeat(frame.message.nonce, reply=True, load=0.0))
             agent.received.clear()
         assert got == DATA
+        assert stack.service.measures.blob_bytes["to_agents"] == len(DATA)
         agent.send(BlobGet(SHA256, 10_000, 1000, lease.ref))
         assert await agent.receive(Blob) == Blob(SHA256, 10_000, len(DATA), b"")
 

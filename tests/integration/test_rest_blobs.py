@@ -48,6 +48,13 @@ async def test_sent_once_and_read_whole_or_in_part(stack):
         assert headers["Content-Range"].endswith(f"/{len(DATA)}")
     assert (await ask(stack, "GET", headers={"Range": "lines=1-2"}))[0] == 200
     assert (await ask(stack, "GET", headers={"If-None-Match": f'"{SHA256}"'}))[::2] == (304, b"")
+    counted = stack.broker.service.measures.blob_bytes
+    assert counted == {
+        "from_clients": 2 * len(DATA),
+        "to_clients": 2 * len(DATA) + 10,
+        "from_agents": 0,
+        "to_agents": 0,
+    }
     rows = (await stack.call("GET", "/audit/?amount=9"))["audit"]
     assert [row["target"] for row in rows if row["what"] == "blob.put"] == [SHA256]
 

@@ -69,6 +69,7 @@ class BlobArrivals:
             return []
         key = order.agent_id, order.sha256
         if isinstance(order, WriteBlob):
+            self._service.measures.blob_bytes["from_agents"] += len(order.data)
             opened, upload = self._uploads.get(key, (None, None))
             if opened is None or upload is None or (opened.session, opened.number) != (order.session, order.number):
                 return []

@@ -63,6 +63,7 @@ class BlobPieces:
                 refused = order.sha256 not in named
                 total, data = (0, b"") if refused else await asyncio.to_thread(self._piece, order)
                 blob = Blob(order.sha256, order.offset, total, data)
+                self._service.measures.blob_bytes["to_agents"] += len(data)
         except (OSError, DartError) as error:
             log.warning("A piece of a blob cannot be read; it is asked for again: %s", error)
         except Exception:

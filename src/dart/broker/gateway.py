@@ -73,6 +73,7 @@ class Gateway:
         self.rotation: KeyRotation | None = None
         """Set by a server that can change the broker's key."""
         self.snapshot = partial(take, service)
+        self.measures = service.measures
         self.overview = Overview(service)
         self.blobs: Blobs | None = None
         """Set by a server that keeps large values."""

@@ -16,6 +16,7 @@ COMMIT_BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 WAIT_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0)
 TASK_BOUNDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 3600.0, 21600.0, 86400.0)
 LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+BLOB_WAYS: Final = ("from_clients", "to_clients", "from_agents", "to_agents")
 MARKS_MAX: Final = 32_768
 """Groups of submissions whose times are remembered: some 4 MB."""
 
@@ -54,6 +55,8 @@ class Measures:
         self.submitted = 0
         self.parameter_bytes = 0
         self.result_bytes = 0
+        self.blob_bytes = dict.fromkeys(BLOB_WAYS, 0)
+        """Of the pieces of large values; what is sent again counts again."""
         self.finished = dict.fromkeys(
             (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.CANCELLED, TaskState.EXPIRED, TaskState.LOST), 0
         )

@@ -30,7 +30,7 @@ async def put(call: Call) -> Answer:
     if size is not None:
         while not call.body.complete:
             await call.body.read_piece()
-            call.body.take()
+            _taken(call)
         return call.answer(blob=_told(sha256, size))
     upload = blobs.begin(sha256, call.caller.id, offset=offset, total=total)
     try:
@@ -38,9 +38,9 @@ async def put(call: Call) -> Answer:
             await call.body.read_piece()
             if len(call.body.bytes) >= _PIECE_BYTES:
                 call.body.still_allowed()
-                await asyncio.to_thread(upload.write, call.body.take())
+                await asyncio.to_thread(upload.write, _taken(call))
         call.body.still_allowed()
-        await asyncio.to_thread(upload.write, call.body.take())
+        await asyncio.to_thread(upload.write, _taken(call))
         await asyncio.to_thread(upload.finish)
     finally:
         await asyncio.shield(asyncio.to_thread(upload.close))
@@ -85,9 +85,17 @@ async def _send(call: Call, file: BinaryIO, sha256: bytes, size: int) -> web.Str
         call.refuse_if_gone()
         async with asyncio.timeout(call.limits.request_seconds_max):
             await response.write(piece)
+        call.gateway.measures.blob_bytes["to_clients"] += len(piece)
         start += len(piece)
     await response.write_eof()
     return response
+
+
+def _taken(call: Call) -> bytearray:
+    """What of the body is here; it is counted."""
+    data = call.body.take()
+    call.gateway.measures.blob_bytes["from_clients"] += len(data)
+    return data
 
 
 def _part(asked: str, size: int) -> tuple[int, int]:

@@ -42,8 +42,13 @@ FAMILIES: Final = {
     "dart_tasks_finished_total": Family("counter", "Outcomes that became durable.", "state"),
     "dart_dispatch_seconds": Family("histogram", "From a task's submission to its first sending to an agent."),
     "dart_task_seconds": Family("histogram", "How long tasks ran, as their agents told."),
-    "dart_parameter_bytes_total": Family("counter", "Encoded parameters of submitted tasks."),
-    "dart_result_bytes_total": Family("counter", "Encoded results."),
+    "dart_parameter_bytes_total": Family(
+        "counter", "Encoded parameters of submitted tasks; of a blob in one, its reference only."
+    ),
+    "dart_result_bytes_total": Family("counter", "Encoded results; of a blob in one, its reference only."),
+    "dart_blob_bytes_total": Family(
+        "counter", "Of blobs, as their pieces pass; what is sent again counts again.", "way"
+    ),
     "dart_late_results_total": Family("counter", "Results that did not count: late, or told twice."),
     "dart_foreign_attempts_total": Family("counter", "Attempts that an agent named although they were not its own."),
     "dart_agents": Family("gauge", "Connected agents."),
@@ -119,6 +124,7 @@ def _samples(snapshot: Snapshot, meters: Meters, refused: dict[str, int]) -> Sam
     yield from (("dart_tasks_finished_total", state.name.lower(), n) for state, n in measures.finished.items())
     yield "dart_parameter_bytes_total", "", measures.parameter_bytes
     yield "dart_result_bytes_total", "", measures.result_bytes
+    yield from (("dart_blob_bytes_total", way, count) for way, count in measures.blob_bytes.items())
     yield "dart_late_results_total", "", snapshot.late_results
     yield "dart_foreign_attempts_total", "", snapshot.foreign_attempts
     yield "dart_agents", "", snapshot.agents

@@ -9,6 +9,7 @@ from dart.broker import blob_arrivals
 from dart.broker.blob_arrivals import BlobArrivals
 from dart.broker.core.commands import LeaveAllBlobs, LeaveBlob, OpenBlob, WriteBlob
 from dart.broker.core.events import BlobGrew, BlobKept, BlobRefused
+from dart.broker.measures import Measures
 from dart.broker.store.blobs import Blobs
 from dart.limits import Limits
 
@@ -21,6 +22,7 @@ class Taken:
 
     def __init__(self):
         self.events = []
+        self.measures = Measures(lambda: 0.0)
 
     def post(self, events):
         self.events += events
@@ -44,6 +46,7 @@ def done(blobs, *orders):
         await arrivals.close()
 
     asyncio.run(run())
+    assert taken.measures.blob_bytes["from_agents"] == sum(len(it.data) for it in orders if isinstance(it, WriteBlob))
     return taken.events
 
 
