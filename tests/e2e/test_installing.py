@@ -10,6 +10,31 @@ from pathlib import Path
 
 from harness.pages import ROOT, blocks
 
+PROGRAM = """
+from dart_client import Client, Job, TaskFuture
+
+with Client("https://127.0.0.1:7777", "key", fingerprint="ab" * 32) as client:
+    job: Job = client.job("count", "count_words", "count", retries=1)
+    future: TaskFuture = job.submit({"text": "a b"}, location="here", timeout=60)
+    print(future.result(timeout=10), future.task_id)
+    for value in job.map([1, 2, 3]):
+        print(value)
+    job.submit(1, 7)  # type: ignore[arg-type]
+    future.result(timeout="soon")  # type: ignore[arg-type]
+    client.nothing()  # type: ignore[attr-defined]
+"""
+"""Right, but for the lines that say so; where nothing had types these would be complained of, too."""
+
+
+def test_programs_of_users_are_checked_by_their_types(tmp_path: Path):
+    """With the package as it is installed, and no setting of ours."""
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir=/dev/null", "program.py"],
+        cwd=tmp_path, capture_output=True, check=False, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.startswith("Success"), done.stdout + done.stderr
+
 
 def test_what_the_readme_installs_is_whole_and_starts(tmp_path: Path):
     """By pip, from this folder, with what the README names; what it needs is here already, so only DART is brought."""
@@ -24,6 +49,7 @@ def test_what_the_readme_installs_is_whole_and_starts(tmp_path: Path):
     for package, source in (("dart", ROOT / "src"), ("dart_client", ROOT / "clients" / "python")):
         ours = {it.relative_to(source) for it in (source / package).rglob("*.py")}
         assert {it.relative_to(into) for it in (into / package).rglob("*.py")} == ours
+        assert (into / package / "py.typed").exists()
     done = subprocess.run(
         [sys.executable, into / "bin" / "dart", "help", "--exit-codes"],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(into)}, capture_output=True, check=True, text=True,

@@ -8,6 +8,7 @@ import pytest
 
 from dart.agent.policy_file import find_policy, read_policy_file, writable_by_others
 from dart.errors import ConfigError
+from harness.pages import ROOT, blocks
 
 BYTES_MAX = 10_000
 
@@ -171,3 +172,12 @@ def test_what_cannot_be_looked_at_is_not_missing(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(ConfigError, match="loop"):
         find_policy(None, (tmp_path / "loop",), BYTES_MAX)
+
+
+@pytest.mark.parametrize("page", ["policy", "isolation", "modules", "howto/federated-learning"])
+def test_policies_in_the_documents_are_read(tmp_path, page):
+    """Each that a page shows is one that an agent takes."""
+    shown = [it.text for it in blocks(ROOT / "docs" / f"{page}.md") if it.language == "json"]
+    assert shown
+    for text in shown:
+        read_policy_file(put(tmp_path / "p.json", text), BYTES_MAX)
