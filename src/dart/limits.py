@@ -87,6 +87,8 @@ class Limits:
     """Events kept in memory for readers that are slow or come back; the oldest go first."""
     events_kept_bytes_max: int = 16 * MIB
     """The same in bytes, roughly: printed lines are what takes room."""
+    changes_kept_max: int = 1000
+    """Older events of workers and jobs, kept for those who read only such: events of tasks do not push them out."""
     event_quiet_seconds: float = 10.0
     """A stream of events in which nothing happens carries a comment so often: its reader knows that it lives."""
     page_items_max: int = 1000

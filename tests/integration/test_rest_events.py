@@ -100,7 +100,7 @@ async def test_who_comes_back_misses_nothing():
 
 
 async def test_what_is_gone_is_told():
-    """Too old, or of another start of the server: a `missed` event comes first."""
+    """Too old, or of another start of the server: a `missed` event comes first. Who reads changes alone has more."""
     async with rest(Limits(events_kept_max=2)) as stack, reading(stack) as reader:
         for name in "abcd":
             await stack.define(name)
@@ -113,6 +113,12 @@ async def test_what_is_gone_is_told():
             events = await stranger.rest()
             assert kinds(events) == ["missed", "job", "job"]
             assert "started again" in events[0].data["reason"]
+        for place in (f"{epoch}-0", "oldest"):
+            async with reading(stack, after=place, follow="false", events="worker,job") as of_changes:
+                events = await of_changes.rest()
+                assert [(it.id, it.data["job"]) for it in events] == [
+                    (f"{epoch}-{n}", name) for n, name in enumerate("abcd", 1)
+                ]
 
 
 async def test_a_failed_commit_is_a_gap_for_all_readers():

@@ -9,14 +9,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, repeat
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from dart.broker.core.happenings import Happening, TaskEnded, TaskPrinted, TaskProgressed
+from dart.broker.core.happenings import (
+    Happening,
+    JobChanged,
+    TaskEnded,
+    TaskPrinted,
+    TaskProgressed,
+    WorkerChanged,
+)
 from dart.errors import LimitError
 from dart.limits import Limits
 
 ENTRY_BYTES = 300
 """What an entry takes, without the text of its task."""
+CHANGES: Final = (WorkerChanged, JobChanged)
+"""What came and went: seldom, and wanted for longer than the tasks that happen by the thousand meanwhile."""
 
 
 class Cursor(NamedTuple):
@@ -33,6 +42,8 @@ class Missed(NamedTuple):
     reason: str
     amount: int
     """Of all that happened; -1: nobody knows."""
+    place: Cursor
+    """Where the reader goes on."""
 
 
 class Entry:
@@ -49,10 +60,10 @@ class Entry:
 
 
 class EventRing:
-    """The newest of what happened.
+    """The newest of what happened, and of changes also some of before.
 
     Args:
-        limits: `events_kept_max`, `events_kept_bytes_max`, `event_streams_max`.
+        limits: `events_kept_max`, `events_kept_bytes_max`, `changes_kept_max`, `event_streams_max`.
         clock: Unix time.
     """
 
@@ -60,8 +71,11 @@ class EventRing:
         self._limits = limits
         self._clock = clock
         self._entries: deque[Entry] = deque()
+        self._changes: deque[Entry] = deque()
+        """Those that are older than all entries."""
         self._bytes = 0
         self._newest = 0
+        self._newest_change_gone = 0
         self._epoch = secrets.token_hex(4)
         self._readers: set[asyncio.Event] = set()
 
@@ -77,8 +91,10 @@ class EventRing:
         """Take what happened; `void`: it did not, and what is true now is to be asked for anew."""
         if void:
             self._entries.clear()
+            self._changes.clear()
             self._bytes = 0
             self._newest = 0
+            self._newest_change_gone = 0
             self._epoch = secrets.token_hex(4)
         at_ms = int(self._clock() * 1000)
         entries = self._entries
@@ -88,7 +104,12 @@ class EventRing:
             self._bytes += sum(map(_size, happened))
         number, size = self._limits.events_kept_max, self._limits.events_kept_bytes_max
         while len(entries) > number or self._bytes > size:
-            self._bytes -= _size(entries.popleft().happening)
+            oldest = entries.popleft()
+            self._bytes -= _size(oldest.happening)
+            if isinstance(oldest.happening, CHANGES):
+                self._changes.append(oldest)
+        while len(self._changes) > self._limits.changes_kept_max:
+            self._newest_change_gone = self._changes.popleft().number
         for woken in self._readers:
             woken.set()
 
@@ -112,26 +133,37 @@ class EventRing:
         """Only what happens from here on."""
         return Cursor(self._epoch, self._newest)
 
-    def oldest(self) -> Cursor:
-        """All that is still here."""
-        return Cursor(self._epoch, self._newest - len(self._entries))
+    def oldest(self, *, changes_only: bool = False) -> Cursor:
+        """All that is still here, of everything or of changes."""
+        return Cursor(self._epoch, self._newest_change_gone if changes_only else self._newest - len(self._entries))
 
-    def read(self, after: Cursor, amount: int) -> tuple[list[Entry], Cursor, Missed | None]:
-        """The next entries, the cursor behind them, and what is missing before them."""
-        missed = None
-        oldest = self.oldest()
+    def read(
+        self, after: Cursor, amount: int, *, changes_only: bool = False
+    ) -> tuple[list[Entry], Cursor, Missed | None]:
+        """The next entries, the cursor behind them, and what is missing before them.
+
+        Args:
+            after: What was read.
+            amount: At most so many.
+            changes_only: No other entry is wanted. There are others among the found, but no change is left out.
+        """
+        missed = self._missed(after, self.oldest(changes_only=changes_only))
+        number = after.number if missed is None else missed.place.number
+        first = number - self.oldest().number
+        found = [] if first >= 0 else [it for it in self._changes if it.number > number][:amount]
+        first, more = max(0, first), amount - len(found)
+        found += [self._entries[index] for index in range(first, min(first + more, len(self._entries)))]
+        return found, Cursor(self._epoch, found[-1].number if found else self._newest), missed
+
+    def _missed(self, after: Cursor, oldest: Cursor) -> Missed | None:
         if after.epoch != self._epoch:
-            missed = Missed("the server was started again or restored its state since; ask anew for what matters", -1)
-            after = oldest
-        elif after.number < oldest.number:
-            missed = Missed("too slow, or away for too long", oldest.number - after.number)
-            after = oldest
-        elif after.number > self._newest:
-            missed = Missed("this id was never given", -1)
-            after = self.now()
-        first = after.number - oldest.number
-        found = [self._entries[index] for index in range(first, min(first + amount, len(self._entries)))]
-        return found, Cursor(self._epoch, after.number + len(found)), missed
+            reason = "the server was started again or restored its state since; ask anew for what matters"
+            return Missed(reason, -1, oldest)
+        if after.number < oldest.number:
+            return Missed("too slow, or away for too long", oldest.number - after.number, oldest)
+        if after.number > self._newest:
+            return Missed("this id was never given", -1, self.now())
+        return None
 
 
 def _size(happening: Happening) -> int:

@@ -19,7 +19,7 @@ from dart.broker.core.happenings import (
     WorkerChanged,
 )
 from dart.broker.core.model import TaskState
-from dart.broker.event_ring import Cursor, Entry, EventRing, Missed
+from dart.broker.event_ring import CHANGES, Cursor, Entry, EventRing, Missed
 from dart.broker.waiters import set_in_time
 from dart.errors import InvalidRequestError
 from dart.rest import names, schemas
@@ -57,14 +57,16 @@ async def _stream(call: Call, job: str | None) -> web.StreamResponse:
     follow = schemas.flag(asked.follow, "follow")
     if asked.worker:
         names.check_name(asked.worker, "worker", call.limits)
-    wanted = _wanted(call.caller, job, asked)
-    cursor = _cursor(call, asked.after)
+    kinds = _kinds(asked.events)
+    wanted = _wanted(call.caller, job, asked.worker, kinds)
+    changes_only = bool(kinds) and kinds <= _KINDS_OF_CHANGES
+    cursor = _cursor(call, asked.after, changes_only=changes_only)
     if job is not None:
         await call.gateway.job(job)  # refuses unknown ones
     with call.gateway.events.watch() as woken:
         response = web.StreamResponse(headers={"Content-Type": EVENT_STREAM, "X-Accel-Buffering": "no"})
         await response.prepare(call.request)
-        stream = _Stream(call, response, wanted, cursor)
+        stream = _Stream(call, response, wanted, cursor, changes_only=changes_only)
         closing = asyncio.ensure_future(call.tools.closing.wait())
         gone = asyncio.ensure_future(call.tools.keys.until_gone(call.caller))
         for end in (closing, gone):
@@ -91,12 +93,19 @@ class _Stream:
     """One reader behind its cursor. Its methods raise `ConnectionError` or `TimeoutError` when it is gone."""
 
     def __init__(
-        self, call: Call, response: web.StreamResponse, wanted: Callable[[Happening], bool], cursor: Cursor
+        self,
+        call: Call,
+        response: web.StreamResponse,
+        wanted: Callable[[Happening], bool],
+        cursor: Cursor,
+        *,
+        changes_only: bool,
     ) -> None:
         self._call = call
         self._response = response
         self._wanted = wanted
         self._cursor = cursor
+        self._changes_only = changes_only
         self._quiet_seconds = call.limits.event_quiet_seconds
         self._written_at = 0.0
         self._more = False
@@ -107,9 +116,10 @@ class _Stream:
 
     async def go_on(self) -> bool:
         """Write what has happened since; whether there is more at once."""
-        entries, cursor, missed = self._call.gateway.events.read(self._cursor, _EVENTS_A_PIECE)
+        ring = self._call.gateway.events
+        entries, cursor, missed = ring.read(self._cursor, _EVENTS_A_PIECE, changes_only=self._changes_only)
         self._cursor = cursor
-        piece = [] if missed is None else [_missed(missed, cursor._replace(number=cursor.number - len(entries)))]
+        piece = [] if missed is None else [_missed(missed)]
         piece += [_frame(entry, cursor.epoch) for entry in entries if self._wanted(entry.happening)]
         if not piece and asyncio.get_running_loop().time() - self._written_at >= self._quiet_seconds:
             # With the id: what was left out for this reader is nothing that it missed.
@@ -135,18 +145,18 @@ class _Stream:
             await self._response.write(data)
 
 
-def _cursor(call: Call, after: str) -> Cursor:
+def _cursor(call: Call, after: str, *, changes_only: bool) -> Cursor:
     """Where to begin: a browser that comes back says so in a header, which is newer than what its URL says."""
     ring = call.gateway.events
-    begin, come_back = _place(ring, after), call.request.headers.get(LAST_EVENT_ID)
-    return _place(ring, come_back) if come_back else begin
+    begin, come_back = _place(ring, after, changes_only=changes_only), call.request.headers.get(LAST_EVENT_ID)
+    return _place(ring, come_back, changes_only=changes_only) if come_back else begin
 
 
-def _place(ring: EventRing, place: str) -> Cursor:
+def _place(ring: EventRing, place: str, *, changes_only: bool) -> Cursor:
     if place == "now":
         return ring.now()
     if place == "oldest":
-        return ring.oldest()
+        return ring.oldest(changes_only=changes_only)
     found = _PLACE.fullmatch(place)
     if found is None:
         raise InvalidRequestError(
@@ -156,15 +166,19 @@ def _place(ring: EventRing, place: str) -> Cursor:
     return Cursor(found[1], int(found[2]))
 
 
-def _wanted(caller: Caller, job: str | None, asked: schemas.EventsWanted) -> Callable[[Happening], bool]:
-    """Whether this reader asked for something and may see it."""
-    kinds = frozenset(filter(None, asked.events.split(",")))
+def _kinds(asked: str) -> frozenset[str]:
+    """What kinds of events this reader asked for; empty: all."""
+    kinds = frozenset(filter(None, asked.split(",")))
     unknown = kinds - set(EVENT_KINDS)
     if unknown:
         raise InvalidRequestError(
             f"Member `events` has {min(unknown)[:60]!r}; there are {', '.join(EVENT_KINDS)}.", field="events"
         )
-    worker = asked.worker
+    return kinds
+
+
+def _wanted(caller: Caller, job: str | None, worker: str, kinds: frozenset[str]) -> Callable[[Happening], bool]:
+    """Whether this reader asked for something and may see it."""
     jobs, workers = caller.jobs, caller.workers
 
     def wanted(happening: Happening) -> bool:
@@ -192,11 +206,11 @@ def _event(cursor: Cursor, kind: str, members: dict[str, Any]) -> bytes:
     return b"%bevent: %b\ndata: %b\n\n" % (_id(cursor), kind.encode(), _encode(members))
 
 
-def _missed(missed: Missed, cursor: Cursor) -> bytes:
+def _missed(missed: Missed) -> bytes:
     members: dict[str, Any] = {"reason": missed.reason}
     if missed.amount >= 0:
         members["amount"] = missed.amount
-    return _event(cursor, "missed", members)
+    return _event(missed.place, "missed", members)
 
 
 def _frame(entry: Entry, epoch: str) -> bytes:
@@ -226,6 +240,7 @@ _KINDS: dict[type, str] = {
     WorkerChanged: "worker",
     JobChanged: "job",
 }
+_KINDS_OF_CHANGES = frozenset(_KINDS[change] for change in CHANGES)
 
 
 def _members(happening: Happening) -> dict[str, Any]:

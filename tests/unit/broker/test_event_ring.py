@@ -2,8 +2,8 @@
 
 import pytest
 
-from dart.broker.core.happenings import JobChanged, TaskPrinted, TaskProgressed
-from dart.broker.event_ring import Cursor, EventRing
+from dart.broker.core.happenings import JobChanged, TaskPrinted, TaskProgressed, WorkerChanged
+from dart.broker.event_ring import CHANGES, Cursor, EventRing
 from dart.errors import LimitError
 from dart.limits import Limits
 
@@ -75,6 +75,49 @@ def test_an_id_of_the_future_is_a_gap():
     it.tell(changes("a"), False)
     entries, cursor, missed = it.read(Cursor(it.now().epoch, 99), 9)
     assert (entries, cursor, missed.amount) == ([], it.now(), -1)
+
+
+def flood(ring, amount):
+    for _ in range(amount // 1000):
+        ring.tell([TaskProgressed("j", "", "w", 1, 0.5, "")] * 1000, False)
+
+
+def test_what_tasks_do_does_not_hide_who_came():
+    """Who reads changes alone finds them under any load, once each, in order, with ids that go on; others as before."""
+    it = ring()
+    it.tell([WorkerChanged("", "", "w", "connected", b"", "h", 2, "")], False)
+    it.tell(changes("a"), False)
+    flood(it, 30_000)
+    it.tell(changes("b"), False)
+    cursor, told = it.oldest(changes_only=True), []
+    while cursor != it.now():
+        entries, cursor, missed = it.read(cursor, 500, changes_only=True)
+        assert missed is None
+        assert len(entries) <= 500
+        told += [entry for entry in entries if isinstance(entry.happening, CHANGES)]
+    assert [(entry.number, entry.happening.state) for entry in told] == [
+        (1, "connected"),
+        (2, "defined"),
+        (30_003, "defined"),
+    ]
+    entries, cursor, _ = it.read(it.oldest(changes_only=True), 1, changes_only=True)
+    assert ([entry.number for entry in entries], cursor.number) == ([1], 1)
+    assert it.read(cursor, 1, changes_only=True)[0][0].number == 2
+    assert it.read(cursor, 1)[2].amount == 10_002
+
+
+def test_of_changes_the_oldest_go_first():
+    """Who still wanted one of those is told; whoever is behind the last that went missed none."""
+    it = ring(changes_kept_max=2, events_kept_max=1)
+    it.tell(changes("a", "b", "c", "d"), False)
+    flood(it, 1000)
+    before = it.oldest(changes_only=True)
+    assert before.number == 2
+    entries, _, missed = it.read(before._replace(number=1), 9, changes_only=True)
+    assert (names(entries)[:2], missed.amount, missed.place) == (["c", "d"], 1, before)
+    assert it.read(before, 9, changes_only=True)[2] is None
+    it.tell([], True)
+    assert it.read(it.oldest(changes_only=True), 9, changes_only=True) == ([], it.now(), None)
 
 
 def test_readers_are_woken_and_bounded():
