@@ -8,7 +8,7 @@ import pytest
 
 from dart.cli.main import cli
 from harness.documents import Tour
-from harness.pages import ROOT, blocks, commands, pages, tests_not_there, unmarked
+from harness.pages import ROOT, blocks, commands, missing_tests, pages, unmarked
 
 RUN_PAGES = [page for page in pages() if any(block.step for block in blocks(page))]
 EVERY = [block for page in pages() for block in blocks(page)]
@@ -45,7 +45,7 @@ def test_each_block_of_code_is_run_or_says_why_not():
 )
 def test_a_reason_names_tests_that_are_there(why, gone):
     """A test that was renamed is not claimed any longer."""
-    assert tests_not_there(f"<!-- not run: {why} -->") == gone
+    assert missing_tests(f"<!-- not run: {why} -->") == gone
 
 
 def test_the_readme_and_the_tutorial_are_run():

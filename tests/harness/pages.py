@@ -90,12 +90,12 @@ def unmarked() -> list[str]:
             )
         elif block.mark.startswith(NOT_RUN) and len(block.mark) < len(NOT_RUN) + 14:
             found.append(f"{block.where}: `{block.mark}` is no reason")
-        if gone := tests_not_there(block.mark):
+        if gone := missing_tests(block.mark):
             found.append(f"{block.where}: there is no {', no '.join(gone)}")
     return found
 
 
-def tests_not_there(mark: str) -> list[str]:
+def missing_tests(mark: str) -> list[str]:
     """What a mark names as tests, and what does not exist."""
     named = _TESTS.findall(mark) if mark.startswith(NOT_RUN) else []
     return [it for it in named if not ((ROOT / it).exists() if "/" in it else [*(ROOT / "tests").rglob(it)])]
