@@ -115,7 +115,8 @@ class Transport:
         self.intake = Intake(context, self._socket, limits)
 
     def _configure(self, keys: KeyPair) -> None:
-        heartbeat = max(1, int(self._limits.heartbeat_seconds * 1000))
+        # Enough to find dead connections of no session; of others the core knows by its own heartbeats.
+        silence = max(1, int(self._limits.silence_seconds * 1000))
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.ROUTER_MANDATORY, 1),
@@ -123,8 +124,8 @@ class Transport:
             (zmq.SNDHWM, SEND_HIGH_WATER_MARK),
             (zmq.RCVHWM, RECEIVE_HIGH_WATER_MARK),
             (zmq.HANDSHAKE_IVL, HANDSHAKE_MILLISECONDS),
-            (zmq.HEARTBEAT_IVL, heartbeat),
-            (zmq.HEARTBEAT_TIMEOUT, max(1, int(self._limits.silence_seconds * 1000))),
+            (zmq.HEARTBEAT_IVL, silence),
+            (zmq.HEARTBEAT_TIMEOUT, silence),
             (zmq.TCP_KEEPALIVE, 1),
             (zmq.TCP_KEEPALIVE_IDLE, 60),
             (zmq.CURVE_SERVER, 1),

@@ -1,5 +1,6 @@
 """Time: heartbeats, silence, the end of leases, tasks that expire; and the one deadline of all of them."""
 
+import math
 from heapq import heappop, heappush
 
 from dart.broker.core.arrivals import leave_all
@@ -14,6 +15,10 @@ from dart.broker.core.state import Core, note, send
 from dart.errors import TaskErrorCode
 from dart.ids import AgentId
 from dart.wire.messages import Heartbeat
+
+_TICK_SECONDS = 0.25
+"""Between moments at which agents are looked after: of two thousand a hundred have their time in each, in one turn, and
+their heartbeats go out together."""
 
 
 def next_deadline(core: Core, now: float) -> float | None:
@@ -42,6 +47,7 @@ def arm(core: Core, agent: Agent) -> None:
         deadline = agent.lease_expires_at
     else:
         return
+    deadline = math.ceil(deadline / _TICK_SECONDS) * _TICK_SECONDS
     if deadline < core.armed.get(agent.id, float("inf")):
         core.armed[agent.id] = deadline
         heappush(core.agent_timers, (deadline, agent.id))
