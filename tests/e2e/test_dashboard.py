@@ -1,6 +1,7 @@
 """The page at `/` in a real browser: a real server over TLS, an agent, tasks that run, and names that mean harm."""
 
 import json
+import re
 import time
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import requests
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from dart.rest.dashboard.page import PLOTS
 from dart_client import Client
 from harness.browser import CHROMIUM, chromium, log_in, visit
 from harness.cluster import cluster
@@ -34,6 +36,12 @@ TASKS = """
                 return open(path).read()
             except OSError:
                 time.sleep(0.02)
+
+    def turn(parameter):
+        path, number = parameter
+        while int(open(path).read() or 0) < number:
+            time.sleep(0.02)
+        print("turn of", number)
 
     def fail(parameter):
         print(parameter)
@@ -68,6 +76,7 @@ def scene(tmp_path_factory):
                 call=call,
                 folder=folder,
                 key=it.server.key,
+                start_agent=it.start_agent,
                 url=it.server.url,
                 evil=failed.task_id,
                 waiting=waiting.task_id,
@@ -177,6 +186,49 @@ def test_a_job_is_watched_live(scene, page):
     sees(page, "1 of 1 tasks finished")
 
 
+def test_a_large_job_to_its_end(scene, page):
+    """Only rows in sight exist; rate, time left and lines come while one looks; a button ends it, and all know."""
+    turn = scene.folder / "turn"
+    turn.write_text("0")
+    page.goto("/#/")
+    tasks = scene.client.job("large", "tasks", "turn").submit_many([(str(turn), at) for at in range(1, 301)], "w")
+    page.click(".table >> text=large")
+    sees(page, "0 of 300 tasks finished")
+    page.get_by_role("button", name="All 300").click()
+    first, last = (page.locator(f".table a:visible:text-is('{tasks[at].task_id}')") for at in (0, -1))
+    first.wait_for()
+    window = page.locator(".window")
+    wait_until(
+        lambda: window.evaluate("it => it.scrollTop = it.scrollHeight") and last.count(), explain="the last row is seen"
+    )
+    assert first.count() == 0
+    assert 0 < page.locator(".row").count() <= 50
+
+    turn.write_text("100")
+    page.locator(".log p", has_text="turn of 100").wait_for()
+    expect(page.locator("section.large > p")).to_have_text(
+        re.compile(r"^100 of 300 tasks finished · [\d.,]+/(s|min) · about [\d.]+ (s|min .*) left$")
+    )
+    page.get_by_role("button", name="Stop this job").click()
+    page.click("#ask-yes")
+    sees(page, "Stopped; 200 tasks were open.")
+    page.get_by_text(re.compile(r"^300 of 300 tasks finished · .*stopped$")).wait_for()
+    page.click("nav >> text=Overview")
+    page.locator(".feed li", has_text="job large stopped").wait_for()
+
+
+def test_plots_are_drawn_or_their_absence_is_told(page):
+    """Six of them, with more on them than nothing."""
+    inked = """[...document.querySelectorAll('.uplot canvas')].filter(
+        it => it.getContext('2d').getImageData(0, 0, it.width, it.height).data.some(value => value)).length"""
+    if PLOTS.is_dir():
+        page.wait_for_function(f"{inked} === 6")
+        page.locator(".u-legend", has_text=re.compile(r"finished\s*[\d.,]+/s")).wait_for()
+    else:
+        sees(page, "Plots are missing")
+    sees(page, "Now: finished")
+
+
 def test_cancelling_is_asked_and_done(scene, page):
     """By keyboard: what is not confirmed is not done."""
     task = scene.client.job("cancelled", "tasks", "until").submit("/nonexistent/gate", location="w")
@@ -283,6 +335,20 @@ def test_without_a_mouse(scene, page):
     page.keyboard.press("Enter")
     page.locator("h1:text-is('waiting')").wait_for()
     assert page.evaluate("document.activeElement.tagName") == "H1"
+
+
+def test_a_worker_drains_and_goes(scene, page):
+    """Asked for on its own page, which the list leads to; the list has a line of its load."""
+    agent = scene.start_agent("leaving")
+    page.goto("/#/workers")
+    page.locator(".row", has=page.locator("a:text-is('w')")).locator(".spark path[d^=M]").wait_for(state="attached")
+    page.click(".table >> text=leaving")
+    page.get_by_role("button", name="Drain this worker").click()
+    page.click("#ask-yes")
+    sees(page, "1 agents were asked to finish and leave.")
+    assert agent.wait(20) == 0
+    page.click("nav >> text=Overview")
+    page.locator(".feed li", has_text="worker leaving disconnected").wait_for()
 
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
