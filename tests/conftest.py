@@ -1,9 +1,9 @@
 """What holds for every test."""
 
 import logging
+import sys
 from pathlib import Path
 
-import coverage
 import pytest
 
 ORDER = ("chaos", "e2e", "integration", "simulation", "property", "crossarch", "fuzz", "unit")
@@ -64,7 +64,8 @@ def _logging_stays_as_it_is():
 @pytest.fixture(autouse=True, scope="module")
 def _measured_where_it_pays(request):
     """The process of the tests itself."""
-    measuring = coverage.Coverage.current()
+    coverage = sys.modules.get("coverage")  # foreign Pythons have none
+    measuring = coverage and coverage.Coverage.current()
     parts = {*request.path.parts, request.path.stem}
     if measuring is None or (parts & MEASURED and not parts & NOT_MEASURED):
         yield

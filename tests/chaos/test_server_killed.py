@@ -1,5 +1,6 @@
 """The server is killed in the middle of a run, again and again: nothing that was answered is lost."""
 
+import gc
 import random
 import sqlite3
 import threading
@@ -98,6 +99,8 @@ def submit_all(client: HistoricClient, path: Path, accepted: list[tuple[str, int
         accepted += zip(ids, batch, strict=True)
 
 
+# urllib3 leaves a connection whose answer was cut off in the middle to the collector of garbage.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 @pytest.mark.parametrize("seed", [1])
 def test_three_kills_lose_nothing(tmp_path: Path, seed: int):
     """Every accepted task has exactly one result; repeats are no more than what was leased; no result vanishes."""
@@ -156,3 +159,4 @@ def test_three_kills_lose_nothing(tmp_path: Path, seed: int):
         repeats = sum(times - 1 for times in ran.values())
         assert repeats <= sum(at.leased for at in kills), (repeats, kills)
         print(f"kills: {kills}; accepted {len(accepted)}, results {len(results)}, repeats {repeats}")
+    gc.collect()  # here, and not in another test

@@ -2,10 +2,14 @@
 
 import concurrent.futures
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 from dart_client import ClosedError, MalformedError, TaskCancelled, TaskError, TaskFuture, futures
+
+JOB = SimpleNamespace(client=SimpleNamespace(connection=None))
+"""Of futures whose results have no large parts, so that nothing is fetched."""
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def condition():
 
 
 def make(condition, *ids):
-    return [TaskFuture(None, condition, task_id) for task_id in ids]
+    return [TaskFuture(JOB, condition, task_id) for task_id in ids]
 
 
 def later(action):

@@ -1,5 +1,6 @@
 """What the poller makes of single answers; the real server is in the integration tests."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,9 @@ import dart_client
 from dart_client import TaskFuture
 from dart_client.errors import MalformedError
 from dart_client.poller import AMOUNT, Poller
+
+JOB = SimpleNamespace(client=SimpleNamespace(connection=None))
+"""Of futures whose results have no large parts, so that nothing is fetched."""
 
 
 class Answers:
@@ -37,7 +41,7 @@ def poller_of(monkeypatch):
         poller = Poller(answers, "j")
         monkeypatch.setattr("threading.Thread.start", lambda _: None)  # the test polls by itself
         poller.begin_post(len(ids))
-        futures = [TaskFuture(None, poller.condition, task_id) for task_id in ids]
+        futures = [TaskFuture(JOB, poller.condition, task_id) for task_id in ids]
         poller.end_post(futures, (), waited=False)
         return poller, futures
 
@@ -68,7 +72,7 @@ def test_results_that_overtake_their_submission_find_their_futures(poller_of):
     poller, (first,) = poller_of(Answers(page("5", {"id": "7", "success": "b"}, {"id": "9", "success": "x"})), "1")
     poller.begin_post(1)
     poller._poll()
-    late = TaskFuture(None, poller.condition, "7")
+    late = TaskFuture(JOB, poller.condition, "7")
     poller.end_post([late], (), waited=False)
     assert late.result(0) == "b"
     assert poller._early == {}
@@ -89,10 +93,10 @@ def test_a_quick_task_after_a_quick_one_waits_for_its_result(poller_of):
     poller, _ = poller_of(answers, "1")
     poller._poll()
     assert poller.begin_post(1) > 0
-    (second,) = [TaskFuture(None, poller.condition, "2")]
+    (second,) = [TaskFuture(JOB, poller.condition, "2")]
     poller.end_post([second], [{"id": "2", "success": "with the answer"}], waited=True)
     assert second.result(0) == "with the answer"
     assert poller.begin_post(1) > 0
     assert poller.begin_post(1) == 0.0
-    poller.end_post([TaskFuture(None, poller.condition, "3")], (), waited=True)
+    poller.end_post([TaskFuture(JOB, poller.condition, "3")], (), waited=True)
     assert poller.begin_post(1) == 0.0
