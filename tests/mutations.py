@@ -111,7 +111,11 @@ MUTATIONS = (
     ("submissions.py", "    core.highest_id = last_id\n", "    core.highest_id = TaskId(last_id - 1)\n"),
     ("recovery.py", "reversed(recovered.leases)", "recovered.leases"),
     ("interactive.py", "and now >= core.interactive_until", "and now > core.interactive_until + 1"),
-    ("interactive.py", "min(most, max(share, agent.slots)) if share", "max(share, agent.slots) if share"),
+    (
+        "interactive.py",
+        "min(most, agent.slots + max(share, agent.slots)) if",
+        "agent.slots + max(share, agent.slots) if",
+    ),
     ("interactive.py", "        core.ripe.update(dict.fromkeys(agent.id for agent in core.sessions.values()))\n", ""),
 )
 

@@ -7,6 +7,7 @@ backlog is worked off at about half the speed if its tasks do nothing, and at th
 for this who is alone.
 """
 
+from dart.broker.core.leases import most_leases
 from dart.broker.core.model import Agent
 from dart.broker.core.state import Core
 
@@ -31,9 +32,8 @@ def look_at_clock(core: Core, now: float) -> None:
 
 def leases_to_give(core: Core, agent: Agent) -> int:
     """How many leases an agent may be given in all, whatever credit it gives."""
-    most = core.limits.prefetch_max
-    share = core.interactive_share
-    return agent.slots + (min(most, max(share, agent.slots)) if share else most)
+    most, share = most_leases(core, agent), core.interactive_share
+    return min(most, agent.slots + max(share, agent.slots)) if share else most
 
 
 def slice_tasks(core: Core) -> int:
